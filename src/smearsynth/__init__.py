@@ -1,0 +1,1 @@
+"""Annotated synthetic blood smears, learned from a few annotated real ones."""

@@ -1,0 +1,211 @@
+"""The Smear record: one microscope field with its instance labels and classes, and its invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from smearsynth.errors import DataError
+
+ImageArray = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+LabelArray = npt.NDArray[np.int32]  # (H, W), 0 = background, 1..n = cell instances
+Mask = npt.NDArray[np.bool_]  # (H, W)
+
+
+@dataclass(frozen=True, eq=False)
+class Smear:
+    """One microscope field.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+        RGB.
+    labels : (H, W) int32 array
+        Instance labels: 0 is background, 1..n the cells, each of which owns at least one pixel.
+    classes : (n,) int64 array
+        Index into `class_names` for instance ``k + 1``.
+    class_names : tuple of str
+        Names of the cell classes (background is none of them).
+    um_per_px : float, optional
+        Side of a pixel in µm.
+    name : str
+        Stem of the file it came from, or a name for a synthetic smear.
+
+    Raises
+    ------
+    DataError
+        When the parts do not fit together.
+
+    Examples
+    --------
+    >>> labels = np.zeros((4, 6), np.int32)
+    >>> labels[1:3, 1:3] = 1
+    >>> smear = Smear(np.zeros((4, 6, 3), np.uint8), labels, np.array([0]))
+    >>> smear.count, smear.shape, smear.areas().tolist()
+    (1, (4, 6), [4])
+    """
+
+    image: ImageArray
+    labels: LabelArray
+    classes: npt.NDArray[np.int64]
+    class_names: tuple[str, ...] = ("cell",)
+    um_per_px: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise DataError(
+                f"image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}", self.name or None
+            )
+        if self.labels.dtype != np.int32 or self.labels.ndim != 2:
+            raise DataError(
+                f"labels must be (H, W) int32, got {self.labels.shape} {self.labels.dtype}", self.name or None
+            )
+        if self.labels.shape != self.image.shape[:2]:
+            raise DataError(
+                f"image is {_size(self.image)} and labels are {_size(self.labels)}; they must be of one size",
+                self.name or None,
+            )
+        if self.labels.size == 0:
+            raise DataError("the image has no pixels", self.name or None)
+        n = len(self.classes)
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high > n:
+            raise DataError(f"labels run from {low} to {high} for {n} classes given", self.name or None)
+        if n and (self.classes.min() < 0 or self.classes.max() >= len(self.class_names)):
+            raise DataError(
+                f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names",
+                self.name or None,
+            )
+
+    @classmethod
+    def from_labels(
+        cls,
+        image: npt.NDArray[np.generic],
+        labels: npt.NDArray[np.integer],
+        classes: npt.NDArray[np.integer] | None = None,
+        *,
+        class_names: Sequence[str] = ("cell",),
+        um_per_px: float | None = None,
+        name: str = "",
+    ) -> Smear:
+        """Make a smear from any integer labels; ids are closed up to 1..n in their order.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8 array
+        labels : (H, W) integer array
+            Any non-negative ids, with gaps or not.
+        classes : (m,) integer array, optional
+            Class of id ``k + 1`` for every id up to the largest one; all 0 by default.
+        class_names, um_per_px, name
+            As in `Smear`.
+
+        Examples
+        --------
+        >>> ids = np.array([[0, 7, 7], [0, 0, 300]], np.uint16)
+        >>> smear = Smear.from_labels(np.zeros((2, 3, 3), np.uint8), ids)
+        >>> smear.labels.tolist(), smear.count
+        ([[0, 1, 1], [0, 0, 2]], 2)
+        """
+        closed, ids = close_ids(labels)
+        kept = np.zeros(len(ids), np.int64) if classes is None else np.asarray(classes, np.int64)[ids - 1]
+        return cls(np.asarray(image, np.uint8), closed, kept, tuple(class_names), um_per_px, name)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) in px."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+    @property
+    def count(self) -> int:
+        """Number of cell instances."""
+        return len(self.classes)
+
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Visible area of each instance, (n,) px²."""
+        counted = np.bincount(self.labels.ravel(), minlength=self.count + 1)
+        return counted[1:].astype(np.int64)
+
+    def boxes(self) -> npt.NDArray[np.int64]:
+        """Bounding box of each instance, (n, 4) as x0, y0, x1, y1 in px, the end excluded."""
+        rows = [
+            (0, 0, 0, 0) if found is None else (found[1].start, found[0].start, found[1].stop, found[0].stop)
+            for found in ndimage.find_objects(self.labels, max_label=self.count)
+        ]
+        return np.array(rows, np.int64).reshape(-1, 4)
+
+    def cut_by_border(self) -> Mask:
+        """Whether each instance touches the edge of the field, (n,) bool."""
+        edge = np.concatenate([self.labels[0], self.labels[-1], self.labels[:, 0], self.labels[:, -1]])
+        cut = np.zeros(self.count + 1, bool)
+        cut[edge] = True
+        return cut[1:]
+
+    def resized(self, scale: float) -> Smear:
+        """The smear at `scale` times its size: image by an area-true filter, labels by nearest pixel.
+
+        Instances that vanish at the new size are left out.
+        """
+        if scale == 1.0:
+            return self
+        height, width = (max(1, round(side * scale)) for side in self.shape)
+        image = np.asarray(Image.fromarray(self.image).resize((width, height), Image.Resampling.LANCZOS))
+        labels = np.asarray(Image.fromarray(self.labels).resize((width, height), Image.Resampling.NEAREST))
+        pixel = None if self.um_per_px is None else self.um_per_px / scale
+        return Smear.from_labels(
+            image, labels, self.classes, class_names=self.class_names, um_per_px=pixel, name=self.name
+        )
+
+    def cropped(self, top: int, left: int, height: int, width: int) -> Smear:
+        """The window of `height` × `width` px whose first pixel is (`top`, `left`)."""
+        window = np.s_[top : top + height, left : left + width]
+        cut = Smear.from_labels(
+            self.image[window], self.labels[window], self.classes, class_names=self.class_names, name=self.name
+        )
+        return replace(cut, um_per_px=self.um_per_px)
+
+
+def close_ids(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[np.int64]]:
+    """Renumber ids to 1..n in their order, without gaps.
+
+    Parameters
+    ----------
+    labels : (H, W) integer array
+        Non-negative ids.
+
+    Returns
+    -------
+    closed : (H, W) int32 array
+    ids : (n,) int64 array
+        The former id of instance ``k + 1``.
+
+    Examples
+    --------
+    >>> closed, ids = close_ids(np.array([[0, 5], [9, 5]]))
+    >>> closed.tolist(), ids.tolist()
+    ([[0, 1], [2, 1]], [5, 9])
+    """
+    if labels.size and int(labels.min()) < 0:
+        raise DataError(f"labels must not be negative, found {int(labels.min())}")
+    # Ids are mostly small: counting is linear where sorting all pixels is not. Huge ids would cost memory.
+    if labels.size and int(labels.max()) <= max(labels.size, 1 << 16):
+        present = np.bincount(labels.ravel()) > 0
+        present[0] = False
+        ids = np.flatnonzero(present)
+        table = np.zeros(len(present), np.int32)
+        table[ids] = np.arange(1, len(ids) + 1)
+        return table[labels], ids.astype(np.int64)
+    values, inverse = np.unique(labels, return_inverse=True)
+    shift = 0 if len(values) and values[0] == 0 else 1
+    closed = (inverse.reshape(labels.shape) + shift).astype(np.int32)
+    return closed, values[values != 0].astype(np.int64)
+
+
+def _size(array: npt.NDArray[np.generic]) -> str:
+    return f"{array.shape[1]}×{array.shape[0]}"
