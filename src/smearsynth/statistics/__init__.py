@@ -1,0 +1,41 @@
+"""What the annotated smears are like: the paper's Table 1 and the statistics of their layout.
+
+Every figure of the data set is computed from one small row per smear, so memory does not grow with the
+images, any subset of rows (a split, a bootstrap sample) gives its own statistics, and the parameters of one
+smear (density, adhesion, cell size, colours) stay together for whoever draws them jointly.
+"""
+
+from smearsynth.statistics.measuring import measure, measure_smear
+from smearsynth.statistics.patterns import (
+    BIN_WIDTH,
+    BINS,
+    cell_centres,
+    cluster_sizes,
+    nearest_neighbours,
+    pair_correlation,
+    touching_pairs,
+)
+from smearsynth.statistics.records import (
+    ColourSpread,
+    DataStatistics,
+    PairCorrelation,
+    SmearStatistics,
+    Spread,
+)
+
+__all__ = [
+    "BINS",
+    "BIN_WIDTH",
+    "ColourSpread",
+    "DataStatistics",
+    "PairCorrelation",
+    "SmearStatistics",
+    "Spread",
+    "cell_centres",
+    "cluster_sizes",
+    "measure",
+    "measure_smear",
+    "nearest_neighbours",
+    "pair_correlation",
+    "touching_pairs",
+]

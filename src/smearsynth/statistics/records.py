@@ -1,0 +1,423 @@
+"""The records of what was measured: of one smear, and of a data set computed from its smears' rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from rich.table import Table
+
+from smearsynth.errors import DataError
+from smearsynth.statistics.patterns import BIN_WIDTH, BINS
+
+
+def _null_to_nan(value: object) -> object:
+    return math.nan if value is None else value
+
+
+# JSON knows no NaN: pydantic writes null, and this reads it back.
+Number = Annotated[float, BeforeValidator(_null_to_nan)]
+Colour = tuple[Number, Number, Number]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Spread(_Record):
+    """Mean and standard deviation of a quantity.
+
+    The deviation has n - 1 in its denominator and is 0 for a single value; both are NaN (null in JSON)
+    for none.
+
+    Parameters
+    ----------
+    mean, std : float
+        In the unit of the quantity.
+    n : int
+        Number of values behind them; values that are undefined (NaN) do not count.
+
+    Examples
+    --------
+    >>> Spread.of([1.0, 3.0, float("nan")])
+    Spread(mean=2.0, std=1.4142135623730951, n=2)
+    >>> Spread.pooled([Spread.of([1.0]), Spread.of([3.0, 5.0])]) == Spread.of([1.0, 3.0, 5.0])
+    True
+    """
+
+    mean: Number
+    std: Number
+    n: int
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> Spread:
+        """Mean and deviation of values, (n,); NaN are left out."""
+        array = np.asarray(values, np.float64)
+        array = array[~np.isnan(array)]
+        if len(array) == 0:
+            return cls(mean=math.nan, std=math.nan, n=0)
+        deviation = float(array.std(ddof=1)) if len(array) > 1 else 0.0
+        return cls(mean=float(array.mean()), std=deviation, n=len(array))
+
+    @classmethod
+    def pooled(cls, parts: Iterable[Spread]) -> Spread:
+        """Give the spread of all values together, exactly, from the spreads of disjoint parts."""
+        known = [part for part in parts if part.n]
+        n = sum(part.n for part in known)
+        if n == 0:
+            return cls(mean=math.nan, std=math.nan, n=0)
+        mean = math.fsum(part.n * part.mean for part in known) / n
+        squares = math.fsum((part.n - 1) * part.std**2 + part.n * (part.mean - mean) ** 2 for part in known)
+        return cls(mean=mean, std=math.sqrt(squares / (n - 1)) if n > 1 else 0.0, n=n)
+
+
+class ColourSpread(_Record):
+    """Mean and standard deviation of a colour, RGB in grey levels 0 to 255."""
+
+    mean: Colour
+    std: Colour
+    n: int
+
+    @classmethod
+    def of(cls, colours: npt.ArrayLike) -> ColourSpread:
+        """Channel by channel, as `Spread.of`."""
+        table = np.asarray(colours, np.float64).reshape(-1, 3)
+        red, green, blue = (Spread.of(table[:, channel]) for channel in range(3))
+        return cls(mean=(red.mean, green.mean, blue.mean), std=(red.std, green.std, blue.std), n=red.n)
+
+
+class PairCorrelation(_Record):
+    """How often two cells are found at a distance, relative to chance: 1 is complete randomness.
+
+    Parameters
+    ----------
+    distance : tuple of float, (BINS,)
+        Middle of each bin, in mean cell diameters (of each smear's own whole cells).
+    distance_px : tuple of float, (BINS,)
+        The same in px, with the mean diameter of the data set.
+    mean : tuple of float, (BINS,)
+        Mean of the smears' g, weighted by their number of cells (Diggle, Lange, Beneš 1991).
+    std : tuple of float, (BINS,)
+        Standard deviation between smears.
+    """
+
+    distance: tuple[Number, ...]
+    distance_px: tuple[Number, ...]
+    mean: tuple[Number, ...]
+    std: tuple[Number, ...]
+
+
+class SmearStatistics(_Record):
+    """The figures of one smear.
+
+    Parameters
+    ----------
+    name : str
+    width, height : int
+        Size of the field in px.
+    um_per_px : float or None
+    count : int
+        Cells seen, those cut by the border included (as in the paper's Table 1).
+    class_counts : dict of str to int
+    density : float
+        Cells seen per Mpx.
+    intensity : float
+        Cells per Mpx of an endless smear: a cut cell is seen although its centre may lie outside, so the
+        count is divided by the field dilated by a cell's radius, W·H + (W + H)·d + π·d²/4 (Steiner).
+    coverage : float
+        Share of the field's pixels that belong to cells.
+    cell_width, cell_height, cell_diameter : Spread
+        Bounding box and equivalent diameter √(4·area/π) of whole cells, px.
+    cell_colour, cell_colour_std : tuple of 3 floats
+        Mean and deviation, over the cells, of each cell's mean RGB.
+    background_colour : tuple of 3 floats
+        Mean RGB of the pixels outside all cells.
+    touching_fraction : float
+        Share of cells with a pixel 8-adjacent to another cell's.
+    border_fraction : float
+        Share of cells cut by the border of the field.
+    nearest : Spread
+        Distance from the centre of each whole cell to the nearest centre of another cell, px.
+    nearest_histogram : tuple of int, (BINS,)
+        The same distances counted in bins of `BIN_WIDTH` mean diameters; farther ones are in the last bin.
+    cluster_sizes : dict of int to int
+        Number of connected groups of touching cells by their size; a cell alone is a group of one.
+    pair_correlation : tuple of float, (BINS,)
+        g(r) in the same bins, see `pair_correlation`.
+
+    Notes
+    -----
+    What is undefined (the colour of no cells, a nearest neighbour of one cell) is NaN, null in JSON.
+    """
+
+    name: str
+    width: int
+    height: int
+    um_per_px: float | None
+    count: int
+    class_counts: dict[str, int]
+    density: Number
+    intensity: Number
+    coverage: Number
+    cell_width: Spread
+    cell_height: Spread
+    cell_diameter: Spread
+    cell_colour: Colour
+    cell_colour_std: Colour
+    background_colour: Colour
+    touching_fraction: Number
+    border_fraction: Number
+    nearest: Spread
+    nearest_histogram: tuple[int, ...]
+    cluster_sizes: dict[int, int]
+    pair_correlation: tuple[Number, ...]
+
+
+class DataStatistics(_Record):
+    """The figures of a data set; see `SmearStatistics` for their definitions.
+
+    `count`, the colours, `density`, `intensity`, `coverage`, `touching_fraction` and `border_fraction` are
+    mean and deviation *between smears*; `cell_width`, `cell_height`, `cell_diameter` and `nearest` are over
+    all cells. The colour row is that of the cells, one mean colour per smear, so that its deviation is the
+    spread of stain and exposure (the paper's Table 1 does not say which it gives).
+
+    Parameters
+    ----------
+    smears : int
+        Number of smears measured.
+    rows : tuple of SmearStatistics
+        What all other fields were computed from.
+
+    Examples
+    --------
+    >>> from smearsynth.smear import Smear
+    >>> from smearsynth.statistics import measure
+    >>> labels = np.zeros((40, 40), np.int32)
+    >>> labels[4:14, 6:16] = 1
+    >>> labels[4:14, 16:26] = 2
+    >>> statistics = measure([Smear(np.zeros((40, 40, 3), np.uint8), labels, np.array([0, 0]))])
+    >>> statistics.count.mean, statistics.cell_width.mean, statistics.touching_fraction.mean
+    (2.0, 10.0, 1.0)
+    >>> statistics.nearest.mean, statistics.cluster_sizes, statistics.counts_for((80, 40))
+    (10.0, {2: 1}, (4.0, 0.0))
+    >>> DataStatistics.from_json(statistics.to_json()).to_json() == statistics.to_json()
+    True
+    """
+
+    version: Literal[1] = 1
+    smears: int
+    um_per_px: float | None
+    count: Spread
+    class_counts: dict[str, Spread]
+    cell_width: Spread
+    cell_height: Spread
+    cell_diameter: Spread
+    cell_colour: ColourSpread
+    background_colour: ColourSpread
+    density: Spread
+    intensity: Spread
+    coverage: Spread
+    touching_fraction: Spread
+    border_fraction: Spread
+    nearest: Spread
+    nearest_histogram: tuple[int, ...]
+    cluster_sizes: dict[int, int]
+    pair_correlation: PairCorrelation
+    rows: tuple[SmearStatistics, ...]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[SmearStatistics]) -> DataStatistics:
+        """Statistics of the smears behind `rows`, in their order.
+
+        Raises
+        ------
+        DataError
+            Without a row.
+        """
+        if not rows:
+            raise DataError("no smears to measure; name a folder or a split that holds some")
+        names = list(dict.fromkeys(name for row in rows for name in row.class_counts))
+        pixels = {row.um_per_px for row in rows if row.um_per_px is not None}
+        clusters: Counter[int] = Counter()
+        for row in rows:
+            clusters.update(row.cluster_sizes)
+        diameter = Spread.pooled(row.cell_diameter for row in rows)
+        return cls(
+            smears=len(rows),
+            um_per_px=pixels.pop() if len(pixels) == 1 else None,
+            count=Spread.of([row.count for row in rows]),
+            class_counts={name: Spread.of([row.class_counts.get(name, 0) for row in rows]) for name in names},
+            cell_width=Spread.pooled(row.cell_width for row in rows),
+            cell_height=Spread.pooled(row.cell_height for row in rows),
+            cell_diameter=diameter,
+            cell_colour=ColourSpread.of([row.cell_colour for row in rows]),
+            background_colour=ColourSpread.of([row.background_colour for row in rows]),
+            density=Spread.of([row.density for row in rows]),
+            intensity=Spread.of([row.intensity for row in rows]),
+            coverage=Spread.of([row.coverage for row in rows]),
+            touching_fraction=Spread.of([row.touching_fraction for row in rows]),
+            border_fraction=Spread.of([row.border_fraction for row in rows]),
+            nearest=Spread.pooled(row.nearest for row in rows),
+            nearest_histogram=tuple(np.sum([row.nearest_histogram for row in rows], axis=0).tolist()),
+            cluster_sizes=dict(sorted(clusters.items())),
+            pair_correlation=_pool_pair_correlation(rows, diameter.mean),
+            rows=tuple(rows),
+        )
+
+    @property
+    def cell_size(self) -> float:
+        """Mean of the mean width and height of a whole cell, px: the paper's `cellsize` (46).
+
+        Raises
+        ------
+        DataError
+            When the data hold no whole cell.
+        """
+        if not self.cell_width.n:
+            raise DataError(
+                "no whole cell in the data, so no cell size; add smears with cells inside the field"
+            )
+        return (self.cell_width.mean + self.cell_height.mean) / 2
+
+    def counts_for(self, size: tuple[int, int]) -> tuple[float, float]:
+        """Mean and deviation of the number of cells on a canvas: the paper's Norm(µ, σ), section 4.1.
+
+        Parameters
+        ----------
+        size : (W, H)
+            Of the canvas, px.
+
+        Returns
+        -------
+        mean, std : float
+            Of each smear's count times the ratio of the areas. The deviation thus grows with the area and not
+            with its root, as it would for independent cells: smears differ in density far more than chance
+            explains (2.6 times in Chula RBC-12, 3.8 times in BBBC041Seg), and a larger field of a dense
+            smear is dense too.
+
+        Raises
+        ------
+        DataError
+            For a canvas without pixels.
+        """
+        width, height = size
+        if width < 1 or height < 1:
+            raise DataError(
+                f"a canvas of {width}×{height} px holds no cells; give a width and height of at least 1"
+            )
+        return self.density.mean * width * height / 1e6, self.density.std * width * height / 1e6
+
+    def to_json(self) -> str:
+        """JSON text, undefined figures as null."""
+        return self.model_dump_json(indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path | str | None = None) -> DataStatistics:
+        """Read what `to_json` wrote; `path` is named in the error.
+
+        Raises
+        ------
+        DataError
+            When the text is not that of a data set's statistics.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise DataError(
+                f"not the statistics of a data set ({where}: {first['msg']}); write them anew", path
+            ) from error
+
+    def table(self) -> Table:
+        """Lay out the paper's Table 1, then the layout statistics, with units, for a terminal."""
+        table = Table(title=f"Statistics of {self.smears} smears")
+        table.add_column("statistic")
+        table.add_column("mean", justify="right")
+        table.add_column("std", justify="right")
+        table.add_column("unit")
+        for line in self._table_1():
+            table.add_row(*line)
+        table.add_section()
+        for line in self._layout_lines():
+            table.add_row(*line)
+        return table
+
+    def _table_1(self) -> list[tuple[str, str, str, str]]:
+        wide, high = self.cell_width, self.cell_height
+        lines = [
+            ("cells per smear", f"{self.count.mean:.0f}", f"{self.count.std:.0f}", "cells"),
+            ("cell shape, W × H", _times(wide.mean, high.mean), _times(wide.std, high.std), "px"),
+        ]
+        if self.um_per_px is not None:
+            step = self.um_per_px
+            mean, std = (wide.mean * step, high.mean * step), (wide.std * step, high.std * step)
+            lines.append(("cell shape, W × H", _times(*mean), _times(*std), "µm"))
+        for name, colour in (("cell", self.cell_colour), ("background", self.background_colour)):
+            grey = "grey levels 0-255"
+            lines.append(
+                (
+                    f"{name} colour, R × G × B",
+                    _times(*colour.mean, digits=0),
+                    _times(*colour.std, digits=0),
+                    grey,
+                )
+            )
+        return lines
+
+    def _layout_lines(self) -> list[tuple[str, str, str, str]]:
+        def line(name: str, spread: Spread, digits: int, unit: str) -> tuple[str, str, str, str]:
+            return name, f"{spread.mean:.{digits}f}", f"{spread.std:.{digits}f}", unit
+
+        lines = [line(f"{name} per smear", spread, 1, "cells") for name, spread in self.class_counts.items()]
+        if len(lines) == 1:
+            lines = []  # one class: the count above says it
+        lines += [
+            line("density", self.density, 0, "cells per Mpx"),
+            line("coverage", self.coverage, 3, "share of the field"),
+            line("touching cells", self.touching_fraction, 3, "share of cells"),
+            line("cells cut by the border", self.border_fraction, 3, "share of cells"),
+            line("cell diameter", self.cell_diameter, 1, "px"),
+            line("nearest neighbour", self.nearest, 1, "px"),
+        ]
+        sizes = [size for size, times in self.cluster_sizes.items() for _ in range(times)]
+        lines.append(line("cells in a cluster", Spread.of(sizes), 2, "cells"))
+        curve = np.array(self.pair_correlation.mean)
+        if not np.isnan(curve).all():
+            peak = int(np.nanargmax(curve))
+            place = f"at {self.pair_correlation.distance[peak]:.2f} diameters"
+            lines.append(
+                (
+                    "pair correlation, highest",
+                    f"{curve[peak]:.2f}",
+                    f"{self.pair_correlation.std[peak]:.2f}",
+                    place,
+                )
+            )
+        return lines
+
+
+def _pool_pair_correlation(rows: Sequence[SmearStatistics], diameter: float) -> PairCorrelation:
+    curves = np.array([row.pair_correlation for row in rows], np.float64)
+    known = ~np.isnan(curves)
+    weights = known * np.array([row.count for row in rows], np.float64)[:, None]
+    total = weights.sum(axis=0)
+    mean = np.full(BINS, np.nan)
+    np.divide((weights * np.where(known, curves, 0)).sum(axis=0), total, out=mean, where=total > 0)
+    middle = (np.arange(BINS) + 0.5) * BIN_WIDTH
+    return PairCorrelation(
+        distance=tuple(np.round(middle, 6).tolist()),
+        distance_px=tuple((middle * diameter).tolist()),
+        mean=tuple(mean.tolist()),
+        std=tuple(Spread.of(curve).std for curve in curves.T),
+    )
+
+
+def _times(*values: float, digits: int = 1) -> str:
+    return " × ".join(f"{value:.{digits}f}" for value in values)
