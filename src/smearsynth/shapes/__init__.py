@@ -1,0 +1,20 @@
+"""Cell shapes: the exemplar library of the paper, and a fitted model that holds no real contour."""
+
+from smearsynth.shapes.contours import VERTICES, ContourArray, are_simple, polygon_areas, polygon_centroids
+from smearsynth.shapes.library import LibraryReport, ShapeLibrary
+from smearsynth.shapes.poses import NO_AUGMENTATION, Poses, ShapeAugmentation, apply_poses, draw_poses
+
+__all__ = [
+    "NO_AUGMENTATION",
+    "VERTICES",
+    "ContourArray",
+    "LibraryReport",
+    "Poses",
+    "ShapeAugmentation",
+    "ShapeLibrary",
+    "apply_poses",
+    "are_simple",
+    "draw_poses",
+    "polygon_areas",
+    "polygon_centroids",
+]

@@ -1,0 +1,162 @@
+"""Outlines of cells: tracing them from masks to a fixed number of vertices, and measuring them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage import measure
+
+from smearsynth.smear import Mask
+
+VERTICES = 64  # of every stored contour, equally spaced along it
+
+ContourArray = npt.NDArray[np.float32]  # (n, VERTICES, 2) as x, y in px about the centroid
+FloatArray = npt.NDArray[np.float64]
+
+_DENSE = 256  # points of the curve while it is smoothed
+_SMOOTHING_PX = (
+    1.0  # along the outline: takes out the pixels' staircase, keeps the spicules of crenated cells
+)
+
+
+def trace(mask: Mask) -> tuple[FloatArray, int]:
+    """Outline of the largest piece of a mask, its holes filled, at sub-pixel positions.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+        With at least one pixel; it may reach the edge.
+
+    Returns
+    -------
+    outline : (m, 2) float64 array
+        x, y in px, pixel centres at whole numbers; closed (the last point is followed by the first).
+    pieces : int
+        Number of 4-connected pieces of the mask.
+
+    Examples
+    --------
+    >>> outline, pieces = trace(np.ones((3, 2), bool))
+    >>> float(polygon_areas(outline[None])[0]), pieces
+    (5.5, 1)
+    """
+    padded = np.pad(mask, 1).astype(np.float32)
+    loops = measure.find_contours(padded, 0.5, fully_connected="low")  # type: ignore[no-untyped-call]
+    areas = np.array([_signed_area(loop[:-1]) for loop in loops])
+    largest = int(np.abs(areas).argmax())
+    # Loops round holes run the other way, so one direction counts the pieces; the largest is never a hole.
+    pieces = int((np.sign(areas) == np.sign(areas[largest])).sum())
+    outline: FloatArray = loops[largest][:-1, ::-1] - 1.0
+    return outline, pieces
+
+
+def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
+    """Contour of a cell as a shape library keeps it.
+
+    The traced outline is smoothed by a Gaussian of 1 px along its length, resampled to `VERTICES` equal steps
+    and scaled to the area of the filled mask, so that neither smoothing nor chords make cells smaller.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+
+    Returns
+    -------
+    contour : (VERTICES, 2) float32 array
+        x, y in px about the centroid of the filled shape.
+    area : float
+        Filled area of the largest piece, px².
+    pieces : int
+        Number of pieces the mask had.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[-20:21, -20:21]
+    >>> contour, area, pieces = contour_of(x**2 + y**2 <= 15.0**2)
+    >>> contour.shape, round(area), round(float(np.hypot(*contour.T).mean()), 1), pieces
+    ((64, 2), 709, 15.0, 1)
+    """
+    outline, pieces = trace(mask)
+    # A loop at level 0.5 cuts an eighth of a pixel off each convex corner of the staircase and adds as much
+    # at each concave one; there are always four more convex than concave corners, hence the half pixel.
+    area = abs(_signed_area(outline)) + 0.5
+    dense = resample(outline, _DENSE)
+    step = np.linalg.norm(np.roll(dense, -1, axis=0) - dense, axis=1).mean()
+    dense = ndimage.gaussian_filter1d(dense, _SMOOTHING_PX / step, axis=0, mode="wrap")
+    contour = resample(dense, VERTICES)
+    contour = (contour - polygon_centroids(contour[None])[0]) * np.sqrt(area / abs(_signed_area(contour)))
+    return contour.astype(np.float32), area, pieces
+
+
+def resample(outline: FloatArray, n: int) -> FloatArray:
+    """Points at equal steps along a closed outline.
+
+    Parameters
+    ----------
+    outline : (m, 2) float64 array
+    n : int
+
+    Returns
+    -------
+    (n, 2) float64 array
+        The first point is the outline's first.
+
+    Examples
+    --------
+    >>> resample(np.array([[0.0, 0], [2, 0], [2, 2], [0, 2]]), 8)[:3].tolist()
+    [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]
+    """
+    closed = np.concatenate([outline, outline[:1]])
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    places = np.arange(n) * length[-1] / n
+    return np.stack([np.interp(places, length, closed[:, axis]) for axis in range(2)], axis=1)
+
+
+def polygon_areas(contours: npt.NDArray[np.floating]) -> FloatArray:
+    """Area of each polygon, (n, m, 2) px to (n,) px²."""
+    x, y = contours[..., 0].astype(np.float64), contours[..., 1].astype(np.float64)
+    crossed = x * np.roll(y, -1, axis=-1) - y * np.roll(x, -1, axis=-1)
+    return np.asarray(np.abs(crossed.sum(axis=-1)) / 2)
+
+
+def polygon_centroids(contours: npt.NDArray[np.floating]) -> FloatArray:
+    """Centroid of each filled polygon, (n, m, 2) px to (n, 2) px."""
+    here = contours.astype(np.float64)
+    there = np.roll(here, -1, axis=-2)
+    crossed = here[..., 0] * there[..., 1] - here[..., 1] * there[..., 0]
+    sums = ((here + there) * crossed[..., None]).sum(axis=-2)
+    return np.asarray(sums / (3 * crossed.sum(axis=-1)[..., None]))
+
+
+def are_simple(contours: npt.NDArray[np.floating]) -> Mask:
+    """Whether each polygon is free of crossings with itself, (n, m, 2) to (n,); touching is no crossing.
+
+    Examples
+    --------
+    >>> bow_tie = np.array([[[0, 0], [1, 1], [1, 0], [0, 1]], [[0, 0], [1, 0], [1, 1], [0, 1]]], float)
+    >>> are_simple(bow_tie).tolist()
+    [False, True]
+    """
+    m = contours.shape[1]
+    first, second = np.triu_indices(m, 2)
+    keep = (second - first) < m - 1  # neighbours along the outline share a point and cannot cross
+    first, second = first[keep], second[keep]
+    simple = np.zeros(len(contours), bool)
+    for k, here in enumerate(contours.astype(np.float64)):  # one by one: m² / 2 pairs of edges each
+        step = np.roll(here, -1, axis=0) - here
+
+        def side(edges: npt.NDArray[np.intp], points: npt.NDArray[np.intp]) -> FloatArray:
+            away = here[points % m] - here[edges]  # noqa: B023 (called within the turn)
+            return np.asarray(step[edges, 0] * away[:, 1] - step[edges, 1] * away[:, 0])  # noqa: B023
+
+        crossing = (side(first, second) * side(first, second + 1) < 0) & (
+            side(second, first) * side(second, first + 1) < 0
+        )
+        simple[k] = not crossing.any()
+    return simple
+
+
+def _signed_area(outline: FloatArray) -> float:
+    x, y = outline[:, 0], outline[:, 1]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
