@@ -1,0 +1,61 @@
+"""Train the default model on a borrowed GPU, in pieces that continue from each other.
+
+    python benchmarks/gpu/train_default.py gpu-data/chula gpu-data/run --minutes 9
+
+Run the same line again to continue; the state is four files under 16 MiB each. ``smearsynth train`` then
+finishes the model from that folder (styles, statistics, shapes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from smearsynth.datasets import open_smears
+from smearsynth.synthesis.config import preset
+from smearsynth.synthesis.features import load_features
+from smearsynth.synthesis.training import TrainingRun, train
+
+
+def main() -> None:
+    """Train one piece and say how far it came."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--preset", default="gpu")
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    chosen = preset(options.preset, steps=options.steps, batch=options.batch)
+    mixed = "bf16-mixed" if chosen.training.precision == "bf16" else "32-true"
+    fabric = Fabric(accelerator="auto", devices=1, precision=mixed)
+    smears = open_smears(options.data, split="train", cache_mb=2000)
+    started = time.perf_counter()
+
+    def say(step: int, losses: dict[str, float] | None) -> None:
+        if losses and step % 500 == 0:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            print(f"{step} {time.perf_counter() - started:.0f} s {shown}", flush=True)
+
+    run = TrainingRun(
+        options.out,
+        fabric,
+        save_every=2000,
+        sample_every=5000,
+        minutes=options.minutes,
+        compiled=options.compile,
+        on_step=say,
+    )
+    state = train(smears, chosen, run, load_features(chosen.training.perceptual_features))
+    print(
+        f"{state.step} of {chosen.training.steps} steps, {time.perf_counter() - started:.0f} s in this piece"
+    )
+
+
+if __name__ == "__main__":
+    main()

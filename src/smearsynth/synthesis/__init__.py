@@ -1,0 +1,1 @@
+"""The synthesizer: labels and styles to images, and how it is learned."""

@@ -1,0 +1,141 @@
+"""Training state on disk: safetensors and JSON, no pickle, complete or not there at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from smearsynth.errors import ModelError
+from smearsynth.synthesis.config import Preset
+
+if TYPE_CHECKING:
+    from smearsynth.synthesis.training import TrainingState
+
+
+def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
+    """Write the state as ``folder/step-N``; older ones go once it is complete.
+
+    Four files of tensors (weights, average, first and second moments), each small enough to travel alone.
+
+    Parameters
+    ----------
+    folder : Path
+        The ``state`` folder of a model.
+    state : TrainingState
+    preset : Preset
+        Kept beside the tensors, so that a run of other settings does not continue by mistake.
+    """
+    final = folder / f"step-{state.step:08d}"
+    partial = folder / f".{final.name}.part"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, tensors in _tensors(state).items():
+            save_file(
+                {k: t.detach().cpu().contiguous() for k, t in tensors.items()},
+                partial / f"{name}.safetensors",
+            )
+        record = {"step": state.step, "preset": preset.model_dump(mode="json")}
+        (partial / "state.json").write_text(json.dumps(record, indent=2))
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ModelError(
+            f"the training state cannot be written ({error.strerror or error})", folder
+        ) from error
+    for older in _states(folder):
+        if older != final:
+            shutil.rmtree(older)
+    return final
+
+
+def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
+    """Fill `state` from the newest state in `folder`.
+
+    Returns
+    -------
+    bool
+        False when there is none.
+
+    Raises
+    ------
+    ModelError
+        When the state is damaged, or was trained with other settings (the number of steps may differ).
+    """
+    found = _states(folder)
+    if not found:
+        return False
+    newest = found[-1]
+    try:
+        record = json.loads((newest / "state.json").read_text())
+        _refuse_other_settings(record["preset"], preset, newest)
+        for name, tensors in _tensors(state).items():
+            stored = load_file(newest / f"{name}.safetensors")
+            # Adam has no moments before its first step: they are made here, from what was stored
+            if tensors.keys() != stored.keys() and not name.endswith("_moments"):
+                raise KeyError(name)
+            if not name.endswith("_moments"):
+                for key, tensor in tensors.items():
+                    tensor.copy_(stored[key])
+        for label in ("g", "d"):
+            _fill_moments(state, label, newest)
+        state.step = int(record["step"])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelError(
+            f"the training state is damaged ({error}); delete this folder to start again", newest
+        ) from error
+    return True
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def _tensors(state: TrainingState) -> dict[str, dict[str, Tensor]]:
+    weights = {f"translator.{k}": t for k, t in state.translator.state_dict().items()}
+    weights |= {f"discriminators.{k}": t for k, t in state.discriminators.state_dict().items()}
+    groups = {"weights": weights, "average": dict(state.average.state_dict())}
+    for moment in ("first", "second"):
+        groups[f"{moment}_moments"] = {}
+    for label, optimiser in (("g", state.optimiser_g), ("d", state.optimiser_d)):
+        for index, entry in optimiser.state_dict()["state"].items():
+            groups["first_moments"][f"{label}.{index}"] = entry["exp_avg"]
+            groups["second_moments"][f"{label}.{index}"] = entry["exp_avg_sq"]
+    return groups
+
+
+def _fill_moments(state: TrainingState, label: str, folder: Path) -> None:
+    optimiser = state.optimiser_g if label == "g" else state.optimiser_d
+    first, second = (load_file(folder / f"{name}_moments.safetensors") for name in ("first", "second"))
+    step = int(json.loads((folder / "state.json").read_text())["step"])
+    record = optimiser.state_dict()
+    record["state"] = {
+        index: {
+            "step": torch.tensor(float(step)),
+            "exp_avg": first[f"{label}.{index}"],
+            "exp_avg_sq": second[f"{label}.{index}"],
+        }
+        for index in record["param_groups"][0]["params"]
+        if f"{label}.{index}" in first
+    }
+    optimiser.load_state_dict(record)
+
+
+def _refuse_other_settings(stored: dict[str, dict[str, object]], preset: Preset, folder: Path) -> None:
+    wanted = preset.model_dump(mode="json")
+    for part, settings in wanted.items():
+        for key, value in settings.items():
+            if key != "steps" and stored[part].get(key) != value:
+                raise ModelError(
+                    f"this run was started with {key} = {stored[part].get(key)}, now it is {value}; "
+                    "use the same settings, another output folder, or delete this one",
+                    folder,
+                )

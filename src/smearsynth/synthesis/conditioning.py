@@ -1,0 +1,130 @@
+"""From labels to the generator's input, and styles per instance: pooling them and painting them back."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def instance_boundaries(labels: Tensor) -> Tensor:
+    """Pixels with a 4-neighbour of another instance, both sides (the background is an instance here).
+
+    Parameters
+    ----------
+    labels : (B, H, W) integer tensor
+
+    Returns
+    -------
+    (B, H, W) bool tensor
+
+    Examples
+    --------
+    >>> instance_boundaries(torch.tensor([[[0, 0, 1, 2, 2, 2]]])).int().tolist()
+    [[[0, 1, 1, 1, 0, 0]]]
+    """
+    edges = torch.zeros_like(labels, dtype=torch.bool)
+    across = labels[:, :, 1:] != labels[:, :, :-1]
+    edges[:, :, 1:] |= across
+    edges[:, :, :-1] |= across
+    down = labels[:, 1:] != labels[:, :-1]
+    edges[:, 1:] |= down
+    edges[:, :-1] |= down
+    return edges
+
+
+def condition(labels: Tensor, channels_of: Tensor, n_classes: int) -> Tensor:
+    """One-hot classes and the instance-boundary channel.
+
+    Parameters
+    ----------
+    labels : (B, H, W) integer tensor
+        Instance labels.
+    channels_of : (B, n + 1) int64 tensor
+        One-hot channel of every label: 0 for the background, class id + 1 for the cells.
+    n_classes : int
+        Number of cell classes.
+
+    Returns
+    -------
+    (B, n_classes + 2, H, W) float32 tensor
+        Background, classes, boundaries.
+
+    Examples
+    --------
+    >>> condition(torch.tensor([[[0, 1]]]), torch.tensor([[0, 1]]), 1)[0, :, 0].tolist()
+    [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    """
+    channel = channels_of.gather(1, labels.flatten(1).long()).view(labels.shape)
+    one_hot = F.one_hot(channel, n_classes + 1).permute(0, 3, 1, 2)
+    return torch.cat([one_hot, instance_boundaries(labels)[:, None]], 1).float()
+
+
+def pool_sums(features: Tensor, labels: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Sum of the features over each instance, and its number of pixels.
+
+    One pass over the pixels (`index_add`), whatever the number of instances.
+
+    Parameters
+    ----------
+    features : (B, S, H, W) float tensor
+    labels : (B, H, W) integer tensor
+        Values 0..n.
+    n : int
+        Largest label possible.
+
+    Returns
+    -------
+    sums : (B, n + 1, S) float32 tensor
+    areas : (B, n + 1, 1) float32 tensor
+    """
+    b, s = features.shape[:2]
+    offset = torch.arange(b, device=labels.device).view(b, 1, 1) * (n + 1)
+    index = (labels.long() + offset).flatten()
+    # rows of S numbers, contiguous: one addition a pixel touches one cache line
+    rows = features.float().permute(0, 2, 3, 1).reshape(-1, s)
+    sums = torch.zeros(b * (n + 1), s, device=features.device).index_add(0, index, rows)
+    areas = torch.bincount(index, minlength=b * (n + 1))
+    return sums.view(b, n + 1, s), areas.view(b, n + 1, 1).float()
+
+
+def pool_instances(features: Tensor, labels: Tensor, n: int) -> Tensor:
+    """Mean of the features over each instance: the instance-wise pooling of pix2pixHD.
+
+    Labels without a pixel get zeros, never uninitialised memory.
+
+    Parameters
+    ----------
+    features, labels, n
+        As in `pool_sums`.
+
+    Returns
+    -------
+    (B, n + 1, S) float32 tensor
+        Row 0 is the background.
+
+    Examples
+    --------
+    >>> pool_instances(torch.tensor([[[[1.0, 2.0, 4.0]]]]), torch.tensor([[[0, 2, 2]]]), 2)[0, :, 0].tolist()
+    [1.0, 0.0, 3.0]
+    """
+    sums, areas = pool_sums(features, labels, n)
+    return sums / areas.clamp(min=1)
+
+
+def paint_styles(styles: Tensor, labels: Tensor) -> Tensor:
+    """Give every pixel the style of its instance: the inverse of `pool_instances`.
+
+    Parameters
+    ----------
+    styles : (B, n + 1, S) float tensor
+    labels : (B, H, W) integer tensor
+
+    Returns
+    -------
+    (B, S, H, W) float tensor
+    """
+    b, rows, s = styles.shape
+    offset = torch.arange(b, device=labels.device).view(b, 1, 1) * rows
+    painted: Tensor = F.embedding(labels.long() + offset, styles.reshape(b * rows, s))
+    return painted.permute(0, 3, 1, 2)

@@ -1,0 +1,124 @@
+"""What a synthesizer is made of and how it is trained: typed, bounded, unknown keys forbidden."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from smearsynth.errors import OptionError
+
+FeatureName = Literal["efficientnet_lite0", "vgg19", "none"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkConfig(_Config):
+    """Architecture of generator, encoder and discriminators.
+
+    The defaults are the small generator (2 M parameters); the paper's is ``downs=4, blocks=9``.
+    """
+
+    class_names: tuple[str, ...] = Field(
+        ("cell",), min_length=1, description="cell classes, background is none"
+    )
+    style_channels: int = Field(4, ge=1, le=64, description="length of a style vector")
+    filters: int = Field(16, ge=2, le=256, description="filters of the first layer of G, D and E")
+    downs: int = Field(3, ge=1, le=6, description="halvings of the resolution in G")
+    blocks: int = Field(6, ge=0, le=32, description="residual blocks of G")
+    discriminator_layers: int = Field(3, ge=1, le=6)
+    discriminator_scales: int = Field(2, ge=1, le=4)
+
+    @property
+    def condition_channels(self) -> int:
+        """Background, one channel per cell class, and the instance boundaries."""
+        return len(self.class_names) + 2
+
+
+class TrainingConfig(_Config):
+    """Losses, schedule and data handling of one training run; the defaults are the ``cpu`` preset."""
+
+    steps: int = Field(20_000, ge=1)
+    batch: int = Field(1, ge=1, le=1024)
+    crop: tuple[int, int] = Field((160, 160), description="height and width of a training crop in px")
+    learning_rate: float = Field(2e-4, gt=0, le=0.1)
+    decay_from: float = Field(
+        0.5, ge=0, le=1, description="share of the steps before the linear decay starts"
+    )
+    adversarial: Literal["lsgan", "log"] = "lsgan"
+    feature_matching: float = Field(10.0, ge=0, description="lambda_FM of equation 4")
+    perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
+    perceptual_features: FeatureName = "efficientnet_lite0"
+    colour: float = Field(
+        5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper"
+    )
+    flips: bool = True
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = Field(0, ge=0)
+
+
+class Preset(_Config):
+    """A named pair of network and training settings."""
+
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+PRESETS: dict[str, Preset] = {
+    # one to two hours on one CPU thread
+    "cpu": Preset(),
+    # a data-centre GPU: the same generator, larger crops and batches
+    "gpu": Preset(
+        training=TrainingConfig(steps=40_000, batch=16, crop=(256, 256), learning_rate=4e-4, ema=0.999)
+    ),
+    # section 5.1 of the paper, first stage
+    "paper": Preset(
+        network=NetworkConfig(style_channels=3, downs=4, blocks=9),
+        training=TrainingConfig(
+            steps=60 * 120,
+            crop=(640, 1024),
+            perceptual=10.0,
+            perceptual_features="vgg19",
+            colour=0.0,
+            precision="fp32",
+        ),
+    ),
+    # a minute on anything: to see that all works, not to look at
+    "tiny": Preset(
+        network=NetworkConfig(style_channels=3, filters=4, downs=2, blocks=1),
+        training=TrainingConfig(
+            steps=50, crop=(64, 64), perceptual_features="none", precision="fp32", ema=0.9
+        ),
+    ),
+}
+
+
+def preset(name: str, *, class_names: tuple[str, ...] = ("cell",), **training: object) -> Preset:
+    """The preset `name` for these classes, with training settings overridden by those that are not None.
+
+    Raises
+    ------
+    OptionError
+        For an unknown preset, an unknown setting or a value out of its range.
+
+    Examples
+    --------
+    >>> preset("cpu", steps=300).training.steps
+    300
+    """
+    if name not in PRESETS:
+        raise OptionError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+    base = PRESETS[name]
+    given = {key: value for key, value in training.items() if value is not None}
+    try:
+        return Preset(
+            network=NetworkConfig(**{**base.network.model_dump(), "class_names": class_names}),
+            training=TrainingConfig(**{**base.training.model_dump(), **given}),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise OptionError(f"{place}: {first['msg']} (got {first['input']!r})") from None

@@ -1,0 +1,88 @@
+"""Training crops: drawn from smears by (seed, step), so that a resumed run sees what an unbroken one would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smearsynth.smear import Smear, close_ids
+from smearsynth.synthesis.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """Crops of one training step.
+
+    Parameters
+    ----------
+    image : (B, 3, h, w) float32 tensor
+        RGB in [-1, 1].
+    labels : (B, h, w) int64 tensor
+        Instance labels, closed up per crop.
+    channels_of : (B, n + 1) int64 tensor
+        One-hot channel of every label: 0 background, class id + 1 for cells.
+    """
+
+    image: Tensor
+    labels: Tensor
+    channels_of: Tensor
+
+    def to(self, device: torch.device) -> CropBatch:
+        """The same crops on another device."""
+        return CropBatch(
+            *(t.to(device, non_blocking=True) for t in (self.image, self.labels, self.channels_of))
+        )
+
+
+def draw_crops(smears: Sequence[Smear], config: TrainingConfig, step: int, *, stream: int = 0) -> CropBatch:
+    """Crops of training step `step`: random smears, places and flips.
+
+    Smears smaller than the crop are continued by reflection.
+
+    Parameters
+    ----------
+    smears : sequence of Smear
+    config : TrainingConfig
+        Crop size, batch, flips and seed.
+    step : int
+        The draw depends on (seed, stream, step) alone.
+    stream : int
+        Another number gives an independent series (0 trains, 1 is shown in the sample grids).
+    """
+    rng = np.random.default_rng([config.seed, stream, step])
+    crops = [_draw_one(smears[int(rng.integers(len(smears)))], config, rng) for _ in range(config.batch)]
+    n = max(len(classes) for _, _, classes in crops)
+    channels_of = np.zeros((len(crops), n + 1), np.int64)
+    for row, (_, _, classes) in zip(channels_of, crops, strict=True):
+        row[1 : len(classes) + 1] = classes + 1
+    image = torch.from_numpy(np.stack([crop for crop, _, _ in crops]))
+    return CropBatch(
+        image.permute(0, 3, 1, 2).float() / 127.5 - 1,
+        torch.from_numpy(np.stack([labels for _, labels, _ in crops])).long(),
+        torch.from_numpy(channels_of),
+    )
+
+
+def _draw_one(
+    smear: Smear, config: TrainingConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    image, labels = smear.image, smear.labels
+    lacking = [max(0, want - have) for want, have in zip(config.crop, smear.shape, strict=True)]
+    if any(lacking):
+        pads = [(0, missing) for missing in lacking]
+        image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
+        labels = np.pad(labels, pads, mode="symmetric")
+    top, left = (
+        int(rng.integers(have - want + 1)) for have, want in zip(labels.shape, config.crop, strict=True)
+    )
+    window = np.s_[top : top + config.crop[0], left : left + config.crop[1]]
+    image, labels = image[window], labels[window]
+    if config.flips:
+        vertical, horizontal = (int(sign) for sign in rng.choice([-1, 1], 2))
+        image, labels = image[::vertical, ::horizontal], labels[::vertical, ::horizontal]
+    closed, ids = close_ids(labels)
+    return np.ascontiguousarray(image), closed, smear.classes[ids - 1]

@@ -1,0 +1,262 @@
+"""The style bank: how the styles of training smears are distributed, and drawing new ones.
+
+Two laws are kept. The *joint* law holds one vector per training smear (its background and its mean cell of each
+class), clustered by K-means, with the spread of the cells about that mean: cells and background of one
+synthetic smear belong together, as in a real one. The *independent* law is the paper's: clusters of styles per
+class (background too), drawn anew for every instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+
+from smearsynth.errors import ModelError, OptionError
+
+Styles = npt.NDArray[np.float32]  # (n + 1, S), row 0 is the background
+
+CLUSTERS = 10  # per class, as in the paper
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """A mixture of Gaussians laid on K-means clusters.
+
+    Parameters
+    ----------
+    centres : (K, S) float32 array
+    roots : (K, S, S) float32 array
+        Square roots of the covariances within the clusters.
+    weights : (K,) float32 array
+        Shares, summing to one.
+    """
+
+    centres: Styles
+    roots: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, vectors: Styles, rng: np.random.Generator, clusters: int = CLUSTERS) -> Clusters:
+        """Cluster vectors of shape (n, S), n >= 1; small clusters borrow spread from the others."""
+        vectors = np.asarray(vectors, np.float64)
+        k = min(clusters, len(np.unique(vectors, axis=0)))
+        found = KMeans(k, n_init=4, random_state=int(rng.integers(2**31))).fit(vectors)
+        residuals = vectors - found.cluster_centers_[found.labels_]
+        pooled = residuals.T @ residuals / len(vectors)
+        roots = []
+        for j in range(k):
+            own = residuals[found.labels_ == j]
+            # shrink towards the pooled covariance with the weight of S pseudo-observations
+            prior = vectors.shape[1]
+            roots.append(_root((own.T @ own + prior * pooled) / (len(own) + prior)))
+        weights = np.bincount(found.labels_, minlength=k) / len(vectors)
+        return cls(
+            found.cluster_centers_.astype(np.float32),
+            np.stack(roots).astype(np.float32),
+            weights.astype(np.float32),
+        )
+
+    def draw(self, n: int, rng: np.random.Generator, cluster: int | None = None) -> Styles:
+        """Draw (n, S) vectors, from all clusters by weight or from one."""
+        if cluster is None:
+            weights = self.weights.astype(np.float64)
+            chosen = rng.choice(len(weights), n, p=weights / weights.sum())
+        elif not 0 <= cluster < len(self.weights):
+            raise OptionError(
+                f"there is no style cluster {cluster}; the model has 0 to {len(self.weights) - 1}"
+            )
+        else:
+            chosen = np.full(n, cluster)
+        noise = rng.standard_normal((n, self.centres.shape[1]))
+        return (self.centres[chosen] + np.einsum("nij,nj->ni", self.roots[chosen], noise)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class StyleBank:
+    """Style laws of a trained synthesizer.
+
+    Parameters
+    ----------
+    class_names : tuple of str
+    joint : Clusters
+        Over the concatenation of background style and mean cell style of every class, one vector a smear.
+    within : (C, S, S) float32 array
+        Square root of the covariance of cell styles about the mean of their class in their smear.
+    per_class : tuple of Clusters
+        Background first, then the classes.
+    """
+
+    class_names: tuple[str, ...]
+    joint: Clusters
+    within: npt.NDArray[np.float32]
+    per_class: tuple[Clusters, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        styles: Sequence[Styles],
+        classes: Sequence[npt.NDArray[np.int64]],
+        class_names: tuple[str, ...],
+        rng: int | np.random.Generator = 0,
+    ) -> StyleBank:
+        """Fit to the styles of the training smears.
+
+        Parameters
+        ----------
+        styles : sequence of (n + 1, S) float32 arrays
+            One per smear, row 0 the background.
+        classes : sequence of (n,) int64 arrays
+        class_names : tuple of str
+        rng : int or Generator
+
+        Raises
+        ------
+        ModelError
+            When a class has no instance: its style cannot be known.
+        """
+        rng = np.random.default_rng(rng)
+        of_class: list[list[Styles]] = [[] for _ in class_names]
+        for rows, ids in zip(styles, classes, strict=True):
+            for c in range(len(class_names)):
+                of_class[c].append(rows[1:][ids == c])
+        pools = [np.concatenate(parts) for parts in of_class]
+        empty = [name for name, pool in zip(class_names, pools, strict=True) if not len(pool)]
+        if empty:
+            raise ModelError(
+                f"no cell of class {', '.join(empty)} in the training smears: leave the class out"
+            )
+        means = np.stack([_class_means(rows, ids, pools) for rows, ids in zip(styles, classes, strict=True)])
+        joint = np.concatenate([np.stack([rows[0] for rows in styles]), means.reshape(len(means), -1)], 1)
+        within = [_within(parts) for parts in of_class]
+        grounds = np.stack([rows[0] for rows in styles])
+        return cls(
+            class_names,
+            Clusters.fit(joint, rng),
+            np.stack(within).astype(np.float32),
+            tuple(Clusters.fit(pool, rng) for pool in (grounds, *pools)),
+        )
+
+    def draw(
+        self, classes: npt.NDArray[np.int64], rng: int | np.random.Generator, cluster: int | None = None
+    ) -> Styles:
+        """Styles for one new smear from the joint law.
+
+        Parameters
+        ----------
+        classes : (n,) int64 array
+        rng : int or Generator
+        cluster : int, optional
+            Joint cluster to draw from; by weight when None.
+
+        Returns
+        -------
+        (n + 1, S) float32 array
+        """
+        rng = np.random.default_rng(rng)
+        smear = self.joint.draw(1, rng, cluster)[0].reshape(len(self.class_names) + 1, -1)
+        noise = rng.standard_normal((len(classes), smear.shape[1]))
+        cells = smear[1:][classes] + np.einsum("nij,nj->ni", self.within[classes], noise)
+        return _bounded(np.concatenate([smear[:1], cells]))
+
+    def draw_independent(
+        self, classes: npt.NDArray[np.int64], rng: int | np.random.Generator, cluster: int | None = None
+    ) -> Styles:
+        """Styles drawn for every instance by itself, as in the paper: a random cluster of its class, its centre.
+
+        With `cluster` every instance takes that cluster.
+        """
+        rng = np.random.default_rng(rng)
+        rows = np.empty((len(classes) + 1, self.within.shape[1]), np.float32)
+        for row, channel in enumerate((0, *(classes + 1).tolist())):
+            centres = self.per_class[channel].centres
+            if cluster is not None and not 0 <= cluster < len(centres):
+                raise OptionError(
+                    f"there is no style cluster {cluster}; the model has 0 to {len(centres) - 1}"
+                )
+            rows[row] = centres[rng.integers(len(centres)) if cluster is None else cluster]
+        return rows
+
+    def like(
+        self,
+        given: Styles,
+        given_classes: npt.NDArray[np.int64],
+        classes: npt.NDArray[np.int64],
+        rng: int | np.random.Generator,
+    ) -> Styles:
+        """Styles for new cells in the manner of a given smear: its background, its cells drawn again.
+
+        A class that the given smear lacks takes any of its cells, or the background's cluster when it has none.
+        """
+        rng = np.random.default_rng(rng)
+        if len(given) == 1:
+            ground = self.joint.centres[:, : given.shape[1]]
+            nearest = int(((ground - given[0]) ** 2).sum(1).argmin())
+            rows = self.draw(classes, rng, nearest)
+            rows[0] = given[0]
+            return rows
+        rows = np.empty((len(classes) + 1, given.shape[1]), np.float32)
+        rows[0] = given[0]
+        for c in np.unique(classes):
+            pool = given[1:][given_classes == c]
+            wanted = np.flatnonzero(classes == c)
+            source = pool if len(pool) else given[1:]
+            rows[wanted + 1] = source[rng.integers(len(source), size=len(wanted))]
+        return rows
+
+    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """All arrays by name, for a safetensors file."""
+        named = {"within": self.within}
+        for prefix, clusters in (
+            ("joint", self.joint),
+            *((f"class{k}", c) for k, c in enumerate(self.per_class)),
+        ):
+            named |= {f"{prefix}.{key}": getattr(clusters, key) for key in ("centres", "roots", "weights")}
+        return named
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: dict[str, npt.NDArray[np.float32]], class_names: tuple[str, ...]
+    ) -> StyleBank:
+        """The inverse of `tensors`; `ModelError` when a class has no cluster."""
+
+        def read(prefix: str) -> Clusters:
+            return Clusters(*(tensors[f"{prefix}.{key}"] for key in ("centres", "roots", "weights")))
+
+        try:
+            per_class = tuple(read(f"class{k}") for k in range(len(class_names) + 1))
+            return cls(class_names, read("joint"), tensors["within"], per_class)
+        except KeyError as error:
+            raise ModelError(f"the style bank lacks {error}; train the model again") from None
+
+
+def _class_means(rows: Styles, ids: npt.NDArray[np.int64], pools: list[Styles]) -> Styles:
+    """Mean cell style of every class in one smear, (C, S).
+
+    A class that the smear lacks takes its overall mean, moved as the cells of this smear are moved.
+    """
+    overall = [pool.mean(0) for pool in pools]
+    shifts = [rows[1:][ids == c].mean(0) - overall[c] for c in np.unique(ids)]
+    shift = np.mean(shifts, 0) if shifts else np.zeros_like(overall[0])
+    return np.stack(
+        [rows[1:][ids == c].mean(0) if (ids == c).any() else overall[c] + shift for c in range(len(pools))]
+    )
+
+
+def _within(parts: list[Styles]) -> npt.NDArray[np.float64]:
+    residuals = np.concatenate([part - part.mean(0) for part in parts if len(part)]).astype(np.float64)
+    return _root(residuals.T @ residuals / len(residuals))
+
+
+def _root(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    values, vectors = np.linalg.eigh(covariance)
+    root: npt.NDArray[np.float64] = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+    return root
+
+
+def _bounded(styles: Styles) -> Styles:
+    # the encoder ends in tanh: the generator has seen nothing beyond
+    return np.clip(styles, -1, 1).astype(np.float32)

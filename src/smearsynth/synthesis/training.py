@@ -1,0 +1,245 @@
+"""Training of generator, encoder and discriminators: one visible loop over explicit state.
+
+Everything random is drawn from (seed, step), and the state on disk holds step, weights, moments and average:
+an interrupted run continues where it stopped, bit-identically on the CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from smearsynth.errors import OptionError
+from smearsynth.smear import Smear
+from smearsynth.synthesis.checkpoint import load_state, save_state
+from smearsynth.synthesis.conditioning import condition, paint_styles, pool_instances
+from smearsynth.synthesis.config import Preset, TrainingConfig
+from smearsynth.synthesis.crops import CropBatch, draw_crops
+from smearsynth.synthesis.features import PerceptualFeatures
+from smearsynth.synthesis.interrupt import StopRequest
+from smearsynth.synthesis.losses import discriminator_loss, generator_objective
+from smearsynth.synthesis.networks import Discriminators, Encoder, Generator, draw_noise, initialise
+from smearsynth.synthesis.training_log import TrainingLog
+
+
+class Translator(nn.Module):
+    """Encoder, instance pooling and generator as one module: real image and labels → synthesised image."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.encoder = Encoder(preset.network)
+        self.generator = Generator(preset.network)
+
+    def forward(self, image: Tensor, labels: Tensor, given: Tensor, noise: list[Tensor], n: int) -> Tensor:
+        """Reconstruct `image` from its labels (condition `given`, at most `n` instances) and its styles."""
+        styles = pool_instances(self.encoder(image), labels, n)
+        return self.generator(given, paint_styles(styles, labels), noise)  # type: ignore[no-any-return]
+
+
+@dataclass
+class TrainingState:
+    """All that a training run is at one moment.
+
+    Parameters
+    ----------
+    translator, discriminators : Module
+        The networks that are trained.
+    average : Translator
+        Exponential moving average of the translator: what is kept.
+    optimiser_g, optimiser_d : Adam
+    step : int
+        Steps done.
+    """
+
+    translator: Translator
+    discriminators: Discriminators
+    average: Translator
+    optimiser_g: torch.optim.Adam
+    optimiser_d: torch.optim.Adam
+    step: int = 0
+
+    @classmethod
+    def fresh(cls, preset: Preset) -> TrainingState:
+        """The state before the first step; weights drawn from the seed."""
+        draw = torch.Generator().manual_seed(preset.training.seed)
+        translator, discriminators = Translator(preset), Discriminators(preset.network)
+        for network in (translator.generator, translator.encoder, discriminators):
+            initialise(network, draw)
+        average = Translator(preset).requires_grad_(False)
+        average.load_state_dict(translator.state_dict())
+        adam = {"lr": preset.training.learning_rate, "betas": (0.5, 0.999)}
+        return cls(
+            translator,
+            discriminators,
+            average,
+            torch.optim.Adam(translator.parameters(), **adam),  # type: ignore[arg-type]
+            torch.optim.Adam(discriminators.parameters(), **adam),  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where and how a training runs; none of it changes the result.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``state/``, ``training-log.csv`` and ``samples/``.
+    fabric : Fabric
+        Device and precision.
+    save_every, log_every, sample_every : int
+        Steps between states, log rows and sample grids.
+    minutes : float, optional
+        Stop after so long, state saved, as if interrupted.
+    compiled : bool
+        Run the networks through ``torch.compile``.
+    on_step : callable, optional
+        Called with (step, losses or None) after every step, for a progress bar.
+    """
+
+    folder: Path
+    fabric: Fabric = field(default_factory=lambda: Fabric(accelerator="cpu", devices=1))
+    save_every: int = 500
+    log_every: int = 50
+    sample_every: int = 1000
+    minutes: float | None = None
+    compiled: bool = False
+    on_step: Callable[[int, dict[str, float] | None], None] | None = None
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Constant, then linearly down to zero after the last step (paper, section 5.1, as pix2pixHD).
+
+    Examples
+    --------
+    >>> config = TrainingConfig(steps=100, learning_rate=0.1)
+    >>> [round(learning_rate(config, step), 3) for step in (0, 49, 75, 99)]
+    [0.1, 0.1, 0.05, 0.002]
+    """
+    start = config.decay_from * config.steps
+    left = (config.steps - step) / max(config.steps - start, 1.0)
+    return config.learning_rate * min(1.0, left)
+
+
+def train(
+    smears: Sequence[Smear], preset: Preset, run: TrainingRun, features: PerceptualFeatures | None = None
+) -> TrainingState:
+    """Train to ``preset.training.steps``, or until stopped, from the state in ``run.folder`` if there is one.
+
+    Parameters
+    ----------
+    smears : sequence of Smear
+        The training split; read lazily, at random.
+    preset : Preset
+    run : TrainingRun
+    features : PerceptualFeatures, optional
+        For the perceptual loss; None leaves it out.
+
+    Returns
+    -------
+    TrainingState
+        ``state.step`` is less than the steps asked for when it was stopped early; call again to continue.
+    """
+    if not len(smears):
+        raise OptionError("no smears to train on")
+    config, fabric = preset.training, run.fabric
+    state = TrainingState.fresh(preset)
+    translator, optimiser_g = fabric.setup(_prepared(state.translator, fabric), state.optimiser_g)
+    discriminators, optimiser_d = fabric.setup(_prepared(state.discriminators, fabric), state.optimiser_d)
+    translator_call = torch.compile(translator) if run.compiled else translator
+    discriminators_call = torch.compile(discriminators) if run.compiled else discriminators
+    state.average.to(fabric.device)
+    load_state(run.folder / "state", state, preset)
+    features = None if features is None else features.to(fabric.device)
+    noise_source = torch.Generator(fabric.device)
+    log = TrainingLog(run.folder, state.step)
+    n_classes = len(preset.network.class_names)
+    deadline = None if run.minutes is None else time.monotonic() + 60 * run.minutes
+
+    with StopRequest() as stop, ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(draw_crops, smears, config, state.step)
+        while state.step < config.steps and not stop.asked:
+            batch = upcoming.result().to(fabric.device)
+            upcoming = reader.submit(draw_crops, smears, config, state.step + 1)
+            for group in (*optimiser_g.param_groups, *optimiser_d.param_groups):
+                group["lr"] = learning_rate(config, state.step)
+            given = condition(batch.labels, batch.channels_of, n_classes)
+            n = batch.channels_of.shape[1] - 1
+            noise_source.manual_seed(hash_seed(config.seed, state.step))
+            b, _, h, w = batch.image.shape
+            noise = draw_noise((b, h, w), preset.network.downs, noise_source, fabric.device)
+
+            # x → G(x, E(x)) of equations 4 to 7
+            fake = translator_call(batch.image, batch.labels, given, noise, n)
+
+            # max over D of equation 5
+            of_real = discriminators_call(given, batch.image)
+            of_fake = discriminators_call(given, fake.detach())
+            loss_d = discriminator_loss(of_real, of_fake, config.adversarial)
+            optimiser_d.zero_grad()
+            fabric.backward(loss_d)
+            optimiser_d.step()
+
+            # min over G and E of equation 4; the real features are those of the step above
+            state.discriminators.requires_grad_(False)
+            of_fake = discriminators_call(given, fake)
+            with fabric.autocast():
+                terms = generator_objective(batch.image, fake, (of_real, of_fake), features, config)
+            optimiser_g.zero_grad()
+            fabric.backward(sum(terms.values(), start=torch.zeros((), device=fabric.device)))
+            optimiser_g.step()
+            state.discriminators.requires_grad_(True)
+
+            _average(state, config.ema)
+            state.step += 1
+            log.add({"discriminator": loss_d, **terms})
+            done = state.step == config.steps
+            if deadline is not None and time.monotonic() > deadline:
+                stop.asked = True
+            row = None
+            if state.step % run.log_every == 0 or done or stop.asked:
+                row = log.write(state.step, learning_rate(config, state.step - 1))
+            if run.on_step:
+                run.on_step(state.step, row)
+            if fabric.is_global_zero and (state.step % run.sample_every == 0 or done):
+                log.sample(state, _shown(smears, preset), preset)
+            if fabric.is_global_zero and (state.step % run.save_every == 0 or done or stop.asked):
+                save_state(run.folder / "state", state, preset)
+    return state
+
+
+def hash_seed(*parts: int) -> int:
+    """A 63-bit seed from several numbers, well mixed.
+
+    Examples
+    --------
+    >>> hash_seed(0, 1) != hash_seed(1, 0)
+    True
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, "u8")[0] >> 1)
+
+
+def _prepared(module: nn.Module, fabric: Fabric) -> nn.Module:
+    # cuDNN's convolutions prefer channels last; on the CPU it wins nothing
+    return module.to(memory_format=torch.channels_last) if fabric.device.type == "cuda" else module
+
+
+@torch.no_grad()
+def _average(state: TrainingState, decay: float) -> None:
+    """Move the average towards the weights; early on it follows faster, or it would keep the random start."""
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    kept = list(state.average.parameters())
+    torch._foreach_lerp_(kept, [p.detach() for p in state.translator.parameters()], 1 - decay)
+
+
+def _shown(smears: Sequence[Smear], preset: Preset) -> CropBatch:
+    config = preset.training.model_copy(update={"batch": 4, "flips": False})
+    return draw_crops(smears, config, 0, stream=1)
