@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from smearsynth.errors import DataError
+from smearsynth.errors import DataError, OptionError
 
 ImageArray = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 LabelArray = npt.NDArray[np.int32]  # (H, W), 0 = background, 1..n = cell instances
@@ -77,6 +77,11 @@ class Smear:
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high > n:
             raise DataError(f"labels run from {low} to {high} for {n} classes given", self.name or None)
+        if n and (missing := np.flatnonzero(self.areas() == 0)).size:
+            raise DataError(
+                f"instance {int(missing[0]) + 1} has no pixel; Smear.from_labels closes such gaps",
+                self.name or None,
+            )
         if n and (self.classes.min() < 0 or self.classes.max() >= len(self.class_names)):
             raise DataError(
                 f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names",
@@ -113,9 +118,14 @@ class Smear:
         >>> smear.labels.tolist(), smear.count
         ([[0, 1, 1], [0, 0, 2]], 2)
         """
+        image = np.asarray(image)
+        if image.dtype != np.uint8:
+            raise DataError(f"image must be uint8, got {image.dtype}; map it to 0..255 first", name or None)
         closed, ids = close_ids(labels)
+        if classes is not None and len(ids) and ids[-1] > len(classes):
+            raise DataError(f"labels run to {ids[-1]} for {len(classes)} classes given", name or None)
         kept = np.zeros(len(ids), np.int64) if classes is None else np.asarray(classes, np.int64)[ids - 1]
-        return cls(np.asarray(image, np.uint8), closed, kept, tuple(class_names), um_per_px, name)
+        return cls(image.astype(np.uint8, copy=False), closed, kept, tuple(class_names), um_per_px, name)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,14 +158,15 @@ class Smear:
         return cut[1:]
 
     def resized(self, scale: float) -> Smear:
-        """The smear at `scale` times its size: image by an area-true filter, labels by nearest pixel.
+        """Give the smear at `scale` times its size: image by an area-true filter, labels by nearest pixel.
 
         Instances that vanish at the new size are left out.
         """
         if scale == 1.0:
             return self
         height, width = (max(1, round(side * scale)) for side in self.shape)
-        image = np.asarray(Image.fromarray(self.image).resize((width, height), Image.Resampling.LANCZOS))
+        # A copy, because Pillow's pixels are read-only, which PyTorch warns of.
+        image = np.array(Image.fromarray(self.image).resize((width, height), Image.Resampling.LANCZOS))
         labels = np.asarray(Image.fromarray(self.labels).resize((width, height), Image.Resampling.NEAREST))
         pixel = None if self.um_per_px is None else self.um_per_px / scale
         return Smear.from_labels(
@@ -163,10 +174,26 @@ class Smear:
         )
 
     def cropped(self, top: int, left: int, height: int, width: int) -> Smear:
-        """The window of `height` × `width` px whose first pixel is (`top`, `left`)."""
+        """Cut out the window of `height` × `width` px with its first pixel at (`top`, `left`).
+
+        It must lie in the field, else `OptionError`.
+        """
+        if (
+            min(top, left) < 0
+            or min(height, width) < 1
+            or top + height > self.shape[0]
+            or left + width > self.shape[1]
+        ):
+            raise OptionError(
+                f"window {width}×{height} at ({left}, {top}) does not lie in a field of {_size(self.labels)}"
+            )
         window = np.s_[top : top + height, left : left + width]
         cut = Smear.from_labels(
-            self.image[window], self.labels[window], self.classes, class_names=self.class_names, name=self.name
+            self.image[window],
+            self.labels[window],
+            self.classes,
+            class_names=self.class_names,
+            name=self.name,
         )
         return replace(cut, um_per_px=self.um_per_px)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,26 @@ from scipy import ndimage
 
 from smearsynth.errors import DataError
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
+from smearsynth.formats.files import replacing
 from smearsynth.formats.pairs import find_pairs
 from smearsynth.formats.pixels import png_text, read_ids, read_rgb
 from smearsynth.formats.tables import (
     INSTANCE_FILE,
+    FolderMark,
     InstanceTable,
     PointTable,
     read_mark,
 )
+from smearsynth.formats.writing import TableWriter, save_png, save_tiff
 from smearsynth.smear import LabelArray, Smear, close_ids
 
+LABEL_FOLDER = "labels"
+BINARY_PROBLEM = (
+    "looks like a binary mask (one value for all cells); "
+    "pass --binary (binary=True) to take connected components as instances"
+)
 _POINT_FOLDER = "points"
+_MAX_PNG_ID = 65535
 
 
 class LabelReader(Reader):
@@ -51,7 +61,7 @@ class LabelReader(Reader):
         self._table: InstanceTable | None = None
         self._points: PointTable | None = None
         self.class_names = ONE_CLASS
-        if classes == "annotated" or (classes == "auto" and self._mark is not None):
+        if not binary and (classes == "annotated" or (classes == "auto" and self._mark is not None)):
             self._find_classes(required=classes == "annotated")
 
     def _find_classes(self, *, required: bool) -> None:
@@ -85,7 +95,7 @@ class LabelReader(Reader):
             raise DataError(str(error), entry.annotation) from error
         classes = self._classes(entry.name, labels, ids_kept)
         return Smear(
-            image, labels, classes, self.class_names, _pixel_size(entry.image, self._mark), entry.name
+            image, labels, classes, self.class_names, pixel_size(entry.image, self._mark), entry.name
         )
 
     def _ids(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
@@ -93,20 +103,18 @@ class LabelReader(Reader):
         if self._binary:
             return components(ids != 0)
         if self._mark is None and looks_binary(ids) and self._folder_is_binary():
-            raise DataError(
-                "looks like a binary mask (one value for all cells); "
-                "pass --binary (binary=True) to take connected components as instances",
-                entry.annotation,
-            )
+            raise DataError(BINARY_PROBLEM, entry.annotation)
         return ids
 
     def _folder_is_binary(self) -> bool:
         """Whether no other annotation tells cells apart: one cell cut in two must not condemn a folder."""
         if self._sampled_binary is None:
             step = max(1, len(self.entries) // 8)
-            sample = (read_ids(entry.annotation) for entry in self.entries[::step])
-            self._sampled_binary = all(_values(ids) <= 1 for ids in sample)
+            self._sampled_binary = all(self._values(entry) <= 1 for entry in self.entries[::step])
         return self._sampled_binary
+
+    def _values(self, entry: Entry) -> int:
+        return count_values(read_ids(entry.annotation))
 
     def _classes(self, name: str, labels: LabelArray, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if self._points is not None:
@@ -150,7 +158,7 @@ def looks_binary(ids: npt.NDArray[np.integer[Any]]) -> bool:
     >>> looks_binary(two), looks_binary(two * np.arange(1, 9, dtype=np.uint8))
     (True, False)
     """
-    if _values(ids) != 1:
+    if count_values(ids) != 1:
         return False
     mask = ids != 0
     if int(ids.max()) == 255 and ids.dtype == np.uint8:
@@ -161,16 +169,22 @@ def looks_binary(ids: npt.NDArray[np.integer[Any]]) -> bool:
     return bool(mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any())
 
 
-def _values(ids: npt.NDArray[np.integer[Any]]) -> int:
-    """Count different values other than 0, up to 2 at most."""
+def count_values(ids: npt.NDArray[np.integer[Any]]) -> int:
+    """Count different values other than 0; 2 stands for more.
+
+    Examples
+    --------
+    >>> count_values(np.array([[0, 7, 7]])), count_values(np.array([[1, 2, 3]]))
+    (1, 2)
+    """
     top = ids.max(initial=0)
     if top == 0:
         return 0
     return 1 if ((ids == 0) | (ids == top)).all() else 2
 
 
-def _pixel_size(image: Path, mark: object) -> float | None:
-    """µm per pixel from our own tag; other programs' resolution fields mostly say 72 dpi and mean nothing."""
+def pixel_size(image: Path, mark: FolderMark | None) -> float | None:
+    """Read µm per pixel from our own tag; other programs' resolutions mostly say 72 dpi and mean nothing."""
     if mark is None or image.suffix.lower() != ".png":
         return None
     try:
@@ -179,7 +193,31 @@ def _pixel_size(image: Path, mark: object) -> float | None:
         return None
 
 
-def text_tags(smear: Smear, tags: Mapping[str, str] | None) -> dict[str, str]:
-    """Tags to put in a written image: the given ones and the pixel size where it is known."""
-    size = {} if smear.um_per_px is None else {"um_per_px": repr(float(smear.um_per_px))}
-    return {**size, **(tags or {})}
+class LabelWriter(TableWriter):
+    """Writes `images/NAME.png` and `labels/NAME.png` (uint16).
+
+    PNG holds 16 bits: a smear of more than 65,535 instances gets `labels/NAME.tif` (int32) instead.
+    """
+
+    format = "labels"
+
+    def __init__(self, folder: Path, class_names: Sequence[str] = ONE_CLASS) -> None:
+        super().__init__(folder, class_names)
+
+    def _save(self, smear: Smear, files: ExitStack) -> None:
+        self._save_classes(smear.name, smear.classes, files)
+        png, tiff = self._label_paths(smear.name)
+        if smear.count <= _MAX_PNG_ID:
+            save_png(files.enter_context(replacing(png)), smear.labels.astype(np.uint16))
+            tiff.unlink(missing_ok=True)
+        else:
+            save_tiff(files.enter_context(replacing(tiff)), smear.labels)
+            png.unlink(missing_ok=True)
+
+    def _label_paths(self, name: str) -> tuple[Path, Path]:
+        return self.folder / LABEL_FOLDER / f"{name}.png", self.folder / LABEL_FOLDER / f"{name}.tif"
+
+    def written(self, name: str) -> bool:
+        """Whether image, labels and classes of this name are there."""
+        labels = any(path.exists() for path in self._label_paths(name))
+        return labels and self.image_path(name).exists() and self._classes_written(name)

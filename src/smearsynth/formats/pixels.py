@@ -84,6 +84,8 @@ def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
         samples = _whole(samples, path)
     if samples.dtype.kind == "b":
         return samples.astype(np.uint8)
+    if samples.dtype == np.uint64:
+        samples = samples.astype(np.int64)  # what NumPy can count and index with
     if samples.dtype.kind == "i" and samples.size and samples.min() < 0:
         raise DataError(
             f"holds negative ids (down to {samples.min()}); ids above 32767 saved as signed 16-bit do this: "
@@ -93,10 +95,32 @@ def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
     return samples
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open with Pillow without decoding; `DataError` when it is no image."""
+def read_colours(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode a colour-palette mask to (H, W, 3) uint8; transparent pixels become black, the background.
+
+    Raises
+    ------
+    DataError
+        When the file is not an image, has more than 8 bits a channel, or was saved with loss.
+    """
     with _decoding(path):
-        return Image.open(path)
+        samples = _tiff_samples(path) if _is_tiff(path) else None
+        if samples is None:
+            _refuse_jpeg(path, "colours")
+            samples = _pillow_rgb(path)
+    if samples.ndim == 2:
+        samples = samples[:, :, None]
+    if samples.dtype.kind == "b":
+        samples = samples.astype(np.uint8) * np.uint8(255)
+    if samples.dtype != np.uint8 or samples.shape[2] not in (1, 2, 3, 4):
+        raise DataError(
+            f"is no colour-palette mask ({samples.dtype}, {samples.shape[2]} channels); save it as 8-bit "
+            "RGB, or read it with format 'labels' if it holds ids",
+            path,
+        )
+    if samples.shape[2] in (2, 4):
+        samples = np.where(samples[:, :, -1:] > 0, samples[:, :, :-1], 0)
+    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)), np.uint8)
 
 
 def is_coloured(path: Path) -> bool:
@@ -201,7 +225,7 @@ def _oriented(samples: Pixels, orientation: int) -> Pixels:
 
 def _pillow_rgb(path: Path) -> Pixels:
     with Image.open(path) as opened:
-        narrowed = _is_deep_colour_png(path)
+        narrowed = _is_deep_colour_png(path) or _is_deep_colour_tiff(opened)
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -212,7 +236,8 @@ def _pillow_rgb(path: Path) -> Pixels:
         samples = np.asarray(image)
     if narrowed and samples.max(initial=0) < 16:
         raise DataError(
-            "is a 16-bit colour PNG of 12-bit values, which come out black; save it as TIFF", path
+            "is a 16-bit colour image of 12-bit values, which come out black; save it as uncompressed TIFF",
+            path,
         )
     return samples
 
@@ -224,11 +249,21 @@ def _is_deep_colour_png(path: Path) -> bool:
     return head[:4] == b"\x89PNG" and len(head) == 26 and head[24] == 16 and head[25] != 0
 
 
+def _is_deep_colour_tiff(image: Image.Image) -> bool:
+    bits = getattr(image, "tag_v2", {}).get(258, (8,))
+    return len(bits) > 1 and max(bits) > 8
+
+
 def _pillow_ids(path: Path) -> Pixels:
+    _refuse_jpeg(path, "ids")
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def _refuse_jpeg(path: Path, what: str) -> None:
     with Image.open(path) as image:
         if image.format == "JPEG":
-            raise DataError("is a JPEG, whose compression changes ids; save labels as PNG or TIFF", path)
-        return np.asarray(image)
+            raise DataError(f"is a JPEG, whose compression changes {what}; save it as PNG or TIFF", path)
 
 
 def _to_rgb(samples: Pixels, path: Path) -> ImageArray:
@@ -244,7 +279,8 @@ def _to_rgb(samples: Pixels, path: Path) -> ImageArray:
         # An alpha channel that is zero all over is an unused one.
         if alpha.any() and alpha.min() < 1:
             colour = np.rint(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)))
+    # A copy, because Pillow's pixels are read-only, which PyTorch warns of.
+    return np.array(np.broadcast_to(colour, (*colour.shape[:2], 3)))
 
 
 def _to_8bit(samples: Pixels, path: Path) -> npt.NDArray[np.uint8]:

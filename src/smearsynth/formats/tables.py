@@ -33,7 +33,7 @@ def read_splits(root: Path) -> dict[str, str]:
     rows = csv.DictReader(io.StringIO(read_text(path)))
     if not {"image", "split"} <= set(rows.fieldnames or ()):
         raise DataError("lacks the columns 'image' and 'split'; give each image's split in them", path)
-    return {image_name(row["image"] or ""): row["split"] or "" for row in rows}
+    return {image_name(row["image"]): row["split"] for row in rows if row["image"] and row["split"]}
 
 
 def image_name(file_name: str) -> str:

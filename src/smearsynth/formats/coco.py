@@ -1,0 +1,301 @@
+"""COCO instances: one JSON file of polygons or run lengths (RLE) for all images."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import faster_coco_eval.core.mask as rle_masks
+import numpy as np
+import numpy.typing as npt
+
+from smearsynth.errors import DataError, OptionError
+from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
+from smearsynth.formats.files import read_text, replacing
+from smearsynth.formats.labels import components, pixel_size
+from smearsynth.formats.outlines import outlines, ring_area
+from smearsynth.formats.pairs import IMAGE_FOLDER
+from smearsynth.formats.pixels import read_rgb
+from smearsynth.formats.tables import image_name, read_mark, read_splits
+from smearsynth.formats.writing import FolderWriter
+from smearsynth.smear import LabelArray, Smear
+
+Record = dict[str, Any]
+Segmentation = Literal["polygon", "rle"]
+
+ANNOTATION_FILE = "annotations.json"
+
+
+def coco_files(path: Path) -> list[Path]:
+    """COCO files named by `path`: itself, or those in the folder and in its `annotations/`."""
+    if path.is_file():
+        return [path] if path.suffix.lower() == ".json" else []
+    candidates = [*path.glob("*.json"), *path.glob("annotations/*.json")]
+    return sorted(file for file in candidates if not file.name.startswith(".") and _has_coco_keys(file))
+
+
+def _has_coco_keys(path: Path) -> bool:
+    text = read_text(path)
+    return '"images"' in text and '"annotations"' in text and '"categories"' in text
+
+
+class CocoReader(Reader):
+    """Images with COCO instances.
+
+    Crowd regions are left out, with a warning. Where annotations overlap, the later lies on top. The JSON is
+    held in memory, the images are not. Several files in one folder, such as `instances_train.json` and
+    `instances_test.json`, are splits of these names; else `split.csv` tells them.
+
+    Parameters
+    ----------
+    root : Path
+        A COCO file, or a folder with one or more of them (in it or in `annotations/`).
+    classes : {"auto", "one", "annotated"}
+        As for `smearsynth.datasets.open_smears`.
+    binary : bool
+        Take the components of the union of all annotations as instances.
+    """
+
+    format = "coco"
+
+    def __init__(self, root: Path, *, classes: ClassChoice = "auto", binary: bool = False) -> None:
+        self.root = root
+        files = coco_files(root)
+        if not files:
+            raise DataError("holds no COCO file (JSON with images, annotations and categories)", root)
+        folder = root if root.is_dir() else root.parent
+        self._mark = read_mark(folder)
+        self._binary = binary
+        self._records: dict[str, Record] = {}
+        self._shapes: dict[str, list[tuple[str, Any]]] = {}
+        self._class_index: dict[str, int] = {}
+        self.notes = ()
+        splits = read_splits(folder)
+        entries: list[Entry] = []
+        for file in files:
+            split = file.stem.removeprefix("instances_") if len(files) > 1 else None
+            entries += self._index(file, split, splits)
+        self.entries = tuple(sorted(entries, key=lambda entry: entry.name))
+        if not self.entries:
+            raise DataError("lists no images", files[0])
+        one = binary or classes == "one" or (classes == "auto" and self._mark is None)
+        self._one = one or not self._class_index
+        self.class_names = ONE_CLASS if self._one else tuple(self._class_index)
+
+    def _index(self, file: Path, split: str | None, splits: Mapping[str, str]) -> Iterator[Entry]:
+        content = _load(file)
+        try:
+            kinds = {kind["id"]: str(kind["name"]) for kind in content["categories"]}
+            for name in kinds.values():
+                self._class_index.setdefault(name, len(self._class_index))
+            by_image: dict[Any, list[tuple[str, Any]]] = {image["id"]: [] for image in content["images"]}
+            crowds = 0
+            for annotation in content["annotations"]:
+                if annotation.get("iscrowd"):
+                    crowds += 1
+                else:
+                    shape = (kinds[annotation["category_id"]], annotation.get("segmentation"))
+                    by_image[annotation["image_id"]].append(shape)
+        except KeyError as error:
+            raise DataError(f"lacks or does not define {error}; export it again as COCO", file) from error
+        except (TypeError, AttributeError) as error:
+            raise DataError(f"is not laid out as COCO ({error}); export it again", file) from error
+        if crowds:
+            note = f"{file}: {crowds} crowd annotation{'s' if crowds > 1 else ''} left out"
+            self.notes = (*self.notes, note)
+            warnings.warn(note, stacklevel=5)
+        for image in content["images"]:
+            name = image_name(str(image["file_name"])).replace("/", "_")
+            if name in self._records:
+                raise DataError(f"lists image {name} twice; rename one of the two", file)
+            self._records[name] = image
+            self._shapes[name] = by_image[image["id"]]
+            yield Entry(name, _find_image(file, str(image["file_name"])), file, split or splits.get(name))
+
+    def read(self, entry: Entry) -> Smear:
+        """Decode one smear at its full size."""
+        image = read_rgb(entry.image)
+        height, width = image.shape[:2]
+        record = self._records[entry.name]
+        if (record.get("width", width), record.get("height", height)) != (width, height):
+            raise DataError(
+                f"says {record['width']}×{record['height']} and its image {entry.image} is {width}×{height}; "
+                "both must be of one size",
+                entry.annotation,
+            )
+        labels = np.zeros((height, width), np.int32)
+        classes = []
+        for k, (kind, segmentation) in enumerate(self._shapes[entry.name], 1):
+            try:
+                _paint(labels, _run_lengths(segmentation, height, width), k)
+            except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                raise DataError(
+                    f"annotation {k} of image {entry.name} cannot be drawn ({error}); mend or remove it",
+                    entry.annotation,
+                ) from error
+            classes.append(0 if self._one else self._class_index[kind])
+        if self._binary:
+            labels = components(labels > 0)
+            classes = [0] * int(labels.max(initial=0))
+        return Smear.from_labels(
+            image,
+            labels,
+            np.array(classes, np.int64),
+            class_names=self.class_names,
+            um_per_px=pixel_size(entry.image, self._mark),
+            name=entry.name,
+        )
+
+
+def _load(file: Path) -> Record:
+    try:
+        content = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise DataError(f"is not valid JSON ({error}); export it again", file) from error
+    if not isinstance(content, dict):
+        raise DataError("is not laid out as COCO; export it again", file)
+    return content
+
+
+def _find_image(file: Path, name: str) -> Path:
+    """Find an image named by a COCO file near it; where there is none, the likeliest place."""
+    split = file.stem.removeprefix("instances_")
+    folders = [file.parent / IMAGE_FOLDER, file.parent, file.parent / split]
+    folders += [file.parent.parent / IMAGE_FOLDER, file.parent.parent / split, file.parent.parent]
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+
+
+def _run_lengths(segmentation: Any, height: int, width: int) -> Record:
+    """Turn polygons, uncompressed or compressed RLE into compressed RLE."""
+    if not segmentation:
+        raise ValueError("no segmentation, only a box")
+    if isinstance(segmentation, dict):
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"run lengths of size {segmentation['size']}")
+        if isinstance(segmentation["counts"], list):
+            return dict(rle_masks.frPyObjects(segmentation, height, width))
+        return segmentation
+    for polygon in segmentation:
+        if len(polygon) < 6 or len(polygon) % 2 or not all(math.isfinite(value) for value in polygon):
+            raise ValueError("a polygon needs at least three points x, y")
+    polygons = [[float(value) for value in polygon] for polygon in segmentation]
+    return dict(rle_masks.merge(rle_masks.frPyObjects(polygons, height, width)))
+
+
+def _paint(labels: LabelArray, run_lengths: Record, k: int) -> None:
+    x, y, w, h = (int(value) for value in rle_masks.toBbox(run_lengths))
+    window = np.s_[y : y + h, x : x + w]
+    labels[window][rle_masks.decode(run_lengths)[window] > 0] = k
+
+
+class CocoWriter(FolderWriter):
+    """Writes `images/NAME.png`, and `annotations.json` on `finish`.
+
+    Parameters
+    ----------
+    folder : Path
+    class_names : sequence of str
+        The categories, with ids from 1.
+    segmentation : {"polygon", "rle"}
+        Polygons run along pixel edges and are exact; a cell with a hole, which polygons cannot hold, is
+        written as RLE all the same.
+    """
+
+    format = "coco"
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str] = ONE_CLASS,
+        *,
+        segmentation: Segmentation = "polygon",
+    ) -> None:
+        if segmentation not in get_args(Segmentation):
+            raise OptionError(f"segmentation must be polygon or rle, not {segmentation!r}")
+        super().__init__(folder, class_names)
+        self._segmentation = segmentation
+        self._listed = frozenset(name for name, _ in self._earlier())
+
+    def _save(self, smear: Smear, files: ExitStack) -> None:
+        height, width = smear.shape
+        image = {"file_name": f"{smear.name}.png", "width": width, "height": height}
+        part = {"image": image, "annotations": list(self._annotations(smear))}
+        path = files.enter_context(replacing(self._part(smear.name)))
+        path.write_text(json.dumps(part, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
+
+    def _annotations(self, smear: Smear) -> Iterator[Record]:
+        for k, (area, box) in enumerate(zip(smear.areas().tolist(), smear.boxes().tolist(), strict=True), 1):
+            x0, y0, x1, y1 = box
+            cell = smear.labels[y0:y1, x0:x1] == k
+            yield {
+                "category_id": int(smear.classes[k - 1]) + 1,
+                "segmentation": self._describe(cell, (x0, y0), smear.shape),
+                "area": area,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "iscrowd": 0,
+            }
+
+    def _describe(
+        self, cell: npt.NDArray[np.bool_], corner: tuple[int, int], shape: tuple[int, int]
+    ) -> list[list[int]] | Record:
+        if self._segmentation == "polygon":
+            rings = outlines(cell)
+            if all(ring_area(ring) > 0 for ring in rings):
+                return [(ring + np.array(corner)).ravel().tolist() for ring in rings]
+        x, y = corner
+        whole = np.zeros(shape, np.uint8, order="F")
+        whole[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+        run_lengths = rle_masks.encode(whole)
+        return {"size": list(shape), "counts": run_lengths["counts"].decode("ascii")}
+
+    def _part(self, name: str) -> Path:
+        return self.parts / f"{name}.json"
+
+    def written(self, name: str) -> bool:
+        """Whether image and annotations of this name are there."""
+        return self.image_path(name).exists() and (name in self._listed or self._part(name).exists())
+
+    def finish(self) -> None:
+        """Compose `annotations.json`, sorted by image, from what was there and what was added."""
+        path = self.folder / ANNOTATION_FILE
+        if path.exists() and not self.parts.is_dir():
+            return
+        earlier = dict(self._earlier())
+        added = {part.stem for part in self.parts.glob("*.json") if not part.name.startswith(".")}
+        images: list[Record] = []
+        count = 0
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write('{"annotations":[')
+            for name in sorted(added | earlier.keys()):
+                part = _load(self._part(name)) if name in added else earlier[name]
+                images.append({"id": len(images) + 1, **part["image"]})
+                for annotation in part["annotations"]:
+                    record = {"id": count + 1, "image_id": len(images), **annotation}
+                    file.write((",\n" if count else "\n") + json.dumps(record, separators=(",", ":")))
+                    count += 1
+            kinds = [{"id": i, "name": name} for i, name in enumerate(self.class_names, 1)]
+            file.write('],\n"images":' + json.dumps(images, ensure_ascii=False))
+            file.write(',\n"categories":' + json.dumps(kinds, ensure_ascii=False))
+            file.write(',\n"info":{"description":"written by smearsynth"}}\n')
+        self._listed = frozenset(added | earlier.keys())
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _earlier(self) -> Iterator[tuple[str, Record]]:
+        """Give what an earlier `finish` composed, as parts again."""
+        path = self.folder / ANNOTATION_FILE
+        if not path.exists():
+            return
+        content = _load(path)
+        shapes: dict[int, list[Record]] = {image["id"]: [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            kept = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
+            shapes[annotation["image_id"]].append(kept)
+        for image in content["images"]:
+            named = {key: value for key, value in image.items() if key != "id"}
+            yield image_name(image["file_name"]), {"image": named, "annotations": shapes[image["id"]]}
