@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from smears import random_smear, write_folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real smears: SMEARSYNTH_DATA, else ../shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SMEARSYNTH_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real smears at {folder}; name their folder in SMEARSYNTH_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smear_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine coloured 96 × 96 px smears of one class, six in split train, three in test. Only to be read."""
+    folder = tmp_path_factory.mktemp("smears") / "analytic"
+    return write_folder(folder, (random_smear(i) for i in range(9)), splits=("train", "train", "test"))

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smears import analytic_smear, random_smear, write_folder
+from smearsynth import datasets
+from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.errors import DataError, OptionError
+from smearsynth.formats.labels import LabelReader
+
+
+def test_smears_come_back_as_written(smear_folder: Path) -> None:
+    folder = open_smears(smear_folder)
+    assert len(folder) == 9
+    assert folder.names[3] == "smear-03"
+    for i, smear in enumerate(folder):
+        assert (smear.labels == random_smear(i).labels).all()
+
+
+def test_opening_and_slicing_decode_nothing(smear_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LabelReader, "read", lambda *_: pytest.fail("decoded"))
+    folder = open_smears(smear_folder, split="train")
+    part = folder[1:4]
+    assert isinstance(part, SmearFolder)
+    assert part.names == folder.names[1:4]
+    assert folder.splits == {"train": 6}
+
+
+def test_splits(smear_folder: Path) -> None:
+    folder = open_smears(smear_folder)
+    assert folder.splits == {"train": 6, "test": 3}
+    assert folder.split("test").names == ("smear-02", "smear-05", "smear-08")
+    assert len(open_smears(smear_folder, split="train", limit=2)) == 2
+    with pytest.raises(DataError, match="has no split 'val'; splits there are: train, test"):
+        open_smears(smear_folder, split="val")
+
+
+def test_without_split_csv_the_message_says_how_to_make_one(tmp_path: Path) -> None:
+    write_folder(tmp_path, [analytic_smear()])
+    with pytest.raises(DataError, match=r"none \(split\.csv"):
+        open_smears(tmp_path, split="train")
+    (tmp_path / "split.csv").write_text("file,part\nx,y\n")
+    with pytest.raises(DataError, match="lacks the columns"):
+        open_smears(tmp_path)
+
+
+def test_split_csv_may_name_files_and_leave_some_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, [analytic_smear(name="a"), analytic_smear(name="b")])
+    (tmp_path / "split.csv").write_text("\ufeffimage,split\na.jpg,train\nz,test\n", encoding="utf-8")
+    folder = open_smears(tmp_path)
+    assert folder.splits == {"train": 1}
+    assert len(folder.notes) == 2
+    assert "(z)" in folder.notes[0]
+    assert "(b)" in folder.notes[1]
+
+
+def test_scale_is_applied_on_reading(smear_folder: Path) -> None:
+    whole, half = open_smears(smear_folder)[0], open_smears(smear_folder, scale=0.5)[0]
+    assert half.shape == (48, 48)
+    assert np.median(whole.areas()) == pytest.approx(4 * np.median(half.areas()), rel=0.15)
+
+
+def test_the_cache_saves_decoding_and_stays_within_its_bound(
+    smear_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = LabelReader.read
+
+    def counted(self: LabelReader, entry: datasets.Entry) -> object:
+        reads.append(entry.name)
+        return read(self, entry)
+
+    monkeypatch.setattr(LabelReader, "read", counted)
+    one = 96 * 96 * 5 / 1e6
+    folder = open_smears(smear_folder, cache_mb=3.5 * one)
+    first = folder[0]
+    first.image[:] = 0  # what a caller does to his smear is his own affair
+    assert (folder[0].image == random_smear(0).image).all()
+    assert (folder[:2][0].labels == random_smear(0).labels).all()
+    assert reads == ["smear-00"]
+    for i in (1, 2, 0, 3):
+        folder[i]
+    assert reads == ["smear-00", "smear-01", "smear-02", "smear-03"]
+    folder[0], folder[1]
+    assert reads[4:] == ["smear-01"]
+
+
+def test_memory_does_not_grow_with_the_number_of_smears_read(tmp_path: Path) -> None:
+    write_folder(tmp_path, (random_smear(i, (256, 256)) for i in range(8)))
+    folder = open_smears(tmp_path)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        for smear in folder[:count]:
+            assert smear.count
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(1)
+    assert peak(8) < 1.5 * peak(2)
+
+
+def test_check_lists_every_problem_at_once(tmp_path: Path) -> None:
+    write_folder(tmp_path, (random_smear(i) for i in range(4)))
+    (tmp_path / "images" / "smear-01.png").write_text("no image")
+    (tmp_path / "labels" / "smear-03.png").write_bytes((tmp_path / "labels" / "smear-03.png").read_bytes()[:60])
+    problems = open_smears(tmp_path).check()
+    assert len(problems) == 2
+    assert "smear-01.png: is not an image" in problems[0]
+    assert "smear-03.png: is truncated" in problems[1]
+
+
+def test_indices_and_workers(smear_folder: Path) -> None:
+    folder = open_smears(smear_folder)
+    assert folder[-1].name == "smear-08"
+    with pytest.raises(IndexError):
+        folder[9]
+    # Loader processes receive a pickled folder.
+    assert pickle.loads(pickle.dumps(folder))[0].name == "smear-00"
+
+
+@pytest.mark.parametrize("options", [{"scale": 0}, {"scale": float("nan")}, {"limit": 0}, {"cache_mb": -1}])
+def test_absurd_options_are_refused(smear_folder: Path, options: dict[str, float]) -> None:
+    with pytest.raises(OptionError):
+        open_smears(smear_folder, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.realdata
+def test_every_smear_of_chula_is_read(real_data: Path) -> None:
+    folder = open_smears(real_data / "chula")
+    assert folder.splits == {"train": 144, "test": 96}
+    assert folder.class_names == ("cell",)
+    counts = [smear.count for smear in folder if smear.shape == (480, 640)]
+    assert len(counts) == 240
+    assert np.mean(counts) == pytest.approx(98, abs=3)
+
+
+@pytest.mark.realdata
+def test_the_types_of_chula_are_there_on_request(real_data: Path) -> None:
+    folder = open_smears(real_data / "chula", classes="annotated", limit=10)
+    assert len(folder.class_names) == 14
+    typed = sum(int((smear.classes < 13).sum()) for smear in folder)
+    points = sum(
+        len((real_data / "chula" / "points" / f"{name}.txt").read_text().split("\n")) - 1 for name in folder.names
+    )
+    # The points are incomplete, but nearly all of them lie in a cell of their own.
+    assert 0.95 * points <= typed <= points
+
+
+@pytest.mark.realdata
+def test_a_sample_of_bbbc041seg_agrees_with_its_table(real_data: Path) -> None:
+    folder = open_smears(real_data / "bbbc041seg", classes="annotated")
+    assert folder.splits == {"train": 54, "test": 36}
+    assert set(folder.class_names) == {
+        "red blood cell", "trophozoite", "ring", "schizont", "gametocyte", "leukocyte",
+    }  # fmt: skip
+    rows = (real_data / "bbbc041seg" / "instances.csv").read_text().splitlines()[1:]
+    for smear in folder[::15]:
+        areas = [int(row.split(",")[7]) for row in rows if row.startswith(smear.name)]
+        kinds = [row.split(",")[2] for row in rows if row.startswith(smear.name)]
+        assert smear.areas().tolist() == areas
+        assert [smear.class_names[kind] for kind in smear.classes] == kinds
