@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--workers", type=int, default=12)
     options = parser.parse_args()
     chosen = preset(options.preset, steps=options.steps, batch=options.batch)
     mixed = "bf16-mixed" if chosen.training.precision == "bf16" else "32-true"
@@ -48,13 +48,11 @@ def main() -> None:
         save_every=2000,
         sample_every=5000,
         minutes=options.minutes,
-        compiled=options.compile,
+        workers=options.workers,
         on_step=say,
     )
     state = train(smears, chosen, run, load_features(chosen.training.perceptual_features))
-    print(
-        f"{state.step} of {chosen.training.steps} steps, {time.perf_counter() - started:.0f} s in this piece"
-    )
+    print(f"{state.step} of {chosen.training.steps} steps, {time.perf_counter() - started:.0f} s in this piece")
 
 
 if __name__ == "__main__":

@@ -48,9 +48,7 @@ def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
         partial.rename(final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise ModelError(
-            f"the training state cannot be written ({error.strerror or error})", folder
-        ) from error
+        raise ModelError(f"the training state cannot be written ({error.strerror or error})", folder) from error
     for older in _states(folder):
         if older != final:
             shutil.rmtree(older)

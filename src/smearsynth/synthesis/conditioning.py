@@ -84,8 +84,9 @@ def pool_sums(features: Tensor, labels: Tensor, n: int) -> tuple[Tensor, Tensor]
     # rows of S numbers, contiguous: one addition a pixel touches one cache line
     rows = features.float().permute(0, 2, 3, 1).reshape(-1, s)
     sums = torch.zeros(b * (n + 1), s, device=features.device).index_add(0, index, rows)
-    areas = torch.bincount(index, minlength=b * (n + 1))
-    return sums.view(b, n + 1, s), areas.view(b, n + 1, 1).float()
+    # not bincount: it would wait for a GPU to finish
+    areas = torch.zeros(b * (n + 1), device=features.device).index_add(0, index, torch.ones_like(rows[:, 0]))
+    return sums.view(b, n + 1, s), areas.view(b, n + 1, 1)
 
 
 def pool_instances(features: Tensor, labels: Tensor, n: int) -> Tensor:

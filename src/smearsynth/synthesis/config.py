@@ -21,11 +21,10 @@ class NetworkConfig(_Config):
     The defaults are the small generator (2 M parameters); the paper's is ``downs=4, blocks=9``.
     """
 
-    class_names: tuple[str, ...] = Field(
-        ("cell",), min_length=1, description="cell classes, background is none"
-    )
-    style_channels: int = Field(4, ge=1, le=64, description="length of a style vector")
-    filters: int = Field(16, ge=2, le=256, description="filters of the first layer of G, D and E")
+    class_names: tuple[str, ...] = Field(("cell",), min_length=1, description="cell classes, background is none")
+    style_channels: int = Field(8, ge=1, le=64, description="length of a style vector")
+    filters: int = Field(16, ge=2, le=256, description="filters of the first layer of G and E")
+    discriminator_filters: int = Field(16, ge=2, le=256, description="filters of the first layer of D")
     downs: int = Field(3, ge=1, le=6, description="halvings of the resolution in G")
     blocks: int = Field(6, ge=0, le=32, description="residual blocks of G")
     discriminator_layers: int = Field(3, ge=1, le=6)
@@ -44,16 +43,13 @@ class TrainingConfig(_Config):
     batch: int = Field(1, ge=1, le=1024)
     crop: tuple[int, int] = Field((160, 160), description="height and width of a training crop in px")
     learning_rate: float = Field(2e-4, gt=0, le=0.1)
-    decay_from: float = Field(
-        0.5, ge=0, le=1, description="share of the steps before the linear decay starts"
-    )
+    discriminator_rate: float = Field(1.0, gt=0, le=100, description="learning rate of D over that of G")
+    decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps before the linear decay starts")
     adversarial: Literal["lsgan", "log"] = "lsgan"
     feature_matching: float = Field(10.0, ge=0, description="lambda_FM of equation 4")
     perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
     perceptual_features: FeatureName = "efficientnet_lite0"
-    colour: float = Field(
-        5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper"
-    )
+    colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
     flips: bool = True
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -72,7 +68,8 @@ PRESETS: dict[str, Preset] = {
     "cpu": Preset(),
     # a data-centre GPU: the same generator, larger crops and batches
     "gpu": Preset(
-        training=TrainingConfig(steps=40_000, batch=16, crop=(256, 256), learning_rate=4e-4, ema=0.999)
+        network=NetworkConfig(discriminator_filters=32),
+        training=TrainingConfig(steps=30_000, batch=32, crop=(256, 256), discriminator_rate=2.0, ema=0.999),
     ),
     # section 5.1 of the paper, first stage
     "paper": Preset(
@@ -88,10 +85,8 @@ PRESETS: dict[str, Preset] = {
     ),
     # a minute on anything: to see that all works, not to look at
     "tiny": Preset(
-        network=NetworkConfig(style_channels=3, filters=4, downs=2, blocks=1),
-        training=TrainingConfig(
-            steps=50, crop=(64, 64), perceptual_features="none", precision="fp32", ema=0.9
-        ),
+        network=NetworkConfig(style_channels=3, filters=4, discriminator_filters=4, downs=2, blocks=1),
+        training=TrainingConfig(steps=50, crop=(64, 64), perceptual_features="none", precision="fp32", ema=0.9),
     ),
 }
 

@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from smearsynth.smear import Smear, close_ids
 from smearsynth.synthesis.config import TrainingConfig
 
 
-@dataclass(frozen=True)
-class CropBatch:
+class CropBatch(NamedTuple):
     """Crops of one training step.
 
     Parameters
     ----------
-    image : (B, 3, h, w) float32 tensor
-        RGB in [-1, 1].
-    labels : (B, h, w) int64 tensor
+    pixels : (B, h, w, 3) uint8 tensor
+        RGB.
+    labels : (B, h, w) int32 tensor
         Instance labels, closed up per crop.
     channels_of : (B, n + 1) int64 tensor
         One-hot channel of every label: 0 background, class id + 1 for cells.
     """
 
-    image: Tensor
+    pixels: Tensor
     labels: Tensor
     channels_of: Tensor
 
+    @property
+    def image(self) -> Tensor:
+        """RGB in [-1, 1], (B, 3, h, w) float32."""
+        return self.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
     def to(self, device: torch.device) -> CropBatch:
-        """The same crops on another device."""
-        return CropBatch(
-            *(t.to(device, non_blocking=True) for t in (self.image, self.labels, self.channels_of))
+        """Copy to another device."""
+        return CropBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset[CropBatch]):
+    """The crops of every step, by its number."""
+
+    smears: Sequence[Smear]
+    config: TrainingConfig
+
+    def __getitem__(self, step: int) -> CropBatch:
+        return draw_crops(self.smears, self.config, step)
+
+
+def crop_stream(
+    smears: Sequence[Smear], config: TrainingConfig, start: int, workers: int, *, pinned: bool
+) -> Iterator[CropBatch]:
+    """Crops of steps `start` to the last one, in order, read ahead by `workers` processes (0: in this one)."""
+    return iter(
+        DataLoader(
+            _Steps(smears, config),
+            batch_size=None,
+            sampler=range(start, config.steps),
+            num_workers=workers,
+            pin_memory=pinned,
         )
+    )
 
 
 def draw_crops(smears: Sequence[Smear], config: TrainingConfig, step: int, *, stream: int = 0) -> CropBatch:
@@ -59,26 +89,23 @@ def draw_crops(smears: Sequence[Smear], config: TrainingConfig, step: int, *, st
     channels_of = np.zeros((len(crops), n + 1), np.int64)
     for row, (_, _, classes) in zip(channels_of, crops, strict=True):
         row[1 : len(classes) + 1] = classes + 1
-    image = torch.from_numpy(np.stack([crop for crop, _, _ in crops]))
     return CropBatch(
-        image.permute(0, 3, 1, 2).float() / 127.5 - 1,
-        torch.from_numpy(np.stack([labels for _, labels, _ in crops])).long(),
+        torch.from_numpy(np.stack([pixels for pixels, _, _ in crops])),
+        torch.from_numpy(np.stack([labels for _, labels, _ in crops])),
         torch.from_numpy(channels_of),
     )
 
 
 def _draw_one(
     smear: Smear, config: TrainingConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     image, labels = smear.image, smear.labels
     lacking = [max(0, want - have) for want, have in zip(config.crop, smear.shape, strict=True)]
     if any(lacking):
         pads = [(0, missing) for missing in lacking]
         image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
         labels = np.pad(labels, pads, mode="symmetric")
-    top, left = (
-        int(rng.integers(have - want + 1)) for have, want in zip(labels.shape, config.crop, strict=True)
-    )
+    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(labels.shape, config.crop, strict=True))
     window = np.s_[top : top + config.crop[0], left : left + config.crop[1]]
     image, labels = image[window], labels[window]
     if config.flips:

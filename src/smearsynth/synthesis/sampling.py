@@ -165,7 +165,7 @@ def encode_field(
     sums: Tensor | None = None
     areas: Tensor | None = None
     # the encoder halves the resolution once; an odd last row or column is its own affair
-    for down, across in tiles(labels.shape, 2, _ENCODER_REACH, max_tile_pixels):  # type: ignore[arg-type]
+    for down, across in tiles(labels.shape, 2, _ENCODER_REACH, max_tile_pixels):
         window = np.ascontiguousarray(image[down.window, across.window])
         pixels = torch.from_numpy(window).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
         features = encoder(pixels)[:, :, down.inner, across.inner]
@@ -173,7 +173,8 @@ def encode_field(
         part, area = pool_sums(features, own, n)
         sums = part if sums is None else sums + part
         areas = area if areas is None else areas + area
-    assert sums is not None and areas is not None
+    assert sums is not None
+    assert areas is not None
     styles: Styles = (sums / areas.clamp(min=1))[0].cpu().numpy()
     return styles
 

@@ -66,13 +66,12 @@ class Clusters:
             weights = self.weights.astype(np.float64)
             chosen = rng.choice(len(weights), n, p=weights / weights.sum())
         elif not 0 <= cluster < len(self.weights):
-            raise OptionError(
-                f"there is no style cluster {cluster}; the model has 0 to {len(self.weights) - 1}"
-            )
+            raise OptionError(f"there is no style cluster {cluster}; the model has 0 to {len(self.weights) - 1}")
         else:
             chosen = np.full(n, cluster)
         noise = rng.standard_normal((n, self.centres.shape[1]))
-        return (self.centres[chosen] + np.einsum("nij,nj->ni", self.roots[chosen], noise)).astype(np.float32)
+        drawn: Styles = self.centres[chosen] + np.einsum("nij,nj->ni", self.roots[chosen], noise)
+        return drawn.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +83,15 @@ class StyleBank:
     class_names : tuple of str
     joint : Clusters
         Over the concatenation of background style and mean cell style of every class, one vector a smear.
-    within : (C, S, S) float32 array
-        Square root of the covariance of cell styles about the mean of their class in their smear.
+    within : tuple of Clusters
+        Per class, cell styles about the mean of their class in their smear.
     per_class : tuple of Clusters
         Background first, then the classes.
     """
 
     class_names: tuple[str, ...]
     joint: Clusters
-    within: npt.NDArray[np.float32]
+    within: tuple[Clusters, ...]
     per_class: tuple[Clusters, ...]
 
     @classmethod
@@ -126,17 +125,18 @@ class StyleBank:
         pools = [np.concatenate(parts) for parts in of_class]
         empty = [name for name, pool in zip(class_names, pools, strict=True) if not len(pool)]
         if empty:
-            raise ModelError(
-                f"no cell of class {', '.join(empty)} in the training smears: leave the class out"
-            )
+            raise ModelError(f"no cell of class {', '.join(empty)} in the training smears: leave the class out")
         means = np.stack([_class_means(rows, ids, pools) for rows, ids in zip(styles, classes, strict=True)])
         joint = np.concatenate([np.stack([rows[0] for rows in styles]), means.reshape(len(means), -1)], 1)
-        within = [_within(parts) for parts in of_class]
+        within = tuple(
+            Clusters.fit(np.concatenate([part - part.mean(0) for part in parts if len(part)]), rng)
+            for parts in of_class
+        )
         grounds = np.stack([rows[0] for rows in styles])
         return cls(
             class_names,
             Clusters.fit(joint, rng),
-            np.stack(within).astype(np.float32),
+            within,
             tuple(Clusters.fit(pool, rng) for pool in (grounds, *pools)),
         )
 
@@ -158,8 +158,10 @@ class StyleBank:
         """
         rng = np.random.default_rng(rng)
         smear = self.joint.draw(1, rng, cluster)[0].reshape(len(self.class_names) + 1, -1)
-        noise = rng.standard_normal((len(classes), smear.shape[1]))
-        cells = smear[1:][classes] + np.einsum("nij,nj->ni", self.within[classes], noise)
+        cells = smear[1:][classes]
+        for c in np.unique(classes):
+            members = classes == c
+            cells[members] += self.within[c].draw(int(members.sum()), rng)
         return _bounded(np.concatenate([smear[:1], cells]))
 
     def draw_independent(
@@ -170,13 +172,11 @@ class StyleBank:
         With `cluster` every instance takes that cluster.
         """
         rng = np.random.default_rng(rng)
-        rows = np.empty((len(classes) + 1, self.within.shape[1]), np.float32)
+        rows = np.empty((len(classes) + 1, self.per_class[0].centres.shape[1]), np.float32)
         for row, channel in enumerate((0, *(classes + 1).tolist())):
             centres = self.per_class[channel].centres
             if cluster is not None and not 0 <= cluster < len(centres):
-                raise OptionError(
-                    f"there is no style cluster {cluster}; the model has 0 to {len(centres) - 1}"
-                )
+                raise OptionError(f"there is no style cluster {cluster}; the model has 0 to {len(centres) - 1}")
             rows[row] = centres[rng.integers(len(centres)) if cluster is None else cluster]
         return rows
 
@@ -209,18 +209,17 @@ class StyleBank:
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """All arrays by name, for a safetensors file."""
-        named = {"within": self.within}
-        for prefix, clusters in (
-            ("joint", self.joint),
-            *((f"class{k}", c) for k, c in enumerate(self.per_class)),
-        ):
-            named |= {f"{prefix}.{key}": getattr(clusters, key) for key in ("centres", "roots", "weights")}
-        return named
+        laws = {"joint": self.joint}
+        laws |= {f"class{k}": clusters for k, clusters in enumerate(self.per_class)}
+        laws |= {f"within{k}": clusters for k, clusters in enumerate(self.within)}
+        return {
+            f"{prefix}.{key}": getattr(clusters, key)
+            for prefix, clusters in laws.items()
+            for key in ("centres", "roots", "weights")
+        }
 
     @classmethod
-    def from_tensors(
-        cls, tensors: dict[str, npt.NDArray[np.float32]], class_names: tuple[str, ...]
-    ) -> StyleBank:
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.float32]], class_names: tuple[str, ...]) -> StyleBank:
         """The inverse of `tensors`; `ModelError` when a class has no cluster."""
 
         def read(prefix: str) -> Clusters:
@@ -228,7 +227,8 @@ class StyleBank:
 
         try:
             per_class = tuple(read(f"class{k}") for k in range(len(class_names) + 1))
-            return cls(class_names, read("joint"), tensors["within"], per_class)
+            within = tuple(read(f"within{k}") for k in range(len(class_names)))
+            return cls(class_names, read("joint"), within, per_class)
         except KeyError as error:
             raise ModelError(f"the style bank lacks {error}; train the model again") from None
 
@@ -244,11 +244,6 @@ def _class_means(rows: Styles, ids: npt.NDArray[np.int64], pools: list[Styles]) 
     return np.stack(
         [rows[1:][ids == c].mean(0) if (ids == c).any() else overall[c] + shift for c in range(len(pools))]
     )
-
-
-def _within(parts: list[Styles]) -> npt.NDArray[np.float64]:
-    residuals = np.concatenate([part - part.mean(0) for part in parts if len(part)]).astype(np.float64)
-    return _root(residuals.T @ residuals / len(residuals))
 
 
 def _root(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

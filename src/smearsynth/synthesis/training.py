@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from smearsynth.smear import Smear
 from smearsynth.synthesis.checkpoint import load_state, save_state
 from smearsynth.synthesis.conditioning import condition, paint_styles, pool_instances
 from smearsynth.synthesis.config import Preset, TrainingConfig
-from smearsynth.synthesis.crops import CropBatch, draw_crops
+from smearsynth.synthesis.crops import CropBatch, crop_stream, draw_crops
 from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.losses import discriminator_loss, generator_objective
@@ -75,13 +74,12 @@ class TrainingState:
             initialise(network, draw)
         average = Translator(preset).requires_grad_(False)
         average.load_state_dict(translator.state_dict())
-        adam = {"lr": preset.training.learning_rate, "betas": (0.5, 0.999)}
         return cls(
             translator,
             discriminators,
             average,
-            torch.optim.Adam(translator.parameters(), **adam),  # type: ignore[arg-type]
-            torch.optim.Adam(discriminators.parameters(), **adam),  # type: ignore[arg-type]
+            torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999)),
+            torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999)),
         )
 
 
@@ -97,10 +95,10 @@ class TrainingRun:
         Device and precision.
     save_every, log_every, sample_every : int
         Steps between states, log rows and sample grids.
+    workers : int
+        Processes that read crops ahead; worth it with a GPU.
     minutes : float, optional
         Stop after so long, state saved, as if interrupted.
-    compiled : bool
-        Run the networks through ``torch.compile``.
     on_step : callable, optional
         Called with (step, losses or None) after every step, for a progress bar.
     """
@@ -110,8 +108,8 @@ class TrainingRun:
     save_every: int = 500
     log_every: int = 50
     sample_every: int = 1000
+    workers: int = 0
     minutes: float | None = None
-    compiled: bool = False
     on_step: Callable[[int, dict[str, float] | None], None] | None = None
 
 
@@ -154,8 +152,6 @@ def train(
     state = TrainingState.fresh(preset)
     translator, optimiser_g = fabric.setup(_prepared(state.translator, fabric), state.optimiser_g)
     discriminators, optimiser_d = fabric.setup(_prepared(state.discriminators, fabric), state.optimiser_d)
-    translator_call = torch.compile(translator) if run.compiled else translator
-    discriminators_call = torch.compile(discriminators) if run.compiled else discriminators
     state.average.to(fabric.device)
     load_state(run.folder / "state", state, preset)
     features = None if features is None else features.to(fabric.device)
@@ -164,25 +160,24 @@ def train(
     n_classes = len(preset.network.class_names)
     deadline = None if run.minutes is None else time.monotonic() + 60 * run.minutes
 
-    with StopRequest() as stop, ThreadPoolExecutor(1) as reader:
-        upcoming = reader.submit(draw_crops, smears, config, state.step)
+    crops = crop_stream(smears, config, state.step, run.workers, pinned=fabric.device.type == "cuda")
+    with StopRequest() as stop:
         while state.step < config.steps and not stop.asked:
-            batch = upcoming.result().to(fabric.device)
-            upcoming = reader.submit(draw_crops, smears, config, state.step + 1)
-            for group in (*optimiser_g.param_groups, *optimiser_d.param_groups):
-                group["lr"] = learning_rate(config, state.step)
-            given = condition(batch.labels, batch.channels_of, n_classes)
-            n = batch.channels_of.shape[1] - 1
+            batch = next(crops).to(fabric.device)
+            rate = learning_rate(config, state.step)
+            state.optimiser_g.param_groups[0]["lr"] = rate
+            state.optimiser_d.param_groups[0]["lr"] = rate * config.discriminator_rate
+            real, labels = batch.image, batch.labels
+            given = condition(labels, batch.channels_of, n_classes)
             noise_source.manual_seed(hash_seed(config.seed, state.step))
-            b, _, h, w = batch.image.shape
-            noise = draw_noise((b, h, w), preset.network.downs, noise_source, fabric.device)
+            noise = draw_noise(tuple(labels.shape), preset.network.downs, noise_source)  # type: ignore[arg-type]
 
             # x → G(x, E(x)) of equations 4 to 7
-            fake = translator_call(batch.image, batch.labels, given, noise, n)
+            fake = translator(real, labels, given, noise, batch.channels_of.shape[1] - 1)
 
             # max over D of equation 5
-            of_real = discriminators_call(given, batch.image)
-            of_fake = discriminators_call(given, fake.detach())
+            both = discriminators(torch.cat([given, given]), torch.cat([real, fake.detach()]))
+            of_real, of_fake = ([[x.chunk(2)[k] for x in scale] for scale in both] for k in (0, 1))
             loss_d = discriminator_loss(of_real, of_fake, config.adversarial)
             optimiser_d.zero_grad()
             fabric.backward(loss_d)
@@ -190,9 +185,9 @@ def train(
 
             # min over G and E of equation 4; the real features are those of the step above
             state.discriminators.requires_grad_(False)
-            of_fake = discriminators_call(given, fake)
+            of_fake = discriminators(given, fake)
             with fabric.autocast():
-                terms = generator_objective(batch.image, fake, (of_real, of_fake), features, config)
+                terms = generator_objective(real, fake, (of_real, of_fake), features, config)
             optimiser_g.zero_grad()
             fabric.backward(sum(terms.values(), start=torch.zeros((), device=fabric.device)))
             optimiser_g.step()
@@ -206,7 +201,7 @@ def train(
                 stop.asked = True
             row = None
             if state.step % run.log_every == 0 or done or stop.asked:
-                row = log.write(state.step, learning_rate(config, state.step - 1))
+                row = log.write(state.step, rate)
             if run.on_step:
                 run.on_step(state.step, row)
             if fabric.is_global_zero and (state.step % run.sample_every == 0 or done):
@@ -236,7 +231,7 @@ def _prepared(module: nn.Module, fabric: Fabric) -> nn.Module:
 def _average(state: TrainingState, decay: float) -> None:
     """Move the average towards the weights; early on it follows faster, or it would keep the random start."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    kept = list(state.average.parameters())
+    kept = [p.data for p in state.average.parameters()]
     torch._foreach_lerp_(kept, [p.detach() for p in state.translator.parameters()], 1 - decay)
 
 

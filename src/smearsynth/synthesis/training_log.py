@@ -46,7 +46,7 @@ class TrainingLog:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Add the losses of one step; they stay on their device until a row is written."""
