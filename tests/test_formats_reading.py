@@ -19,12 +19,13 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.pixels import read_ids, read_rgb
 
 LABELS = analytic_smear().labels
+LABELS_8 = LABELS.astype(np.uint8)
 IMAGE = analytic_smear().image
 
 
 def folder_of(
     root: Path,
-    labels: np.ndarray = LABELS.astype(np.uint8),
+    labels: np.ndarray = LABELS_8,
     image: np.ndarray = IMAGE,
     *,
     inner: str = "labels",
@@ -173,9 +174,9 @@ def test_lzw_tiff_labels_are_read_without_the_codec_package(tmp_path: Path) -> N
 
 def test_flat_pairs(tmp_path: Path) -> None:
     Image.fromarray(IMAGE).save(tmp_path / "x.1.JPG")
-    Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "x.1_mask.PNG")
+    Image.fromarray(LABELS_8).save(tmp_path / "x.1_mask.PNG")
     Image.fromarray(IMAGE).save(tmp_path / "y.png")
-    Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "y_cp_masks.png")
+    Image.fromarray(LABELS_8).save(tmp_path / "y_cp_masks.png")
     folder = open_smears(tmp_path)
     assert folder.names == ("x.1", "y")
     assert folder[0].count == folder[1].count == 3
@@ -211,7 +212,7 @@ def test_typed_points_name_the_cell_they_lie_in(tmp_path: Path) -> None:
 
 
 def test_not_an_image_and_truncated_files(tmp_path: Path) -> None:
-    folder_of(tmp_path, LABELS.astype(np.uint8))
+    folder_of(tmp_path, LABELS_8)
     image = tmp_path / "images" / "a.png"
     whole = image.read_bytes()
     image.write_text("hello")
@@ -225,14 +226,14 @@ def test_not_an_image_and_truncated_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
 def test_files_cut_short_anywhere_are_data_errors(tmp_path: Path, file: str, share: float) -> None:
     noisy = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
-    folder_of(tmp_path, LABELS.astype(np.uint8), noisy, name=file)
+    folder_of(tmp_path, LABELS_8, noisy, name=file)
     path = tmp_path / "images" / file
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert str(path) in problem(lambda: open_smears(tmp_path)[0])
 
 
 def test_sizes_that_differ_name_both_files(tmp_path: Path) -> None:
-    folder_of(tmp_path, LABELS.astype(np.uint8)[:, :60])
+    folder_of(tmp_path, LABELS_8[:, :60])
     says = problem(lambda: open_smears(tmp_path)[0])
     for part in ("labels/a.png", "60×64", "images/a.png", "80×64"):
         assert part in says
@@ -246,14 +247,14 @@ def test_labels_with_fractions_or_negative_ids(tmp_path: Path) -> None:
 
 
 def test_colours_where_labels_are_asked_for(tmp_path: Path) -> None:
-    folder_of(tmp_path, np.repeat(LABELS.astype(np.uint8)[..., None], 3, axis=2))
+    folder_of(tmp_path, np.repeat(LABELS_8[..., None], 3, axis=2))
     says = problem(lambda: open_smears(tmp_path, format="labels")[0])
     assert "colour image of 3 channels" in says
     assert "format 'palette'" in says
 
 
 def test_jpeg_labels_are_refused(tmp_path: Path) -> None:
-    folder_of(tmp_path, LABELS.astype(np.uint8), labels_name="a.jpg")
+    folder_of(tmp_path, LABELS_8, labels_name="a.jpg")
     assert "JPEG" in problem(lambda: open_smears(tmp_path)[0])
 
 
@@ -281,7 +282,7 @@ def test_one_cell_in_two_pieces_among_other_smears_is_no_binary_mask(tmp_path: P
     split = (LABELS == 3).astype(np.uint8)
     split[44] = 0
     folder_of(tmp_path, split)
-    folder_of(tmp_path, LABELS.astype(np.uint8), name="b.png", labels_name="b.png")
+    folder_of(tmp_path, LABELS_8, name="b.png", labels_name="b.png")
     assert [smear.count for smear in open_smears(tmp_path)] == [1, 3]
 
 
