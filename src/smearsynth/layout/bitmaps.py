@@ -1,0 +1,292 @@
+# mypy: disable-error-code="no-any-return"
+"""Cells and canvases as bitmaps of 64-bit words: rasterise, test, stamp, dilate, paint.
+
+A bitmap is stored by column strips of 64 px: the words of one strip lie one below the other, so that all
+rows of a cell in one strip are contiguous and the loops over them become vector instructions. A cell takes
+ceil(width / 64) strips of its own bounding box: its cost grows with its area, whatever its size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from smearsynth.layout.compiled import ALL_BITS, LAST_BIT, ONE, TWO, ZERO, Word, Words, kernel, lowest_bit
+
+# One cell of a layout in work. The box (left, top, rows, width) is relative to its centre.
+CELL = np.dtype(
+    [
+        ("x", np.int32),
+        ("y", np.int32),
+        ("shape", np.int32),
+        ("klass", np.int32),
+        ("colour", np.int32),
+        ("mirrored", np.int32),
+        ("left", np.int32),
+        ("top", np.int32),
+        ("rows", np.int32),
+        ("width", np.int32),
+        ("next", np.int32),  # cell of the same bucket of the grid, -1 at the end
+        ("unused", np.int32),  # keeps the 8-byte fields aligned
+        ("angle", np.float64),
+        ("scale", np.float64),
+        ("mass", np.float64),  # of its ring on the canvas
+        ("offset", np.int64),  # of its words in the arena
+    ]
+)
+
+
+class Board(NamedTuple):
+    """A canvas in work: what is taken, where no centre can go, and which cells are where."""
+
+    height: int
+    width: int
+    pad: int  # px round the canvas, a multiple of 64, so that no cell at a centre on it leaves the bitmap
+    stride: int  # words in a strip
+    bits: Words  # (levels, strips * stride); [0] the pixels taken, the others the dead centres of each level
+    radii: npt.NDArray[np.float64]  # (levels,) inscribed radius from which on a level holds
+    buckets: npt.NDArray[np.int64]  # (down * across,) last cell of each bucket of the grid, or -1
+    side: int  # px of a bucket
+    across: int
+    reach: int  # px from a centre to the farthest pixel of any cell
+
+
+class Scratch(NamedTuple):
+    """Buffers for one cell in work."""
+
+    x: npt.NDArray[np.float64]  # (VERTICES + 1,) the posed contour, its last point also in front
+    y: npt.NDArray[np.float64]
+    column: npt.NDArray[np.int64]  # (VERTICES + 1,) first pixel right of, and below, each point
+    row: npt.NDArray[np.int64]
+    slope: npt.NDArray[np.float64]  # (VERTICES,) dx/dy of each edge
+    base: npt.NDArray[np.float64]  # (VERTICES,) its x on row 0, from the left of the box
+    words: Words  # the cell as drawn
+    spread: Words  # the cell dilated sideways
+    grown: Words  # the cell dilated by one pixel all round
+
+
+@kernel
+def strips_of(width: int) -> int:
+    """Column strips that `width` px take."""
+    return (width + 63) >> 6
+
+
+@kernel
+def rasterise(
+    points: npt.NDArray[np.float64], angle: float, scale: float, mirrored: int, scratch: Any
+) -> tuple[int, int, int, int]:
+    """Fill a posed contour, (2, VERTICES) as x and y, into ``scratch.words``; its box as left, top, rows, width.
+
+    A pixel belongs to the cell when its centre, a point of integer coordinates, lies inside the contour by the
+    even-odd rule. Painting calls this same function, hence agrees with the layout bit for bit.
+    """
+    n = points.shape[1]
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    sign = -1.0 if mirrored else 1.0
+    xs, ys, columns, lines = scratch.x, scratch.y, scratch.column, scratch.row
+    for k in range(n):
+        px, py = sign * points[0, k], points[1, k]
+        xs[k + 1] = px * cosine - py * sine
+        ys[k + 1] = px * sine + py * cosine
+        columns[k + 1] = math.ceil(xs[k + 1])
+        lines[k + 1] = math.ceil(ys[k + 1])
+    xs[0], ys[0], columns[0], lines[0] = xs[n], ys[n], columns[n], lines[n]
+    left, right, top, bottom = columns[0], columns[0], lines[0], lines[0]
+    for k in range(n):
+        left, right = min(left, columns[k]), max(right, columns[k])
+        top, bottom = min(top, lines[k]), max(bottom, lines[k])
+    rows, width = bottom - top, right - left
+    size = strips_of(width) * rows
+    for k in range(size):
+        scratch.words[k] = ZERO
+    _toggle(scratch, n, left, top, rows, size)
+    return left, top, rows, width
+
+
+@kernel
+def _toggle(scratch: Any, n: int, left: int, top: int, rows: int, size: int) -> None:
+    """Toggle, for each edge and each row it crosses, all pixels to its right."""
+    xs, ys, lines, words = scratch.x, scratch.y, scratch.row, scratch.words
+    for k in range(n):
+        slope = (xs[k + 1] - xs[k]) / (ys[k + 1] - ys[k])  # not finite where level, and then not used
+        scratch.slope[k] = slope
+        scratch.base[k] = xs[k] - left - ys[k] * slope
+    for k in range(n):
+        low, high = min(lines[k], lines[k + 1]), max(lines[k], lines[k + 1])
+        slope, base = scratch.slope[k], scratch.base[k]
+        for y in range(low, high):
+            bit = max(math.ceil(base + y * slope), 0)
+            at = (bit >> 6) * rows + y - top
+            if at < size:
+                words[at] ^= ALL_BITS << (np.uint64(bit) & LAST_BIT)
+                at += rows
+                while at < size:  # the strips further right
+                    words[at] ^= ALL_BITS
+                    at += rows
+
+
+@kernel
+def overlaps(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> bool:
+    """Whether a bitmap whose first pixel is at (x, y) has a pixel on the canvas that is taken."""
+    column = x + board.pad
+    shift = np.uint64(column) & LAST_BIT
+    rest = LAST_BIT - shift
+    at = (column >> 6) * board.stride + y + board.pad
+    for strip in range(strips_of(width)):
+        here = board.bits[0, at : at + rows]
+        there = board.bits[0, at + board.stride : at + board.stride + rows]
+        mine = words[strip * rows : strip * rows + rows]
+        hit = ZERO
+        for k in range(rows):
+            # The shift by 64 - shift is done in two steps: a shift by 64 is undefined.
+            hit |= (here[k] & (mine[k] << shift)) | (there[k] & ((mine[k] >> ONE) >> rest))
+        if hit != ZERO:
+            return True
+        at += board.stride
+    return False
+
+
+@kernel
+def stamp(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> None:
+    """Take the pixels of a bitmap that lies on the canvas."""
+    column = x + board.pad
+    shift = np.uint64(column) & LAST_BIT
+    rest = LAST_BIT - shift
+    at = (column >> 6) * board.stride + y + board.pad
+    for strip in range(strips_of(width)):
+        here = board.bits[0, at : at + rows]
+        there = board.bits[0, at + board.stride : at + board.stride + rows]
+        mine = words[strip * rows : strip * rows + rows]
+        for k in range(rows):
+            here[k] |= mine[k] << shift
+        for k in range(rows):
+            there[k] |= (mine[k] >> ONE) >> rest
+        at += board.stride
+
+
+@kernel
+def clip(board: Any, words: Words, x: int, y: int, rows: int, width: int, clipped: Words) -> bool:
+    """Copy a bitmap without its pixels off the canvas; whether any is left."""
+    any_left = ZERO
+    for strip in range(strips_of(width)):
+        mask = strip_mask(x + 64 * strip, board.width)
+        mine = words[strip * rows : strip * rows + rows]
+        out = clipped[strip * rows : strip * rows + rows]
+        for k in range(rows):
+            inside = mine[k] & mask if 0 <= y + k < board.height else ZERO
+            out[k] = inside
+            any_left |= inside
+    return any_left != ZERO
+
+
+@kernel
+def strip_mask(x: int, width: int) -> Word:
+    """The bits of a word whose first pixel is at x that lie in 0..width-1."""
+    if x >= width or x <= -64:
+        return ZERO
+    mask: Word = ALL_BITS
+    if x < 0:
+        mask = mask << np.uint64(-x)
+    if x + 64 > width:
+        mask = mask & (ALL_BITS >> np.uint64(x + 64 - width))
+    return mask
+
+
+@kernel
+def grow(words: Words, rows: int, width: int, scratch: Any) -> None:
+    """Dilate by one pixel in all eight directions, into ``scratch.grown``, a box 2 px wider and higher."""
+    strips, wide = strips_of(width), strips_of(width + 2)
+    spread, grown = scratch.spread, scratch.grown
+    for strip in range(wide):
+        base = strip * rows
+        for k in range(rows):
+            own = words[base + k] if strip < strips else ZERO
+            former = words[base - rows + k] if strip > 0 else ZERO
+            spread[base + k] = (
+                own | (own << ONE) | (own << TWO) | (former >> LAST_BIT) | (former >> (LAST_BIT - ONE))
+            )
+    tall = rows + 2
+    for strip in range(wide):
+        source = spread[strip * rows : strip * rows + rows]
+        out = grown[strip * tall : strip * tall + tall]
+        for k in range(rows):
+            out[k] = source[k]
+        out[rows] = out[rows + 1] = ZERO
+        for k in range(rows):
+            out[k + 1] |= source[k]
+        for k in range(rows):
+            out[k + 2] |= source[k]
+
+
+@kernel
+def meet(words: Words, x: int, y: int, rows: int, width: int, other: Words, cell: Any, ox: int, oy: int) -> bool:
+    """Whether a bitmap at (x, y) and the one of `cell`, whose first pixel is at (ox, oy), share a pixel."""
+    low, high = max(y, oy), min(y + rows, oy + cell.rows)
+    if low >= high or ox + cell.width <= x or x + width <= ox:
+        return False
+    for strip in range(strips_of(width)):
+        mine = words[strip * rows + low - y : strip * rows + high - y]
+        for their_strip in range(strips_of(cell.width)):
+            shift = ox + 64 * their_strip - x - 64 * strip
+            if -64 < shift < 64:
+                start = their_strip * cell.rows - oy
+                theirs = other[start + low : start + high]
+                up, down = np.uint64(max(shift, 0)), np.uint64(max(-shift, 0))
+                hit = ZERO
+                for k in range(high - low):
+                    hit |= mine[k] & ((theirs[k] << up) >> down)
+                if hit != ZERO:
+                    return True
+    return False
+
+
+@kernel
+def bit_at(board: Any, level: int, x: int, y: int) -> bool:
+    """Whether the pixel (x, y) is set at a level."""
+    word = board.bits[level, ((x + board.pad) >> 6) * board.stride + y + board.pad]
+    return (word >> (np.uint64(x) & LAST_BIT)) & ONE != ZERO
+
+
+@kernel
+def kill_disc(board: Any, level: int, x: int, y: int, radius: float) -> None:
+    """Set all pixels on the canvas within `radius` px of (x, y)."""
+    reach = int(radius)
+    first, last = max(-reach, -y), min(reach, board.height - 1 - y)
+    column = x + board.pad
+    low_strip = (max(x - reach, 0) + board.pad) >> 6
+    high_strip = (min(x + reach, board.width - 1) + board.pad) >> 6
+    for strip in range(low_strip, high_strip + 1):
+        middle = column - strip * 64
+        at = strip * board.stride + y + board.pad
+        out = board.bits[level, at + first : at + last + 1]
+        for k in range(last - first + 1):
+            dy = k + first
+            half = int(math.sqrt(radius * radius - float(dy * dy)))
+            low = min(max(middle - half, 0), 64)
+            high = min(max(63 - middle - half, 0), 64)
+            # Both shifts may be by 64, hence the two steps.
+            left = (ALL_BITS << np.uint64(low >> 1)) << np.uint64(low - (low >> 1))
+            right = (ALL_BITS >> np.uint64(high >> 1)) >> np.uint64(high - (high >> 1))
+            out[k] |= left & right
+
+
+@kernel
+def paint_words(words: Words, x: int, y: int, rows: int, width: int, value: int, out: Any) -> None:
+    """Write `value` at the pixels of a bitmap that lie on the canvas `out`."""
+    height, across = out.shape
+    for strip in range(strips_of(width)):
+        first = x + 64 * strip
+        mask = strip_mask(first, across)
+        for k in range(max(0, -y), min(rows, height - y)):
+            word = words[strip * rows + k] & mask
+            line = out[y + k]
+            while word != ZERO:
+                start = lowest_bit(word)
+                # Adding the lowest bit clears the lowest run of ones and carries into the zero after it.
+                carried = word + (ONE << np.uint64(start))
+                end = 64 if carried == ZERO else lowest_bit(carried & ~word)
+                line[first + start : first + end] = value
+                word = word & carried

@@ -1,0 +1,255 @@
+"""Layouts painted: labels, palette colours, and a whole mask drawn by the paper's law of counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from smearsynth.errors import DataError, OptionError
+from smearsynth.layout import Layout, Workspace, ring_layout, uniform_layout
+from smearsynth.layout.bitmaps import paint_words, rasterise, strips_of
+from smearsynth.layout.compiled import Words, kernel
+from smearsynth.layout.workspace import ready
+from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
+from smearsynth.smear import ImageArray, LabelArray
+
+# Black, then twelve colours far apart from one another and from black; eight are used by default.
+PALETTE: ImageArray = np.array(
+    [
+        (0, 0, 0),
+        (230, 60, 60),
+        (70, 190, 80),
+        (70, 110, 240),
+        (250, 220, 50),
+        (235, 80, 215),
+        (70, 220, 235),
+        (250, 145, 45),
+        (150, 75, 215),
+        (245, 245, 245),
+        (160, 110, 60),
+        (185, 240, 140),
+        (140, 140, 140),
+    ],
+    np.uint8,
+)
+
+
+class DrawnMask(NamedTuple):
+    """One synthetic annotation: labels, classes and the layout they come from."""
+
+    labels: LabelArray  # (H, W) int32, 0 = background, 1..n the cells, each with a pixel at least
+    classes: npt.NDArray[np.int64]  # (n,) class of instance k + 1
+    layout: Layout
+
+
+def paint_labels(
+    layout: Layout,
+    shapes: ShapeLibrary | Workspace,
+    out: npt.NDArray[np.integer[Any]] | None = None,
+    *,
+    dtype: npt.DTypeLike = np.int32,
+) -> npt.NDArray[np.integer[Any]]:
+    """Paint the instance labels of a layout.
+
+    Cell k of the layout gets the label k + 1; where cells overlap the later one owns the pixel. The pixels are
+    those that the layout tested, bit for bit.
+
+    Parameters
+    ----------
+    layout : Layout
+    shapes : ShapeLibrary or Workspace
+        That the layout was drawn from.
+    out : (H, W) uint16 or int32 array, optional
+        Painted over and returned, instead of a new array.
+    dtype : dtype
+        Of the new array: int32, or uint16 for at most 65535 cells.
+
+    Returns
+    -------
+    labels : (H, W) array of `dtype`
+
+    Raises
+    ------
+    OptionError
+        When `out` or `dtype` does not suit the layout.
+    DataError
+        When the layout names shapes that the library does not hold.
+
+    Examples
+    --------
+    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
+    >>> labels = paint_labels(uniform_layout((90, 120), 9, discs, rng=1), discs)
+    >>> labels.shape, labels.dtype.name, int(labels.max())
+    ((90, 120), 'int32', 9)
+    """
+    if out is None:
+        out = np.empty(layout.size, dtype)
+    if out.dtype not in (np.dtype(np.int32), np.dtype(np.uint16)):
+        raise OptionError(f"labels of dtype {out.dtype}; give int32 or uint16")
+    if out.shape != layout.size:
+        raise OptionError(f"out has shape {out.shape} for a layout of {layout.size}; give one of that shape")
+    if layout.placed > np.iinfo(out.dtype).max:
+        raise OptionError(f"{layout.placed} cells do not fit into {out.dtype} labels; give int32")
+    warm = ready(shapes)
+    out[:] = 0
+    rasters = warm.rasters(layout)
+    if rasters is not None:
+        _paint_rasters(*rasters, out)
+    elif layout.placed:
+        known = len(warm.table.points)
+        if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= known:
+            raise DataError(f"the layout names shapes that this library of {known} lacks; give the right library")
+        scratch = warm.scratch(float(np.abs(layout.scale).max()))
+        _paint_cells(
+            warm.table.points,
+            layout.shape,
+            layout.angle,
+            layout.scale,
+            layout.mirrored,
+            layout.x,
+            layout.y,
+            scratch,
+            out,
+        )
+    return out
+
+
+@kernel
+def _paint_rasters(cells: Any, arena: Words, out: npt.NDArray[np.integer[Any]]) -> None:
+    for k in range(cells.size):
+        cell = cells[k]
+        words = arena[cell.offset : cell.offset + strips_of(cell.width) * cell.rows]
+        paint_words(words, cell.x + cell.left, cell.y + cell.top, cell.rows, cell.width, k + 1, out)
+
+
+@kernel
+def _paint_cells(
+    points: npt.NDArray[np.float64],
+    shape: npt.NDArray[np.int64],
+    angle: npt.NDArray[np.float64],
+    scale: npt.NDArray[np.float64],
+    mirrored: npt.NDArray[np.bool_],
+    x: npt.NDArray[np.int64],
+    y: npt.NDArray[np.int64],
+    scratch: Any,
+    out: npt.NDArray[np.integer[Any]],
+) -> None:
+    for k in range(x.size):
+        turned = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
+        paint_words(scratch.words, x[k] + left, y[k] + top, rows, width, k + 1, out)
+
+
+def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt.ArrayLike = PALETTE) -> ImageArray:
+    """Paint a layout as the paper annotates: a palette colour per cell, no two touching cells alike.
+
+    Parameters
+    ----------
+    layout : Layout
+    shapes : ShapeLibrary or Workspace
+        That the layout was drawn from.
+    palette : (m, 3) uint8 array
+        Row 0 is the background, row c the colour c of the layout.
+
+    Returns
+    -------
+    image : (H, W, 3) uint8 array
+        RGB.
+
+    Raises
+    ------
+    OptionError
+        When the palette has fewer colours than the layout.
+
+    Examples
+    --------
+    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
+    >>> paint_colours(uniform_layout((90, 120), 9, discs, rng=1), discs).shape
+    (90, 120, 3)
+    """
+    colours = np.asarray(palette, np.uint8)
+    needed = int(layout.colours.max(initial=0)) + 1
+    if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) < needed:
+        raise OptionError(f"palette of shape {colours.shape} for {needed - 1} colours; give ({needed}, 3)")
+    by_label = colours[np.concatenate([[0], layout.colours])]
+    painted: ImageArray = by_label[paint_labels(layout, shapes)]
+    return painted
+
+
+def draw_mask(
+    size: tuple[int, int],
+    shapes: ShapeLibrary | Workspace,
+    count_law: tuple[float, float],
+    *,
+    layout: Literal["ring", "uniform"] = "ring",
+    cell_size: float,
+    n_init: int = 20,
+    augmentation: ShapeAugmentation | None = None,
+    mix: Sequence[float] | None = None,
+    rng: int | np.random.Generator,
+) -> DrawnMask:
+    """Draw one synthetic annotation: count, layout, labels (paper, section 4.1).
+
+    Parameters
+    ----------
+    size : tuple of int
+        Canvas (height, width) in px.
+    shapes : ShapeLibrary or Workspace
+    count_law : tuple of float
+        Mean and standard deviation of the cell count on a canvas of this size: n ~ Norm(µ, σ), rounded, and 0
+        where it is negative.
+    layout : {'ring', 'uniform'}
+    cell_size, n_init, augmentation, mix
+        As in `ring_layout`; `cell_size` and `n_init` are not used by 'uniform'.
+    rng : int or numpy.random.Generator
+
+    Returns
+    -------
+    DrawnMask
+        `labels` (H, W) int32, `classes` (n,) int64 and the `Layout`; ``layout.placed`` of
+        ``layout.requested`` cells found room, and labels 1..placed all occur.
+
+    Raises
+    ------
+    OptionError
+        When a parameter is out of its range.
+
+    Examples
+    --------
+    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
+    >>> labels, classes, layout = draw_mask((90, 120), discs, (12, 3), cell_size=12, rng=1)
+    >>> int(labels.max()) == len(classes) == layout.placed
+    True
+    """
+    mean, deviation = (float(value) for value in count_law)
+    if not (np.isfinite(mean) and np.isfinite(deviation)) or deviation < 0 or mean < 0:
+        raise OptionError(f"count law {count_law}; give a mean and a standard deviation, neither negative")
+    generator = np.random.default_rng(rng)
+    count = max(0, round(generator.normal(mean, deviation)))
+    warm = ready(shapes)
+    if layout == "ring":
+        placed = ring_layout(
+            size,
+            count,
+            warm,
+            cell_size=cell_size,
+            n_init=n_init,
+            augmentation=augmentation,
+            mix=mix,
+            rng=generator,
+        )
+    elif layout == "uniform":
+        placed = uniform_layout(size, count, warm, augmentation=augmentation, mix=mix, rng=generator)
+    else:
+        raise OptionError(f"layout {layout!r} is not known; give 'ring' or 'uniform'")
+    labels: LabelArray = paint_labels(placed, warm).astype(np.int32, copy=False)
+    return DrawnMask(labels, placed.classes, placed)
