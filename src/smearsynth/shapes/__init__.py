@@ -2,6 +2,7 @@
 
 from smearsynth.shapes.contours import VERTICES, ContourArray, are_simple, polygon_areas, polygon_centroids
 from smearsynth.shapes.library import LibraryReport, ShapeLibrary
+from smearsynth.shapes.parametric import ParametricShapes
 from smearsynth.shapes.poses import NO_AUGMENTATION, Poses, ShapeAugmentation, apply_poses, draw_poses
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "VERTICES",
     "ContourArray",
     "LibraryReport",
+    "ParametricShapes",
     "Poses",
     "ShapeAugmentation",
     "ShapeLibrary",

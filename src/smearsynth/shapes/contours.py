@@ -15,9 +15,7 @@ ContourArray = npt.NDArray[np.float32]  # (n, VERTICES, 2) as x, y in px about t
 FloatArray = npt.NDArray[np.float64]
 
 _DENSE = 256  # points of the curve while it is smoothed
-_SMOOTHING_PX = (
-    1.0  # along the outline: takes out the pixels' staircase, keeps the spicules of crenated cells
-)
+_SMOOTHING_PX = 1.0  # along the outline: takes out the pixels' staircase, keeps the spicules of crenated cells
 
 
 def trace(mask: Mask) -> tuple[FloatArray, int]:

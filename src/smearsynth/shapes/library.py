@@ -99,9 +99,7 @@ class ShapeLibrary:
         if self.classes.shape != (len(self.contours),):
             raise DataError(f"{len(self.contours)} contours but classes of shape {self.classes.shape}")
         if len(self.classes) and (self.classes.min() < 0 or self.classes.max() >= len(self.class_names)):
-            raise DataError(
-                f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names"
-            )
+            raise DataError(f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names")
 
     @classmethod
     def from_smears(cls, smears: Iterable[Smear]) -> ShapeLibrary:

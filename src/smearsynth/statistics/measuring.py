@@ -67,17 +67,8 @@ def measure_smear(smear: Smear) -> SmearStatistics:
     >>> row.count, row.cell_width.mean, row.cluster_sizes, row.coverage
     (1, 10.0, {1: 1}, 0.16666666666666666)
     """
+    smear = _without_empty(smear)
     areas = smear.areas()
-    if (areas == 0).any():  # an instance without a pixel is no cell
-        smear = Smear.from_labels(
-            smear.image,
-            smear.labels,
-            smear.classes,
-            class_names=smear.class_names,
-            um_per_px=smear.um_per_px,
-            name=smear.name,
-        )
-        areas = smear.areas()
     height, width = smear.shape
     n = smear.count
     cut = smear.cut_by_border()
@@ -95,13 +86,7 @@ def measure_smear(smear: Smear) -> SmearStatistics:
         height=height,
         um_per_px=smear.um_per_px,
         count=n,
-        class_counts=dict(
-            zip(
-                smear.class_names,
-                np.bincount(smear.classes, minlength=len(smear.class_names)).tolist(),
-                strict=True,
-            )
-        ),
+        class_counts=_class_counts(smear),
         density=1e6 * n / (width * height),
         intensity=1e6 * n / dilated,
         coverage=float(areas.sum() / (width * height)),
@@ -127,13 +112,29 @@ def _colours(smear: Smear, areas: IntArray) -> tuple[Colour, Colour, Colour]:
     """Mean and deviation over cells of their mean RGB, and the mean RGB of the background."""
     labels = smear.labels.ravel()
     sums = np.stack(
-        [
-            np.bincount(labels, weights=smear.image[..., c].ravel(), minlength=len(areas) + 1)
-            for c in range(3)
-        ],
+        [np.bincount(labels, weights=smear.image[..., c].ravel(), minlength=len(areas) + 1) for c in range(3)],
         axis=1,
     )
     cells = ColourSpread.of(sums[1:] / areas[:, None])
     empty = labels.size - int(areas.sum())
     red, green, blue = (sums[0] / empty).tolist() if empty else (math.nan,) * 3
     return cells.mean, cells.std, (red, green, blue)
+
+
+def _without_empty(smear: Smear) -> Smear:
+    """Leave out instances that own no pixel: they are no cells."""
+    if (smear.areas() > 0).all():
+        return smear
+    return Smear.from_labels(
+        smear.image,
+        smear.labels,
+        smear.classes,
+        class_names=smear.class_names,
+        um_per_px=smear.um_per_px,
+        name=smear.name,
+    )
+
+
+def _class_counts(smear: Smear) -> dict[str, int]:
+    counts = np.bincount(smear.classes, minlength=len(smear.class_names))
+    return dict(zip(smear.class_names, counts.tolist(), strict=True))

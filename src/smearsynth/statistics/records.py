@@ -280,9 +280,7 @@ class DataStatistics(_Record):
             When the data hold no whole cell.
         """
         if not self.cell_width.n:
-            raise DataError(
-                "no whole cell in the data, so no cell size; add smears with cells inside the field"
-            )
+            raise DataError("no whole cell in the data, so no cell size; add smears with cells inside the field")
         return (self.cell_width.mean + self.cell_height.mean) / 2
 
     def counts_for(self, size: tuple[int, int]) -> tuple[float, float]:
