@@ -60,6 +60,7 @@ _TINY = 1e-3  # added to amplitudes before their logarithm
 _GRID = np.array([0.002, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.998])
 _CELLS = len(_GRID) - 1
 _ROUNDS = 40  # of drawing again what was not accepted
+_OWN_CELLS = 20  # of the law's own, among those that the acceptance table follows
 _MAX_RATIO = 4.0  # rarer than a quarter of its due is not made good: it would cost too many draws
 _SPAN = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
 _CLOSING = np.stack([np.ones(VERTICES), np.cos(_SPAN), np.sin(_SPAN)])
@@ -256,9 +257,11 @@ def _acceptance(law: ClassShapes, form: FloatArray) -> FloatArray:
     contours, valid = _draw(law, 3000, np.random.default_rng(0))
     drawn = np.bincount(_table_cell(law, _form(contours[valid])) + 1, minlength=_CELLS**2 + 1)[1:]
     real = np.bincount(_table_cell(law, form) + 1, minlength=_CELLS**2 + 1)[1:]
-    # Half a count more on both sides keeps cells of the table with hardly a draw from ruling the scale.
-    ratio = (real + 0.5) / (real.sum() + 0.5 * len(real)) / ((drawn + 0.5) / (drawn.sum() + 0.5 * len(drawn)))
-    ratio = np.where(real > 0, np.minimum(ratio, _MAX_RATIO), 0.0)
+    share = (drawn + 0.5) / (drawn + 0.5).sum()
+    # As if a few cells of the law's own were among the data: with few real cells the table changes little, and
+    # with many they alone decide.
+    wanted = (real + _OWN_CELLS * share) / (real.sum() + _OWN_CELLS)
+    ratio = np.minimum(wanted / share, _MAX_RATIO)
     return np.asarray(ratio / ratio.max())
 
 
