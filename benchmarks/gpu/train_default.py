@@ -45,8 +45,8 @@ def main() -> None:
     run = TrainingRun(
         options.out,
         fabric,
-        save_every=2000,
-        sample_every=5000,
+        save_every=1000,
+        sample_every=1000,
         minutes=options.minutes,
         workers=options.workers,
         on_step=say,

@@ -218,11 +218,13 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def draw_noise(
-    shape: tuple[int, int, int], downs: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    shape: tuple[int, int, int], downs: int, generator: torch.Generator, device: torch.device | None = None
 ) -> list[Tensor]:
-    """Noise inputs of the generator for (B, H, W), coarse to fine, drawn on the generator's own device."""
+    """Noise inputs of G for (B, H, W), coarse to fine; drawn on the generator's device, moved to `device` if given."""
     b, h, w = shape
     return [
-        torch.randn(b, 1, h >> k, w >> k, generator=generator, device=generator.device).to(device)
+        torch.randn(b, 1, h >> k, w >> k, generator=generator, device=generator.device).to(
+            device or generator.device
+        )
         for k in range(downs - 1, -1, -1)
     ]
