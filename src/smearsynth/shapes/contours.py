@@ -13,8 +13,10 @@ VERTICES = 64  # of every stored contour, equally spaced along it
 
 ContourArray = npt.NDArray[np.float32]  # (n, VERTICES, 2) as x, y in px about the centroid
 FloatArray = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.intp]
 
 _DENSE = 256  # points of the curve while it is smoothed
+_BATCH = 64  # outlines checked for crossings at once: 2,000 pairs of edges each
 _SMOOTHING_PX = 1.0  # along the outline: takes out the pixels' staircase, keeps the spicules of crenated cells
 
 
@@ -140,19 +142,24 @@ def are_simple(contours: npt.NDArray[np.floating]) -> Mask:
     first, second = np.triu_indices(m, 2)
     keep = (second - first) < m - 1  # neighbours along the outline share a point and cannot cross
     first, second = first[keep], second[keep]
-    simple = np.zeros(len(contours), bool)
-    for k, here in enumerate(contours.astype(np.float64)):  # one by one: m² / 2 pairs of edges each
-        step = np.roll(here, -1, axis=0) - here
+    simple = [
+        ~_crossing(batch, first, second).any(axis=1)
+        for batch in np.array_split(contours.astype(np.float64), len(contours) // _BATCH + 1)
+    ]
+    return np.concatenate(simple)
 
-        def side(edges: npt.NDArray[np.intp], points: npt.NDArray[np.intp]) -> FloatArray:
-            away = here[points % m] - here[edges]  # noqa: B023 (called within the turn)
-            return np.asarray(step[edges, 0] * away[:, 1] - step[edges, 1] * away[:, 0])  # noqa: B023
 
-        crossing = (side(first, second) * side(first, second + 1) < 0) & (
-            side(second, first) * side(second, first + 1) < 0
-        )
-        simple[k] = not crossing.any()
-    return simple
+def _crossing(contours: FloatArray, first: IndexArray, second: IndexArray) -> Mask:
+    """Whether the edges that start at the vertices `first` and `second` cross, (n, m, 2) to (n, pairs)."""
+    closed = np.concatenate([contours, contours[:, :1]], axis=1)
+    step = np.diff(closed, axis=1)
+
+    def side(edges: IndexArray, points: IndexArray) -> FloatArray:
+        away = closed[:, points] - closed[:, edges]
+        return np.asarray(step[:, edges, 0] * away[..., 1] - step[:, edges, 1] * away[..., 0])
+
+    apart = side(first, second) * side(first, second + 1) < 0
+    return np.asarray(apart & (side(second, first) * side(second, first + 1) < 0))
 
 
 def _signed_area(outline: FloatArray) -> float:

@@ -22,7 +22,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy import special
 from scipy.spatial import ConvexHull
-from sklearn.mixture import GaussianMixture
 
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.shapes.contours import (
@@ -218,6 +217,8 @@ class ParametricShapes(BaseModel):
 
 
 def _fit_class(contours: ContourArray, log_areas: FloatArray, cells: int) -> ClassShapes:
+    from sklearn.mixture import GaussianMixture  # takes most of a second, and sampling does without it
+
     # A class that borrows its forms needs no finer law than its own few cells could tell.
     most = MAX_COMPONENTS if cells >= MIN_CELLS else 2
     turning = _turning(contours)
