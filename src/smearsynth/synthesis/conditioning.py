@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_STRIP_PIXELS = 16_384
+
 
 def instance_boundaries(labels: Tensor) -> Tensor:
     """Pixels with a 4-neighbour of another instance, both sides (the background is an instance here).
@@ -78,15 +80,18 @@ def pool_sums(features: Tensor, labels: Tensor, n: int) -> tuple[Tensor, Tensor]
     sums : (B, n + 1, S) float32 tensor
     areas : (B, n + 1, 1) float32 tensor
     """
-    b, s = features.shape[:2]
-    offset = torch.arange(b, device=labels.device).view(b, 1, 1) * (n + 1)
-    index = (labels.long() + offset).flatten()
+    b, s, h, w = features.shape
+    # summed by strips of rows first: one float32 sum over a whole field drifts by up to a per cent
+    strips = max(1, min(-(-h * w // _STRIP_PIXELS), h, h * w // (n + 1)))
+    strip = torch.arange(h, device=labels.device).view(1, h, 1) * strips // h
+    offset = torch.arange(b, device=labels.device).view(b, 1, 1) * strips + strip
+    index = (labels.long() + offset * (n + 1)).flatten()
     # rows of S numbers, contiguous: one addition a pixel touches one cache line
     rows = features.float().permute(0, 2, 3, 1).reshape(-1, s)
-    sums = torch.zeros(b * (n + 1), s, device=features.device).index_add(0, index, rows)
+    sums = torch.zeros(b * strips * (n + 1), s, device=features.device).index_add(0, index, rows)
     # not bincount: it would wait for a GPU to finish
-    areas = torch.zeros(b * (n + 1), device=features.device).index_add(0, index, torch.ones_like(rows[:, 0]))
-    return sums.view(b, n + 1, s), areas.view(b, n + 1, 1)
+    areas = torch.zeros(len(sums), device=features.device).index_add(0, index, torch.ones_like(rows[:, 0]))
+    return sums.view(b, strips, n + 1, s).sum(1), areas.view(b, strips, n + 1, 1).sum(1)
 
 
 def pool_instances(features: Tensor, labels: Tensor, n: int) -> Tensor:
