@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -63,9 +64,17 @@ def crop_stream(
             batch_size=None,
             sampler=range(start, config.steps),
             num_workers=workers,
+            worker_init_fn=_leave_signals,
             pin_memory=pinned,
+            generator=torch.Generator(),  # unused, but the loader would else draw from the global one
         )
     )
+
+
+def _leave_signals(worker: int) -> None:
+    """Let the main process alone answer Ctrl-C and SIGTERM: it still wants crops until the state is saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def draw_crops(smears: Sequence[Smear], config: TrainingConfig, step: int, *, stream: int = 0) -> CropBatch:
