@@ -161,8 +161,9 @@ def train(
     deadline = None if run.minutes is None else time.monotonic() + 60 * run.minutes
 
     crops = crop_stream(smears, config, state.step, run.workers, pinned=fabric.device.type == "cuda")
+    ending = False
     with StopRequest() as stop:
-        while state.step < config.steps and not stop.asked:
+        while state.step < config.steps and not ending:
             batch = next(crops).to(fabric.device)
             rate = learning_rate(config, state.step)
             state.optimiser_g.param_groups[0]["lr"] = rate
@@ -197,16 +198,16 @@ def train(
             state.step += 1
             log.add({"discriminator": loss_d, **terms})
             done = state.step == config.steps
-            if deadline is not None and time.monotonic() > deadline:
-                stop.asked = True
+            # asked once a step: a request that comes later than this ends the next step, and no step goes unsaved
+            ending = done or stop.asked or (deadline is not None and time.monotonic() > deadline)
             row = None
-            if state.step % run.log_every == 0 or done or stop.asked:
+            if state.step % run.log_every == 0 or ending:
                 row = log.write(state.step, rate)
             if run.on_step:
                 run.on_step(state.step, row)
             if fabric.is_global_zero and (state.step % run.sample_every == 0 or done):
                 log.sample(state, _shown(smears, preset), preset)
-            if fabric.is_global_zero and (state.step % run.save_every == 0 or done or stop.asked):
+            if fabric.is_global_zero and (state.step % run.save_every == 0 or ending):
                 save_state(run.folder / "state", state, preset)
     return state
 
