@@ -46,12 +46,14 @@ def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
         (partial / "state.json").write_text(json.dumps(record, indent=2))
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:  # the latter for a full disk
         shutil.rmtree(partial, ignore_errors=True)
-        raise ModelError(f"the training state cannot be written ({error.strerror or error})", folder) from error
-    for older in _states(folder):
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"the training state cannot be written ({reason})", folder) from error
+    # also what a run left behind that was killed while it wrote
+    for older in (*_states(folder), *folder.glob(".step-*.part")):
         if older != final:
-            shutil.rmtree(older)
+            shutil.rmtree(older, ignore_errors=True)
     return final
 
 
@@ -86,7 +88,15 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
         for label in ("g", "d"):
             _fill_moments(state, label, newest)
         state.step = int(record["step"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise ModelError(
             f"the training state is damaged ({error}); delete this folder to start again", newest
         ) from error
