@@ -65,7 +65,7 @@ class TrainingLog:
             "lr": learning_rate,
             **means,
         }
-        self._rows.append({key: f"{value:.6g}" for key, value in row.items()})
+        self._rows.append({key: str(value) if key == "step" else f"{value:.6g}" for key, value in row.items()})
         with replacing(self._file) as temporary, temporary.open("w", newline="") as out:
             writer = csv.DictWriter(out, fieldnames=list(self._rows[-1]), extrasaction="ignore")
             writer.writeheader()
