@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smearsynth.errors import OptionError
 
@@ -62,6 +62,17 @@ class Preset(_Config):
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Preset:
+        grid = 1 << self.network.downs
+        height, width = self.training.crop
+        if height % grid or width % grid or min(height, width) < max(2 * grid, 16):
+            raise ValueError(
+                f"crop: sides must be multiples of {grid} and at least {max(2 * grid, 16)} px "
+                f"(got {height}×{width})"
+            )
+        return self
+
 
 PRESETS: dict[str, Preset] = {
     # one to two hours on one CPU thread
@@ -115,5 +126,7 @@ def preset(name: str, *, class_names: tuple[str, ...] = ("cell",), **training: o
         )
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise OptionError(first["msg"].removeprefix("Value error, ")) from None
         place = ".".join(str(part) for part in first["loc"])
         raise OptionError(f"{place}: {first['msg']} (got {first['input']!r})") from None

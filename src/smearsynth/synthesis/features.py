@@ -131,7 +131,7 @@ class VGG19(PerceptualFeatures):
         if file is None:
             try:
                 layers = torchvision.models.vgg19(weights="IMAGENET1K_V1").features
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # no network; a download cut short
                 raise ModelError(
                     f"VGG19 weights could not be downloaded ({error}); give a local file with --vgg, or use "
                     "--features efficientnet_lite0"
