@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.formats.files import replacing, write_text
 from smearsynth.layout import Layout, Workspace, ring_layout, uniform_layout
 from smearsynth.layout.bitmaps import paint_words, rasterise, strips_of
 from smearsynth.layout.compiled import Words, kernel
 from smearsynth.layout.workspace import ready
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
-from smearsynth.smear import ImageArray, LabelArray
+from smearsynth.smear import ImageArray, LabelArray, Smear
+from smearsynth.statistics import DataStatistics, measure
+
+LayoutName = Literal["ring", "uniform"]
 
 # Black, then twelve colours far apart from one another and from black; eight are used by default.
 PALETTE: ImageArray = np.array(
@@ -188,7 +197,7 @@ def draw_mask(
     shapes: ShapeLibrary | Workspace,
     count_law: tuple[float, float],
     *,
-    layout: Literal["ring", "uniform"] = "ring",
+    layout: LayoutName = "ring",
     cell_size: float,
     n_init: int = 20,
     augmentation: ShapeAugmentation | None = None,
@@ -253,3 +262,101 @@ def draw_mask(
         raise OptionError(f"layout {layout!r} is not known; give 'ring' or 'uniform'")
     labels: LabelArray = paint_labels(placed, warm).astype(np.int32, copy=False)
     return DrawnMask(labels, placed.classes, placed)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSource:
+    """Shapes and statistics from which masks like those of some smears are drawn.
+
+    Parameters
+    ----------
+    shapes : ShapeLibrary
+    statistics : DataStatistics
+        Of the same smears: number of cells and their size.
+    """
+
+    shapes: ShapeLibrary
+    statistics: DataStatistics
+
+    @classmethod
+    def from_smears(cls, smears: Iterable[Smear]) -> MaskSource:
+        """Measure smears (twice over: for statistics and for shapes)."""
+        return cls(ShapeLibrary.from_smears(smears), measure(smears))
+
+    def draw(
+        self,
+        size: tuple[int, int],
+        *,
+        layout: LayoutName = "ring",
+        density: float = 1.0,
+        rng: int | np.random.Generator,
+    ) -> DrawnMask:
+        """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area."""
+        mean, deviation = self.statistics.counts_for(size)
+        return draw_mask(
+            size,
+            self._workspace,
+            (mean * density, deviation * density),
+            layout=layout,
+            cell_size=self.statistics.cell_size,
+            rng=rng,
+        )
+
+    @cached_property
+    def _workspace(self) -> Workspace:
+        return Workspace(self.shapes)
+
+
+def write_masks(
+    source: MaskSource,
+    size: tuple[int, int],
+    n: int,
+    folder: Path,
+    *,
+    layout: LayoutName = "ring",
+    seed: int = 0,
+    on_mask: Callable[[int], object] | None = None,
+) -> list[Layout]:
+    """Write masks 0 to n - 1: labels (16-bit PNG), the paper's palette colours, and a line each of ``masks.jsonl``.
+
+    Mask k depends on (source, size, layout, seed, k) alone.
+
+    Parameters
+    ----------
+    source : MaskSource
+    size : tuple of int
+        (H, W) in px.
+    n : int
+    folder : Path
+        Gets ``labels/`` and ``palette/``.
+    layout : {'ring', 'uniform'}
+    seed : int
+    on_mask : callable, optional
+        Called with the number of masks done.
+
+    Returns
+    -------
+    list of Layout
+
+    Raises
+    ------
+    OptionError
+        For more cells than a 16-bit PNG can hold.
+    """
+    layouts, lines = [], []
+    for index in range(n):
+        mask = source.draw(size, layout=layout, rng=np.random.default_rng([seed, index]))
+        if len(mask.classes) > np.iinfo(np.uint16).max:
+            raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
+        name = f"mask-{index:06d}.png"
+        palette = PALETTE[np.concatenate([[0], mask.layout.colours])][mask.labels]
+        for part, pixels in (("labels", mask.labels.astype(np.uint16)), ("palette", palette)):
+            with replacing(folder / part / name) as temporary:
+                Image.fromarray(pixels).save(temporary, format="png")
+        record = {"name": name, "requested": mask.layout.requested, "placed": mask.layout.placed, "layout": layout}
+        lines.append(json.dumps({**record, "seed": seed, "index": index}) + "\n")
+        layouts.append(mask.layout)
+        if on_mask:
+            on_mask(index + 1)
+    write_text(folder / "masks.jsonl", "".join(lines))
+    return layouts

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.formats.files import replacing
 from smearsynth.shapes.contours import VERTICES, ContourArray, FloatArray, contour_of, polygon_areas
 from smearsynth.smear import Smear
 
@@ -180,14 +181,18 @@ class ShapeLibrary:
         return ShapeLibrary(self.contours[chosen], self.classes[chosen], self.class_names)
 
     def save(self, path: Path | str) -> None:
-        """Write a safetensors file (contours, classes; names and report in its header), all or nothing."""
+        """Write `to_bytes`, all or nothing."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: contours, classes; names and report in its header."""
         metadata = {
             "format": "smearsynth shape library 1",
             "class_names": json.dumps(self.class_names),
             "report": "null" if self.report is None else self.report.model_dump_json(),
         }
-        content = save({"contours": np.ascontiguousarray(self.contours), "classes": self.classes}, metadata)
-        write_whole(Path(path), content)
+        return save({"contours": np.ascontiguousarray(self.contours), "classes": self.classes}, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> ShapeLibrary:
@@ -213,16 +218,6 @@ class ShapeLibrary:
             raise ModelError("no such shape library; name the file that was saved", path) from error
         except (OSError, SafetensorError, KeyError, ValueError, ValidationError) as error:
             raise ModelError(f"not a shape library ({error}); take it from the smears anew", path) from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is never seen half-written: beside it first, then renamed."""
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from scipy import special
 from scipy.spatial import ConvexHull
 
 from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.formats.files import replacing
 from smearsynth.shapes.contours import (
     VERTICES,
     ContourArray,
@@ -33,7 +34,7 @@ from smearsynth.shapes.contours import (
     polygon_centroids,
     resample,
 )
-from smearsynth.shapes.library import ShapeLibrary, write_whole
+from smearsynth.shapes.library import ShapeLibrary
 from smearsynth.smear import Mask
 
 #: First and last harmonic of each band; the low ones, which make the form, stand alone.
@@ -195,8 +196,13 @@ class ParametricShapes(BaseModel):
         return ShapeLibrary(contours, classes, self.class_names)
 
     def save(self, path: Path | str) -> None:
-        """Write the model as JSON, all or nothing."""
-        write_whole(Path(path), self.model_dump_json().encode())
+        """Write `to_bytes`, all or nothing."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The model as JSON."""
+        return self.model_dump_json().encode()
 
     @classmethod
     def load(cls, path: Path | str) -> ParametricShapes:

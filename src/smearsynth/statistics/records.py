@@ -204,7 +204,7 @@ class DataStatistics(_Record):
     >>> statistics = measure([Smear(np.zeros((40, 40, 3), np.uint8), labels, np.array([0, 0]))])
     >>> statistics.count.mean, statistics.cell_width.mean, statistics.touching_fraction.mean
     (2.0, 10.0, 1.0)
-    >>> statistics.nearest.mean, statistics.cluster_sizes, statistics.counts_for((80, 40))
+    >>> statistics.nearest.mean, statistics.cluster_sizes, statistics.counts_for((40, 80))
     (10.0, {2: 1}, (4.0, 0.0))
     >>> DataStatistics.from_json(statistics.to_json()).to_json() == statistics.to_json()
     True
@@ -283,13 +283,19 @@ class DataStatistics(_Record):
             raise DataError("no whole cell in the data, so no cell size; add smears with cells inside the field")
         return (self.cell_width.mean + self.cell_height.mean) / 2
 
+    @property
+    def field_size(self) -> tuple[int, int]:
+        """(H, W) in px of most of the smears; of equally frequent sizes the largest."""
+        sizes = Counter((row.height, row.width) for row in self.rows)
+        return max(sizes, key=lambda size: (sizes[size], size))
+
     def counts_for(self, size: tuple[int, int]) -> tuple[float, float]:
         """Mean and deviation of the number of cells on a canvas: the paper's Norm(µ, σ), section 4.1.
 
         Parameters
         ----------
-        size : (W, H)
-            Of the canvas, px.
+        size : tuple of int
+            Canvas (H, W) in px.
 
         Returns
         -------
@@ -304,7 +310,7 @@ class DataStatistics(_Record):
         DataError
             For a canvas without pixels.
         """
-        width, height = size
+        height, width = size
         if width < 1 or height < 1:
             raise DataError(
                 f"a canvas of {width}×{height} px holds no cells; give a width and height of at least 1"

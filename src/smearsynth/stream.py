@@ -1,0 +1,309 @@
+"""SyntheticSmears: an endless stream of annotated smears, to iterate, to train on, or to write to disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch.utils.data import IterableDataset, get_worker_info
+
+from smearsynth.errors import DataError, OptionError
+from smearsynth.formats import open_writer
+from smearsynth.formats.files import replacing
+from smearsynth.formats.pixels import png_text
+from smearsynth.masks import LayoutName
+from smearsynth.smear import Smear
+from smearsynth.synthesis.interrupt import StopRequest
+from smearsynth.synthesis.model import DEFAULT, Synthesizer
+from smearsynth.synthesis.styles import Styles
+
+MANIFEST = "manifest.jsonl"
+MAX_SIDE = 1 << 15
+
+
+class Recipe(BaseModel):
+    """All that is needed to make one synthetic smear again, and what came of it.
+
+    Parameters
+    ----------
+    name : str
+        Stem of its files.
+    index, seed : int
+        The smear is number `index` of the stream of `seed`.
+    model : str
+        SHA-256 of the model (``Synthesizer.hash``).
+    smearsynth : str
+        Version.
+    width, height : int
+        Field in px.
+    layout : str
+    style : str
+        "joint", "independent" or the number of a joint cluster.
+    density : float
+        Factor on the number of cells.
+    requested, placed : int
+        Cells asked of the layout, and those that found room.
+    classes : dict of str to int
+        Cells by class.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    index: int
+    seed: int
+    model: str
+    smearsynth: str
+    width: int
+    height: int
+    layout: str
+    style: str
+    density: float
+    requested: int
+    placed: int
+    classes: dict[str, int]
+
+    def same_stream(self, other: Recipe) -> bool:
+        """Whether both come from one stream, so that they belong into one folder."""
+        own = {"name", "index", "requested", "placed", "classes"}
+        return self.model_dump(exclude=own) == other.model_dump(exclude=own)
+
+
+class SyntheticSmears(IterableDataset[Smear]):
+    """Annotated synthetic smears, made when asked for.
+
+    Smear number k depends on (model, options, seed, k) alone: the same by itself, in any order, in any worker
+    of a DataLoader, on any machine.
+
+    Parameters
+    ----------
+    model : Synthesizer or str or Path
+        A model, its folder, or ``default``.
+    size : tuple of int, optional
+        (H, W) in px; that of the training smears when None.
+    layout : {"ring", "uniform"}
+    style : str or int
+        "joint": cells and background of a smear belong together; "independent": a cluster for every
+        instance, as in the paper; a number: that joint cluster.
+    style_of : Smear, optional
+        Take the style of this smear instead.
+    density : float
+        Factor on the number of cells that the training smears have on such an area.
+    seed : int
+    device : str
+        Where a model given by name computes.
+
+    Examples
+    --------
+    >>> smears = SyntheticSmears("default", size=(64, 96), seed=7)
+    >>> smear = smears[3]
+    >>> smear.shape, bool((smears[3].image == smear.image).all())
+    ((64, 96), True)
+    """
+
+    def __init__(
+        self,
+        model: Synthesizer | Path | str = DEFAULT,
+        *,
+        size: tuple[int, int] | None = None,
+        layout: LayoutName = "ring",
+        style: str | int = "joint",
+        style_of: Smear | None = None,
+        density: float = 1.0,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
+        self.size = size or self.model.statistics.field_size
+        if any(not 1 <= side <= MAX_SIDE for side in self.size):
+            raise OptionError(f"size {self.size[1]}x{self.size[0]}: each side must be 1 to {MAX_SIDE} px")
+        if layout not in get_args(LayoutName):
+            raise OptionError(f"unknown layout {layout!r}; choose {' or '.join(get_args(LayoutName))}")
+        if not (math.isfinite(density) and 0 <= density <= 100):
+            raise OptionError(f"density must be from 0 to 100 times the real one, not {density}")
+        if seed < 0:
+            raise OptionError(f"the seed must not be negative, got {seed}")
+        self.layout: LayoutName = layout
+        self.style = self._check_style(str(style))
+        self.style_of = style_of
+        self.density = density
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> Smear:
+        return self.make(index)[0]
+
+    def __iter__(self) -> Iterator[Smear]:
+        """Endless; the workers of a DataLoader share the numbers out."""
+        worker = get_worker_info()
+        index, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        while True:
+            yield self[index]
+            index += stride
+
+    def make(self, index: int, timer: Callable[[str], object] | None = None) -> tuple[Smear, Recipe]:
+        """Smear number `index` with its recipe.
+
+        Parameters
+        ----------
+        index : int
+            From 0 on.
+        timer : callable, optional
+            Called with "layout", "styles" and "image" when that stage is done, for benchmarks.
+        """
+        if index < 0:
+            raise OptionError(f"smears are numbered from 0 on, got {index}")
+        tick = timer or (lambda stage: None)
+        # one independent stream per smear and stage: a change of style leaves the layout as it is
+        place, look, grain = (np.random.default_rng([self.seed, index, stage]) for stage in range(3))
+        mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, rng=place)
+        tick("layout")
+        styles = self._styles(mask.classes, look)
+        tick("styles")
+        image = self.model.paint(mask.labels, mask.classes, grain, styles=styles)
+        tick("image")
+        name = f"smear-{index:06d}"
+        pixel = self.model.statistics.um_per_px
+        smear = Smear(image, mask.labels, mask.classes, self.model.class_names, pixel, name)
+        counts = np.bincount(mask.classes, minlength=len(self.model.class_names)).tolist()
+        recipe = self._stamp.model_copy(
+            update={
+                "name": name,
+                "index": index,
+                "requested": mask.layout.requested,
+                "placed": mask.layout.placed,
+                "classes": dict(zip(self.model.class_names, counts, strict=True)),
+            }
+        )
+        return smear, recipe
+
+    def write(
+        self,
+        folder: Path | str,
+        n: int,
+        *,
+        format: str = "labels",
+        on_smear: Callable[[int], object] | None = None,
+    ) -> list[Recipe]:
+        """Write smears 0 to n - 1 with a manifest; what an interrupted call left is continued.
+
+        Parameters
+        ----------
+        folder : Path or str
+            Gets ``images/``, the annotation in its format, and ``manifest.jsonl``, a recipe a line.
+        n : int
+        format : str
+            One of `smearsynth.formats.FORMATS`.
+        on_smear : callable, optional
+            Called with the number of smears done, for a progress bar.
+
+        Returns
+        -------
+        list of Recipe
+            Shorter than `n` when Ctrl-C stopped it.
+
+        Raises
+        ------
+        DataError
+            When the folder holds smears of another stream, or cannot be written.
+        """
+        if n < 1:
+            raise OptionError(f"the number of smears must be at least 1, not {n}")
+        folder = Path(folder)
+        recipes: list[Recipe] = []
+        with StopRequest() as stop:
+            writer = open_writer(folder, format=format, class_names=self.model.class_names)
+            for index in range(n):
+                if stop.asked:
+                    break
+                name = f"smear-{index:06d}"
+                there = _recipe_of(folder / "images" / f"{name}.png") if writer.written(name) else None
+                if there is None:
+                    smear, recipe = self.make(index)
+                    writer.write(smear, _tags(recipe))
+                elif there.same_stream(self._stamp):
+                    recipe = there
+                else:
+                    raise _other_stream(folder)
+                recipes.append(recipe)
+                if on_smear:
+                    on_smear(len(recipes))
+            # what an earlier, longer run left in this folder belongs in the manifest too
+            while len(recipes) >= n and writer.written(name := f"smear-{len(recipes):06d}"):
+                earlier = _recipe_of(folder / "images" / f"{name}.png")
+                if earlier is None:
+                    break
+                recipes.append(earlier)
+            writer.finish()
+            _write_manifest(folder, recipes)
+        return recipes[:n]
+
+    def _styles(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> Styles:
+        bank = self.model.styles
+        if self.style_of is not None:
+            return bank.like(self._given_styles, self.style_of.classes, classes, rng)
+        if self.style == "independent":
+            return bank.draw_independent(classes, rng)
+        return bank.draw(classes, rng, None if self.style == "joint" else int(self.style))
+
+    @cached_property
+    def _given_styles(self) -> Styles:
+        assert self.style_of is not None
+        return self.model.encode(self.style_of)
+
+    def _check_style(self, style: str) -> str:
+        clusters = len(self.model.styles.joint.weights)
+        known = style in ("joint", "independent") or (style.isdecimal() and int(style) < clusters)
+        if not known:
+            raise OptionError(f"style {style!r}: choose joint, independent, or a cluster from 0 to {clusters - 1}")
+        return style
+
+    @cached_property
+    def _stamp(self) -> Recipe:
+        """What all recipes of this stream share."""
+        return Recipe(
+            name="",
+            index=0,
+            seed=self.seed,
+            model=self.model.hash,
+            smearsynth=version("smearsynth"),
+            width=self.size[1],
+            height=self.size[0],
+            layout=self.layout,
+            style=f"of {self.style_of.name}" if self.style_of else self.style,
+            density=self.density,
+            requested=0,
+            placed=0,
+            classes={},
+        )
+
+
+def _tags(recipe: Recipe) -> dict[str, str]:
+    return {"synthetic": "true", "smearsynth": recipe.smearsynth, "recipe": recipe.model_dump_json()}
+
+
+def _recipe_of(image: Path) -> Recipe | None:
+    """The recipe in a written image; None when it has none that can be read."""
+    try:
+        return Recipe.model_validate_json(png_text(image)["recipe"])
+    except (KeyError, OSError, ValidationError, json.JSONDecodeError):
+        return None
+
+
+def _other_stream(folder: Path) -> DataError:
+    return DataError(
+        "holds smears of another model, seed or options; choose another folder or the same options", folder
+    )
+
+
+def _write_manifest(folder: Path, recipes: list[Recipe]) -> None:
+    with replacing(folder / MANIFEST) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for recipe in recipes:
+            file.write(recipe.model_dump_json() + "\n")
