@@ -47,7 +47,9 @@ class Board(NamedTuple):
     pad: int  # px round the canvas, a multiple of 64, so that no cell at a centre on it leaves the bitmap
     stride: int  # words in a strip
     bits: Words  # (levels, strips * stride); [0] the pixels taken, the others the dead centres of each level
-    radii: npt.NDArray[np.float64]  # (levels,) inscribed radius from which on a level holds
+    radii: npt.NDArray[np.float64]  # (levels,) inscribed radius from which on a level holds; ascending from 0
+    marked: npt.NDArray[np.int64]  # (levels,) cells whose discs are in the level, -1 before it is cleared
+    eager: int  # the level kept up to date from cell to cell; the others are when all centres are listed
     buckets: npt.NDArray[np.int64]  # (down * across,) last cell of each bucket of the grid, or -1
     side: int  # px of a bucket
     across: int

@@ -17,6 +17,7 @@ from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 Ints = npt.NDArray[np.int64]
 
 MAX_COLOURS = 62  # one bit of a word each
+MAX_SCALE = 100
 _SHAPE_TRIES = 20
 _MIX_TOLERANCE = 1e-6
 
@@ -204,10 +205,9 @@ def _job(
     if not 1 <= n_colours <= MAX_COLOURS:
         raise OptionError(f"n_colours is {n_colours}; give 1 to {MAX_COLOURS}")
     vary = ShapeAugmentation() if augmentation is None else augmentation
-    odds = (vary.rotation, vary.scale, vary.flip_horizontal, vary.flip_vertical)
     low, high = vary.scale_range
-    if not all(0 <= p <= 1 for p in odds) or not 0 < low <= high <= 100:
-        raise OptionError(f"{vary} has a probability outside 0..1 or a scale range outside 0..100; mend it")
+    if high > MAX_SCALE:
+        raise OptionError(f"scale_range is {vary.scale_range}; cells grow by a factor of {MAX_SCALE} at most")
     return Job(
         requested=int(count),
         n_init=1,
@@ -217,9 +217,8 @@ def _job(
         mix=_cumulative_mix(shapes, mix),
         rotation=float(vary.rotation),
         scaling=float(vary.scale),
-        # A cell that is not scaled has scale 1, whatever the range: the bounds must hold for it too.
-        scale_low=min(float(low), 1.0),
-        scale_high=max(float(high), 1.0),
+        scale_low=float(low),
+        scale_high=float(high),
         flip_horizontal=float(vary.flip_horizontal),
         flip_vertical=float(vary.flip_vertical),
     )

@@ -134,14 +134,16 @@ def find_centre(
     """Find the drawn cell a centre by P(i); its possible colours as bits, none when it fits nowhere."""
     cell = cells[slot]
     level = level_of(board, table.inner[cell.shape] * cell.scale)
+    quick = min(level, 0) if level < board.eager else board.eager
     for _ in range(job.centre_tries):
         x, y = draw_centre(state, slot + 1, job.n_init, cells, ring, board.width, board.height)
-        if x < 0 or (level >= 0 and bit_at(board, level, x, y)):
+        if x < 0 or (quick >= 0 and bit_at(board, quick, x, y)):
             continue
         free = colours_at(job.n_colours, board, cells, arena, scratch, slot, x, y)
         if free != ZERO:
             cell.x, cell.y = x, y
             return free
+    mark_dead_centres(table, board, cells, max(level, 0), slot)
     return find_any_centre(job, ring, board, cells, arena, scratch, state, slot, level)
 
 
@@ -266,12 +268,25 @@ def commit(table: Any, ring: Any, board: Any, cells: Any, arena: Words, slot: in
     cell = cells[slot]
     x, y = cell.x, cell.y
     stamp(board, arena[cell.offset :], x + cell.left, y + cell.top, cell.rows, cell.width)
-    inner = table.inner[cell.shape] * cell.scale
-    for level in range(1, board.radii.size):
-        radius = board.radii[level] + inner - _SURE_OVERLAP
-        if inner > 0.0 and radius >= 0.0:
-            kill_disc(board, level, x, y, radius)
+    mark_dead_centres(table, board, cells, board.eager, slot + 1)
     cell.mass = ring_mass(ring, x, y, board.width, board.height)
     bucket = (y // board.side) * board.across + x // board.side
     cell.next = board.buckets[bucket]
     board.buckets[bucket] = slot
+
+
+@kernel
+def mark_dead_centres(table: Any, board: Any, cells: Any, level: int, placed: int) -> None:
+    """Bring a level up to `placed` cells: mark the centres where its shapes surely overlap one of them."""
+    if level == 0:
+        return
+    if board.marked[level] < 0:
+        board.bits[level, :] = ZERO
+        board.marked[level] = 0
+    for slot in range(board.marked[level], placed):
+        cell = cells[slot]
+        inner = table.inner[cell.shape] * cell.scale
+        radius = board.radii[level] + inner - _SURE_OVERLAP
+        if inner > 0.0 and radius >= 0.0:
+            kill_disc(board, level, cell.x, cell.y, radius)
+    board.marked[level] = max(board.marked[level], placed)

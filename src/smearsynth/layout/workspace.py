@@ -16,11 +16,13 @@ from smearsynth.layout.rings import Ring
 from smearsynth.shapes import ShapeLibrary
 
 _MAX_PIXELS = 1 << 32
+_MAX_RADIUS = 1 << 14
 _FIRST_CELLS = 1024
 _MIN_CENTRE_TRIES = 2000
-# Shares of the drawn cells whose inscribed radius lies below each level of dead centres. More levels spare
-# bit tests but cost a disc per cell each; one is the fastest on red cells at the paper's density.
-_LEVELS = (0.1,)
+# Shares of the drawn cells whose inscribed radius lies below each level of dead centres. A finer level spares
+# tests but costs a disc per cell: one is kept up to date all along, the others once the canvas is crowded.
+_LEVELS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
+_EAGER = 0.1
 
 
 class Workspace:
@@ -37,7 +39,7 @@ class Workspace:
     Raises
     ------
     DataError
-        When the library is empty, or a contour is not finite.
+        When the library is empty, or a cell far larger than a field.
 
     Examples
     --------
@@ -60,7 +62,7 @@ class Workspace:
         self._scratch: tuple[int, Scratch] | None = None
         self._drawn: weakref.ref[object] | None = None
         self._placed = 0
-        self._known_levels: dict[bytes, npt.NDArray[np.float64]] = {}
+        self._known_levels: dict[bytes, tuple[npt.NDArray[np.float64], int]] = {}
 
     def scratch(self, scale: float) -> Scratch:
         """Buffers for one cell, the largest shape at `scale` times its size."""
@@ -88,13 +90,12 @@ class Workspace:
         """Lay out the cells of `job` on a canvas of `size`; the placed ones, an array of dtype `CELL`."""
         height, width = size
         board = self._board(height, width, job)
-        # Listing all placeable centres walks the whole bitmap: try about as long as that takes, not longer.
-        job = job._replace(centre_tries=max(_MIN_CENTRE_TRIES, height * (width + 63) // 64 // 12))
+        job = job._replace(centre_tries=_centre_tries(height, width))
         if len(self._cells) == 0:
             self._cells = np.empty(min(job.requested, _FIRST_CELLS), CELL)
         self._drawn = None
         state = seed_state(generator)
-        scratch = self.scratch(job.scale_high)
+        scratch = self.scratch(_largest_scale(job))
         placed = 0
         while True:
             placed, full = place_cells(
@@ -123,42 +124,56 @@ class Workspace:
 
     def _board(self, height: int, width: int, job: Job) -> Board:
         """Build an empty canvas on the warm buffers."""
-        reach = self._reach(job.scale_high)
+        reach = self._reach(_largest_scale(job))
         pad = (reach + 2 + 63) // 64 * 64
         stride = height + 2 * pad
         words = ((width + 63) // 64 + 2 * (pad // 64) + 1) * stride
-        radii = self._levels(job)
+        radii, eager = self._levels(job)
         if len(self._bits) < len(radii) * words:
             self._bits = np.empty(len(radii) * words, np.uint64)
         bits = self._bits[: len(radii) * words].reshape(len(radii), words)
-        bits[:] = 0
+        marked = np.full(len(radii), -1)
+        marked[0] = marked[eager] = 0
+        bits[0] = bits[eager] = 0
         side = 2 * reach + 2
         across, down = (width - 1) // side + 1, (height - 1) // side + 1
         if len(self._buckets) < across * down:
             self._buckets = np.empty(across * down, np.int64)
         buckets = self._buckets[: across * down]
         buckets[:] = -1
-        return Board(height, width, pad, stride, bits, radii, buckets, side, across, reach)
+        return Board(height, width, pad, stride, bits, radii, marked, eager, buckets, side, across, reach)
 
-    def _levels(self, job: Job) -> npt.NDArray[np.float64]:
+    def _levels(self, job: Job) -> tuple[npt.NDArray[np.float64], int]:
         """Inscribed radii for the levels of dead centres: quantiles over the cells that will be drawn."""
-        key = job.mix.tobytes() + np.float64(job.scale_low).tobytes()
+        smallest = min(1.0, job.scale_low)
+        key = job.mix.tobytes() + np.float64(smallest).tobytes()
         if key not in self._known_levels:
             self._known_levels.clear()
-            self._known_levels[key] = self._find_levels(job)
+            self._known_levels[key] = self._find_levels(job.mix, smallest)
         return self._known_levels[key]
 
-    def _find_levels(self, job: Job) -> npt.NDArray[np.float64]:
+    def _find_levels(self, mix: npt.NDArray[np.float64], scale: float) -> tuple[npt.NDArray[np.float64], int]:
         table = self.table
-        odds = np.diff(job.mix, prepend=0.0)
+        odds = np.diff(mix, prepend=0.0)
         sizes = np.diff(table.first)
         weights = np.repeat(odds / np.maximum(sizes, 1), sizes)
-        inner = table.inner[table.order] * job.scale_low
+        inner = table.inner[table.order] * scale
         drawn = (weights > 0) & (inner > 2.0)
         if not drawn.any():
-            return np.zeros(1)
+            return np.zeros(1), 0
         quantiles = np.quantile(inner[drawn], _LEVELS, weights=weights[drawn], method="inverted_cdf")
-        return np.concatenate([[0.0], np.unique(quantiles)])
+        radii = np.concatenate([[0.0], np.unique(quantiles)])
+        return radii, int(np.searchsorted(radii, quantiles[_LEVELS.index(_EAGER)]))
+
+
+def _centre_tries(height: int, width: int) -> int:
+    """Draws of a centre before listing them all, which walks the whole bitmap: about as long as that takes."""
+    return max(_MIN_CENTRE_TRIES, height * (width + 63) // 64 // 12)
+
+
+def _largest_scale(job: Job) -> float:
+    """Largest scale of any cell: one that is not scaled has scale 1, whatever the range."""
+    return max(1.0, job.scale_high)
 
 
 def ready(shapes: ShapeLibrary | Workspace) -> Workspace:
@@ -180,13 +195,13 @@ def shape_table(shapes: ShapeLibrary) -> ShapeTable:
     Raises
     ------
     DataError
-        When the library is empty, or a contour is not finite.
+        When the library is empty, or a cell far larger than a field.
     """
     contours = np.asarray(shapes.contours, np.float64)
     if contours.ndim != 3 or contours.shape[0] == 0 or contours.shape[1] < 3 or contours.shape[2] != 2:
         raise DataError(f"the shape library has contours of shape {contours.shape}; it needs one cell at least")
-    if not np.isfinite(contours).all() or np.abs(contours).max() > 1 << 14:
-        raise DataError("the shape library has contours that are not finite or above 16384 px; extract them anew")
+    if np.abs(contours).max() > _MAX_RADIUS:
+        raise DataError(f"the shape library has contours of more than {_MAX_RADIUS} px; extract them anew")
     classes = np.asarray(shapes.classes, np.int64)
     order = np.argsort(classes, kind="stable")
     first = np.searchsorted(classes[order], np.arange(len(shapes.class_names) + 1))
