@@ -1,0 +1,228 @@
+"""Speed, memory and style fidelity of the synthesizer: python benchmarks/synthesis.py [--json] [--device cuda].
+
+Every time is a median after a warm-up, with the smallest and largest beside it. Style fidelity needs the Chula
+smears (``../shared/data/chula`` or ``SMEARSYNTH_DATA``); without them those figures are null.
+The last line of stdout with ``--json`` is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from smearsynth.datasets import open_smears
+from smearsynth.masks import MaskSource
+from smearsynth.smear import Smear
+from smearsynth.stream import SyntheticSmears
+from smearsynth.synthesis.card import StyleFidelity, mean_colours
+from smearsynth.synthesis.conditioning import pool_instances
+from smearsynth.synthesis.config import preset
+from smearsynth.synthesis.features import load_features
+from smearsynth.synthesis.model import DEFAULT, Synthesizer
+from smearsynth.synthesis.training import TrainingRun, train
+
+PAPER_FIELD = (1200, 1920)
+PAPER_CELLS = 669
+
+
+def median_time(call: Callable[[], object], runs: int, device: torch.device) -> list[float]:
+    """Smallest, median and largest of `runs` timed calls after one that is not counted."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    once()
+    times = [once() for _ in range(runs)]
+    return [min(times), statistics.median(times), max(times)]
+
+
+def field(model: Synthesizer, size: tuple[int, int], cells: int, rng: int = 0) -> Smear:
+    """A synthetic smear of about `cells` cells, not painted yet."""
+    source: MaskSource = model.masks
+    mean, _ = source.statistics.counts_for(size)
+    mask = source.draw(size, density=cells / mean, rng=rng)
+    return Smear(np.zeros((*size, 3), np.uint8), mask.labels, mask.classes, model.class_names)
+
+
+def training_steps(device: str, crop: tuple[int, int], batch: int, precision: str, steps: int = 12) -> list[float]:
+    """Seconds a step of the small generator on flat smears (the data do not matter for the speed)."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((crop[0] + 32, crop[1] + 32), np.int32)
+    for k in range(1, 30):
+        y, x = (int(rng.integers(side - 24)) for side in labels.shape)
+        labels[y : y + 20, x : x + 20] = k
+    smear = Smear.from_labels(rng.integers(0, 255, (*labels.shape, 3), np.uint8), labels)
+    chosen = preset("cpu", steps=steps, batch=batch, precision=precision, crop=crop)
+    mixed = "bf16-mixed" if precision == "bf16" else "32-true"
+    fabric = Fabric(accelerator=device, devices=1, precision=mixed)
+    marks: list[float] = []
+
+    def mark(step: int, losses: object) -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        train([smear], chosen, TrainingRun(Path(folder), fabric, on_step=mark), load_features("efficientnet_lite0"))
+    paces = np.diff(marks)[2:-1]  # not the first steps, not the one that saves
+    return [float(paces.min()), float(np.median(paces)), float(paces.max())]
+
+
+def pooling(device: torch.device) -> dict[str, float]:
+    """One pass of `index_add` against a loop over the instances, same features, same labels."""
+    model = Synthesizer.load(DEFAULT, device)
+    smear = field(model, PAPER_FIELD, PAPER_CELLS)
+    labels = torch.from_numpy(smear.labels)[None].to(device)
+    features = torch.randn(1, model.config.network.style_channels, *PAPER_FIELD, device=device)
+
+    def loop() -> torch.Tensor:
+        rows = [features[:, :, labels[0] == k].mean(2) for k in range(smear.count + 1)]
+        return torch.stack(rows, 1)
+
+    fast = median_time(lambda: pool_instances(features, labels, smear.count), 5, device)
+    slow = median_time(loop, 1, device)
+    assert torch.allclose(loop(), pool_instances(features, labels, smear.count), atol=1e-4)
+    return {"pooling_s": fast[1], "pooling_loop_s": slow[1], "pooling_ratio": slow[1] / fast[1]}
+
+
+def sampling(device: torch.device, precision: torch.dtype) -> dict[str, float]:
+    """Painting a field of labels, styles drawn from the bank."""
+    model = Synthesizer.load(DEFAULT, device)
+    figures = {}
+    for name, size, cells in (("1024x640", (640, 1024), 190), ("1920x1200", PAPER_FIELD, PAPER_CELLS)):
+        smear = field(model, size, cells)
+        times = median_time(lambda s=smear: model.paint(s.labels, s.classes, 0, precision=precision), 5, device)
+        figures[f"sample_s_{name}"] = times[1]
+        figures[f"sample_s_{name}_min"], figures[f"sample_s_{name}_max"] = times[0], times[2]
+    return figures
+
+
+def _peak_of_sampling(_: int) -> float:
+    model = Synthesizer.load(DEFAULT)
+    smear = field(model, PAPER_FIELD, PAPER_CELLS)
+    model.paint(smear.labels, smear.classes, 0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory of a fresh process that paints 1920 × 1200 on the CPU, all libraries included."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.map(_peak_of_sampling, [0])[0]
+
+
+def generation(device: torch.device, n: int = 12) -> dict[str, float]:
+    """End to end in smears a minute at the model's own size, with the share of every stage."""
+    stream = SyntheticSmears(Synthesizer.load(DEFAULT, device), seed=1)
+    stream.make(n)
+    shares: dict[str, float] = {}
+    since = [0.0]
+
+    def tick(stage: str) -> None:
+        now = time.perf_counter()
+        shares[stage] = shares.get(stage, 0.0) + now - since[0]
+        since[0] = now
+
+    started = time.perf_counter()
+    for index in range(n):
+        since[0] = time.perf_counter()
+        stream.make(index, tick)
+    made = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        stream.write(folder, n)
+        written = time.perf_counter() - started
+    figures = {"smears_per_minute": 60 * n / written}
+    figures |= {f"share_{stage}": spent / written for stage, spent in shares.items()}
+    return figures | {"share_writing": (written - made) / written}
+
+
+def style(data: Path | None, model_name: str, device: torch.device) -> dict[str, float | None]:
+    """Style fidelity on Chula's test smears, and the colour spread of random draws against the real one."""
+    names = ("style_correlation", "style_spread", "colour_spread_random", "colour_mean_error_random")
+    if data is None:
+        return dict.fromkeys(names)
+    model = Synthesizer.load(model_name, device)
+    smears = open_smears(data, split="test")
+    fidelity = StyleFidelity.measure(model, smears)
+    stream = SyntheticSmears(model, seed=11)
+    colours = []
+    for index in range(96):
+        smear = stream[index]
+        colours.append(mean_colours(smear.image, smear.labels > 0))
+    made = np.array(colours)
+    real = model.statistics
+    wanted = np.array([real.background_colour.std, real.cell_colour.std])
+    middle = np.array([real.background_colour.mean, real.cell_colour.mean])
+    ratio = made.std(0, ddof=1) / wanted
+    return {
+        "style_correlation": float(fidelity.correlation.min()),
+        "style_spread": float(fidelity.spread.min()),
+        "style_error_grey_levels": float(fidelity.error.mean()),
+        "colour_spread_random": float(ratio.flat[np.abs(ratio - 1).argmax()]),
+        "colour_mean_error_random": float(np.abs(made.mean(0) - middle).max()),
+    }
+
+
+def find_data() -> Path | None:
+    """The Chula smears, when they are there."""
+    root = os.environ.get("SMEARSYNTH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    folder = Path(root) / "chula"
+    return folder if folder.is_dir() else None
+
+
+def main() -> None:
+    """Measure all and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default=DEFAULT)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    figures: dict[str, object] = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}",
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
+        "precision": options.precision,
+    }
+    stages: list[Callable[[], dict[str, object]]] = [
+        lambda: {"step_s_256": training_steps(options.device, (256, 256), 1, options.precision)[1]},
+        lambda: {"step_s_1024x640": training_steps(options.device, (640, 1024), 1, options.precision, 7)[1]},
+        lambda: dict(sampling(device, dtype)),
+        lambda: dict(pooling(device)),
+        lambda: dict(generation(device)),
+        lambda: {"peak_mb": peak_megabytes()},
+        lambda: dict(style(find_data(), options.model, device)),
+    ]
+    for stage in stages:
+        found = stage()
+        figures |= found
+        for name, value in found.items():
+            print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}", flush=True)
+    if device.type == "cuda":
+        figures["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    if options.json:
+        sys.stdout.flush()
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
