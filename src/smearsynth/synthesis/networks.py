@@ -220,7 +220,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 def draw_noise(
     shape: tuple[int, int, int], downs: int, generator: torch.Generator, device: torch.device | None = None
 ) -> list[Tensor]:
-    """Noise inputs of G for (B, H, W), coarse to fine; drawn on the generator's device, moved to `device` if given."""
+    """Noise inputs of G for (B, H, W), coarse to fine, drawn on the device of the random generator."""
     b, h, w = shape
     return [
         torch.randn(b, 1, h >> k, w >> k, generator=generator, device=generator.device).to(
