@@ -230,7 +230,7 @@ class Synthesizer:
                 own = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
                 module.load_state_dict(own)
                 # channels last: 1.4 times faster on the CPU, and what a GPU prefers
-                module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+                module.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
             return cls(
                 config,
                 generator,
