@@ -118,7 +118,15 @@ def masks(
     source = MaskSource.from_smears(_open(data, split, scale)) if data else _load(model).masks
     canvas = parse_size(size) or source.statistics.field_size
     if explain:
-        explain_figure(canvas, None, source.shapes, cell_size=source.statistics.cell_size, rng=seed, path=output)
+        explain_figure(
+            canvas,
+            None,
+            source.shapes,
+            cell_size=source.statistics.cell_size,
+            n_init=source.n_init(canvas),
+            rng=seed,
+            path=output,
+        )
         out.print(f"figure: {output}", highlight=False, soft_wrap=True)
         return
     with progress("drawing masks", n) as tick:

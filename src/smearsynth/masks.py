@@ -299,8 +299,14 @@ class MaskSource:
             (mean * density, deviation * density),
             layout=layout,
             cell_size=self.statistics.cell_size,
+            n_init=self.n_init(size),
             rng=rng,
         )
+
+    def n_init(self, size: tuple[int, int]) -> int:
+        """Cells placed before the ring law sets in: the paper's 20 of 46 px on 1920 × 1200, scaled to this room."""
+        room = size[0] * size[1] / self.statistics.cell_size**2
+        return max(1, round(20 * room / (1920 * 1200 / 46**2)))
 
     @cached_property
     def _workspace(self) -> Workspace:
