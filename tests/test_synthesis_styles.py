@@ -97,7 +97,7 @@ def test_a_chosen_cluster_gives_its_stain(bank):
     for cluster, centre in enumerate(bank.joint.centres):
         draws = np.stack([bank.draw(np.zeros(9, np.int64), k, cluster) for k in range(30)])
         np.testing.assert_allclose(draws[:, 0].mean(0), centre[:3], atol=0.05)
-        np.testing.assert_allclose(draws[:, 1:].mean((0, 1)), centre[3:], atol=0.05)
+        np.testing.assert_allclose(draws[:, 1:].mean((0, 1)), centre[3:6], atol=0.05)
 
 
 def test_the_independent_law_takes_centres_of_its_class(bank):
@@ -231,3 +231,15 @@ def test_the_bank_survives_its_file(bank):
 def test_a_file_without_a_class_is_refused(bank):
     with pytest.raises(ModelError, match="class2"):
         StyleBank.from_tensors(bank.tensors(), ("cell", "white"))
+
+
+def test_even_and_uneven_smears_stay_even_and_uneven():
+    rng = np.random.default_rng(3)
+    spreads = np.where(np.arange(40) % 2, 0.02, 0.2)
+    styles = [rng.normal(0, spread, (31, 3)).astype(np.float32) for spread in spreads]
+    fitted = StyleBank.fit(styles, [np.zeros(30, np.int64)] * 40, ("cell",))
+    drawn = [fitted.draw(np.zeros(300, np.int64), k)[1:].std(0).mean() for k in range(60)]
+    even = np.array(drawn) < 0.06
+    assert 0.3 < even.mean() < 0.7
+    assert np.median(np.array(drawn)[even]) == pytest.approx(0.02, rel=0.3)
+    assert np.median(np.array(drawn)[~even]) == pytest.approx(0.2, rel=0.3)

@@ -21,6 +21,9 @@ Styles = npt.NDArray[np.float32]  # (n + 1, S), row 0 is the background
 
 CLUSTERS = 10  # per class, as in the paper
 
+_ENOUGH = 5  # cells of a class in one smear from which their spread can be told
+_FLAT = 1e-3  # a spread below this is none, in units of the encoder's range [-1, 1]
+
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
@@ -82,9 +85,10 @@ class StyleBank:
     ----------
     class_names : tuple of str
     joint : Clusters
-        Over the concatenation of background style and mean cell style of every class, one vector a smear.
+        One vector a smear: background style, mean cell style of every class, and the logarithm of the spread of
+        each class's cells about it (some smears are even, some are not).
     within : tuple of Clusters
-        Per class, cell styles about the mean of their class in their smear.
+        Per class, cell styles about the mean of their class in their smear, over their spread there.
     per_class : tuple of Clusters
         Background first, then the classes.
     """
@@ -127,12 +131,13 @@ class StyleBank:
         if empty:
             raise ModelError(f"no cell of class {', '.join(empty)} in the training smears: leave the class out")
         means = np.stack([_class_means(rows, ids, pools) for rows, ids in zip(styles, classes, strict=True)])
-        joint = np.concatenate([np.stack([rows[0] for rows in styles]), means.reshape(len(means), -1)], 1)
+        spreads = np.stack([_log_spreads(parts) for parts in of_class], 1)
         within = tuple(
-            Clusters.fit(np.concatenate([part - part.mean(0) for part in parts if len(part)]), rng)
-            for parts in of_class
+            Clusters.fit(np.concatenate([_residuals(part) / np.exp(s) for part, s in zip(*both, strict=True)]), rng)
+            for both in zip(of_class, spreads.T, strict=True)
         )
         grounds = np.stack([rows[0] for rows in styles])
+        joint = np.concatenate([grounds, means.reshape(len(means), -1), spreads], 1)
         return cls(
             class_names,
             Clusters.fit(joint, rng),
@@ -157,12 +162,14 @@ class StyleBank:
         (n + 1, S) float32 array
         """
         rng = np.random.default_rng(rng)
-        smear = self.joint.draw(1, rng, cluster)[0].reshape(len(self.class_names) + 1, -1)
-        cells = smear[1:][classes]
+        n_classes = len(self.class_names)
+        smear = self.joint.draw(1, rng, cluster)[0]
+        means, spreads = smear[:-n_classes].reshape(n_classes + 1, -1), np.exp(smear[-n_classes:])
+        cells = means[1:][classes]
         for c in np.unique(classes):
             members = classes == c
-            cells[members] += self.within[c].draw(int(members.sum()), rng)
-        return _bounded(np.concatenate([smear[:1], cells]))
+            cells[members] += spreads[c] * self.within[c].draw(int(members.sum()), rng)
+        return _bounded(np.concatenate([means[:1], cells]))
 
     def draw_independent(
         self, classes: npt.NDArray[np.int64], rng: int | np.random.Generator, cluster: int | None = None
@@ -244,6 +251,21 @@ def _class_means(rows: Styles, ids: npt.NDArray[np.int64], pools: list[Styles]) 
     return np.stack(
         [rows[1:][ids == c].mean(0) if (ids == c).any() else overall[c] + shift for c in range(len(pools))]
     )
+
+
+def _residuals(part: Styles) -> Styles:
+    return part - part.mean(0) if len(part) else part
+
+
+def _log_spreads(parts: list[Styles]) -> npt.NDArray[np.float64]:
+    """Logarithm of the root mean square of the cells about their mean, per smear, (n,).
+
+    Smears with too few cells to tell take the mean of the others.
+    """
+    sizes = [float((_residuals(part) ** 2).mean()) ** 0.5 if len(part) >= _ENOUGH else 0.0 for part in parts]
+    logs = np.array([np.log(size) if size > _FLAT else np.nan for size in sizes])
+    everywhere = float(np.nanmean(logs)) if np.isfinite(logs).any() else np.log(_FLAT)
+    return np.where(np.isfinite(logs), logs, everywhere)
 
 
 def _root(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
