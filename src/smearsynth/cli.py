@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import tempfile
@@ -21,10 +22,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 from typer.exceptions import Abort, TyperException
 
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, OptionError, SmearsynthError
+from smearsynth.formats.files import read_text, replacing
+from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.masks import LayoutName
 
 app = typer.Typer(
@@ -42,7 +46,7 @@ Split = Annotated[str | None, typer.Option(help="Only this split of the folder's
 Scale = Annotated[float, typer.Option(help="Resize smears on reading; 0.5 halves each side.")]
 Classes = Annotated[str, typer.Option(help="auto, one (all are cells), or annotated (as the folder says).")]
 Binary = Annotated[bool, typer.Option("--binary", help="Labels are one mask: take its connected components.")]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many smears.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many smears.", min=1)]
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, or 'default' for the shipped model.")]
 Number = Annotated[int, typer.Option("-n", help="How many.", min=1)]
 Size = Annotated[str | None, typer.Option(help="WxH in px; that of the training smears when not given.")]
@@ -60,17 +64,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 when all went well, 2 for what the user can mend (one line on stderr), 130 after Ctrl-C.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["smearsynth", *given])
     try:
-        result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        result = app(args=given, prog_name="smearsynth", standalone_mode=False, obj=command)
         return int(result or 0)
     except SmearsynthError as error:
-        err.print(f"[red]error:[/red] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        _fail(str(error))
         return 2
     except TyperException as error:
-        err.print(f"[red]error:[/red] {_plain(error.format_message())}", highlight=False, soft_wrap=True)
+        if message := error.format_message():  # empty when the help was printed, for want of a command
+            _fail(f"{message.rstrip('.')}; see --help")
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+        _fail(f"not enough memory ({error}); ask for a smaller --size or --batch, or use --device cpu")
         return 2
     except (KeyboardInterrupt, Abort):
-        err.print("interrupted")
+        _say(err, "interrupted")
         return 130
 
 
@@ -109,34 +121,46 @@ def masks(
     seed: Seed = 0,
     split: Split = None,
     scale: Scale = 1.0,
+    binary: Binary = False,
     explain: Annotated[bool, typer.Option("--explain", help="Draw a figure like the paper's Figure 4.")] = False,
 ) -> None:
     """Draw synthetic instance masks: label images and the paper's colour palette."""
     from smearsynth.layout.explain import explain_figure
     from smearsynth.masks import MaskSource, write_masks
+    from smearsynth.stream import checked_size
 
-    source = MaskSource.from_smears(_open(data, split, scale)) if data else _load(model).masks
-    canvas = parse_size(size) or source.statistics.field_size
+    laid_out, canvas = _layout(layout), parse_size(size)
+    canvas = checked_size(canvas) if canvas else None
+    if not explain and (output / IMAGE_FOLDER).exists():
+        raise DataError("holds images; choose another folder for masks, which have none", output)
+    if data:
+        with _naming(data):
+            source = MaskSource.from_smears(_open(data, split, scale, binary=binary))
+    else:
+        source = _load(model).masks
+    canvas = canvas or source.statistics.field_size
     if explain:
-        explain_figure(
-            canvas,
-            None,
-            source.shapes,
-            cell_size=source.statistics.cell_size,
-            n_init=source.n_init(canvas),
-            rng=seed,
-            path=output,
-        )
-        out.print(f"figure: {output}", highlight=False, soft_wrap=True)
+        with replacing(output) as figure:
+            explain_figure(
+                canvas,
+                None,
+                source.shapes,
+                cell_size=source.statistics.cell_size,
+                n_init=source.n_init(canvas),
+                rng=seed,
+                path=figure,
+            )
+        _say(out, f"figure: {output}")
         return
     with progress("drawing masks", n) as tick:
-        layouts = write_masks(source, canvas, n, output, layout=_layout(layout), seed=seed, on_mask=tick)
+        layouts = write_masks(source, canvas, n, output, layout=laid_out, seed=seed, on_mask=tick)
     short = sum(drawn.requested - drawn.placed for drawn in layouts)
-    out.print(f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""), highlight=False)
+    _say(out, f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""))
 
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder; run again to continue.")],
     preset: Annotated[str, typer.Option(help="cpu, gpu, paper or tiny.")] = "cpu",
@@ -186,6 +210,8 @@ def train(
     net = load_features(chosen.training.perceptual_features, vgg)
     fabric = _fabric(device, chosen.training.precision)
     workers = 4 if fabric.device.type == "cuda" else 0
+    if minutes is not None and math.isnan(minutes):
+        raise OptionError("minutes must be a number")
     if dry_run:
         return _rehearse(smears, chosen, fabric, net)
     source = DataSource(
@@ -196,7 +222,7 @@ def train(
         licence=licence,
         citation=citation,
     )
-    with training_progress(chosen.training.steps) as on_step:
+    with training_progress(chosen.training.steps) as on_step, _naming(data):
         run = TrainingRun(output, fabric, workers=workers, minutes=minutes, on_step=on_step)
         made = learn(
             smears,
@@ -205,13 +231,13 @@ def train(
             source=source,
             features=net,
             parametric=parametric,
-            command=shlex.join(["smearsynth", *sys.argv[1:]]),
-            say=lambda line: err.print(line, highlight=False),
+            command=context.obj or "",
+            say=lambda line: _say(err, line),
         )
     if made is None:
-        out.print(f"stopped; run the same command again to continue ({output})", highlight=False, soft_wrap=True)
+        _say(out, f"stopped; run the same command again to continue ({output})")
         return 0 if minutes is not None else 130
-    out.print(f"model: {output}\ncard: {output / 'model-card.md'}", highlight=False, soft_wrap=True)
+    _say(out, f"model: {output}\ncard: {output / 'model-card.md'}")
     return 0
 
 
@@ -249,7 +275,7 @@ def generate(
     short = sum(recipe.requested - recipe.placed for recipe in recipes)
     if short:
         asked = sum(recipe.requested for recipe in recipes)
-        err.print(f"{short} of {asked} cells found no room; the manifest says where", highlight=False)
+        _say(err, f"{short} of {asked} cells found no room; the manifest says where")
     if sheet and recipes:
         from smearsynth.report import write_contact_sheet
 
@@ -258,10 +284,15 @@ def generate(
         facts |= {"style": recipes[0].style, "licence of the training data": stream.model.config.data.licence}
         title = f"{len(recipes)} synthetic smears"
         write_contact_sheet(
-            output / "contact-sheet.html", list(shown), real=stream.model.statistics, title=title, facts=facts
+            output / "contact-sheet.html",
+            list(shown),
+            real=stream.model.statistics,
+            title=title,
+            facts=facts,
+            recipes=[recipe.model_dump() for recipe in recipes[: len(shown)]],
         )
     done = f"{len(recipes)} of {n} smears in {output}" if len(recipes) < n else f"{n} smears in {output}"
-    out.print(done, highlight=False, soft_wrap=True)
+    _say(out, done)
     return 0 if len(recipes) == n else 130
 
 
@@ -275,7 +306,8 @@ def demo(
 ) -> int:
     """Generate a few annotated smears with the shipped model and lay them out as a web page."""
     code = generate(output, n=n, seed=seed, device="cpu")
-    out.print(f"open {(output / 'contact-sheet.html').resolve().as_uri()}", highlight=False, soft_wrap=True)
+    if code == 0:
+        _say(out, f"open {(output / 'contact-sheet.html').resolve().as_uri()}")
     return code
 
 
@@ -290,8 +322,8 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     folder = default_folder() if model == DEFAULT else Path(model)
     card = folder / "model-card.md"
     if card.exists():
-        out.print(Markdown(card.read_text(encoding="utf-8")))
-    out.print(f"whole; hash {loaded.hash}", highlight=False, soft_wrap=True)
+        out.print(Markdown(read_text(card)))
+    _say(out, f"whole; hash {loaded.hash}")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -305,15 +337,15 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     width, cross, height = text.lower().replace("×", "x").partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise OptionError(f"size {text!r}: give width and height in px, such as 1920x1200")
+    if not (cross and width.isdecimal() and height.isdecimal()) or len(text) > 20:
+        raise OptionError(f"size {text[:20]!r}: give width and height in px, such as 1920x1200")
     return int(height), int(width)
 
 
 @contextmanager
 def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], object]]:
-    """A bar on stderr with speed and time left; gives the function to call with the number done."""
-    with Progress(*_bar_columns(), console=err, disable=quiet) as bar:
+    """A bar on a terminal's stderr with speed and time left; gives the function to call with the number done."""
+    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -336,9 +368,7 @@ def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | 
                 bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
                 if not err.is_terminal and step % 500 == 0:
                     left = pace * (steps - step) / 60
-                    err.print(
-                        f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}", highlight=False
-                    )
+                    _say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
 
         yield on_step
 
@@ -375,7 +405,7 @@ def _open(
         cache_mb=cache_mb,
     )
     for note in smears.notes:
-        err.print(note, highlight=False, soft_wrap=True)
+        _say(err, note)
     return smears
 
 
@@ -422,14 +452,17 @@ def _named_smear(text: str) -> Any:
 
 def _rehearse(smears: SmearFolder, chosen: Any, fabric: Any, net: Any) -> int:
     """Read all data and time a few steps."""
+    from smearsynth.synthesis.learning import examine
     from smearsynth.synthesis.training import TrainingRun
     from smearsynth.synthesis.training import train as run_training
 
     problems = smears.check()
     for problem in problems:
-        err.print(problem, highlight=False, soft_wrap=True)
+        _say(err, problem)
     if problems:
         raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
+    with _naming(smears.root):
+        examine(smears, chosen)
     trial = chosen.model_copy(update={"training": chosen.training.model_copy(update={"steps": 6})})
     marks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -437,14 +470,36 @@ def _rehearse(smears: SmearFolder, chosen: Any, fabric: Any, net: Any) -> int:
         run_training(smears, trial, run, net)
     pace = (marks[4] - marks[0]) / 4
     hours = pace * chosen.training.steps / 3600
-    out.print(
+    _say(
+        out,
         f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}\n"
         f"{chosen.training.steps} steps at {pace:.2f} s: about {hours:.1f} h on {fabric.device}",
-        highlight=False,
     )
     return 0
 
 
-def _plain(text: str) -> str:
-    """One line, and no square bracket taken for markup."""
-    return " ".join(text.split()).replace("[", "\\[")
+@contextmanager
+def _naming(data: Path) -> Iterator[None]:
+    """Put the folder of smears before a message that names none, because it is about all of them."""
+    try:
+        yield
+    except DataError as error:
+        if error.path is not None:
+            raise
+        raise DataError(str(error), data) from error
+
+
+def _say(console: Console, text: str) -> None:
+    """Print as it stands: nothing wrapped, no bracket in a path taken for markup."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def _fail(problem: str) -> None:
+    """One line on stderr."""
+    err.print(Text.assemble(("error:", "red"), " ", " ".join(problem.split())), soft_wrap=True)
+
+
+def _is_memory(error: Exception) -> bool:
+    # torch raises RuntimeError for the CPU and OutOfMemoryError, which is one, for a GPU
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said

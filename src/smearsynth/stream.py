@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
+import operator
+import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import SupportsIndex, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch.utils.data import IterableDataset, get_worker_info
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats import open_writer
-from smearsynth.formats.files import replacing
+from smearsynth.formats import Writer, open_writer
+from smearsynth.formats.files import image_files, replacing
+from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import png_text
 from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
@@ -27,6 +30,7 @@ from smearsynth.synthesis.styles import Styles
 
 MANIFEST = "manifest.jsonl"
 MAX_SIDE = 1 << 15
+MAX_PIXELS = 1 << 27  # of a field: about 4 GB of memory, and what image readers still open
 
 
 class Recipe(BaseModel):
@@ -46,7 +50,8 @@ class Recipe(BaseModel):
         Field in px.
     layout : str
     style : str
-        "joint", "independent" or the number of a joint cluster.
+        "joint", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a given smear
+        (HASH of its image and labels), which has to be at hand to make this one again.
     density : float
         Factor on the number of cells.
     requested, placed : int
@@ -73,8 +78,10 @@ class Recipe(BaseModel):
 
     def same_stream(self, other: Recipe) -> bool:
         """Whether both come from one stream, so that they belong into one folder."""
-        own = {"name", "index", "requested", "placed", "classes"}
-        return self.model_dump(exclude=own) == other.model_dump(exclude=own)
+        return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
+
+
+_OWN = {"name", "index", "requested", "placed", "classes"}  # what differs within a stream
 
 
 class SyntheticSmears(IterableDataset[Smear]):
@@ -122,20 +129,50 @@ class SyntheticSmears(IterableDataset[Smear]):
         device: str = "cpu",
     ) -> None:
         self.model = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
-        self.size = size or self.model.statistics.field_size
-        if any(not 1 <= side <= MAX_SIDE for side in self.size):
-            raise OptionError(f"size {self.size[1]}x{self.size[0]}: each side must be 1 to {MAX_SIDE} px")
+        self.size = checked_size(size or self.model.statistics.field_size)
         if layout not in get_args(LayoutName):
             raise OptionError(f"unknown layout {layout!r}; choose {' or '.join(get_args(LayoutName))}")
         if not (math.isfinite(density) and 0 <= density <= 100):
             raise OptionError(f"density must be from 0 to 100 times the real one, not {density}")
-        if seed < 0:
+        self.seed = _whole("seed", seed)
+        if self.seed < 0:
             raise OptionError(f"the seed must not be negative, got {seed}")
         self.layout: LayoutName = layout
         self.style = self._check_style(str(style))
         self.style_of = style_of
-        self.density = density
-        self.seed = seed
+        self.density = float(density)
+
+    @classmethod
+    def from_recipe(
+        cls, recipe: Recipe, model: Synthesizer | Path | str = DEFAULT, *, device: str = "cpu"
+    ) -> SyntheticSmears:
+        """The stream that a recipe belongs to: its smear number ``recipe.index`` is the one it was made for.
+
+        Raises
+        ------
+        OptionError
+            When the model is another one, or the style was that of a given smear.
+
+        Examples
+        --------
+        >>> smear, recipe = SyntheticSmears("default", size=(32, 48)).make(2)
+        >>> again = SyntheticSmears.from_recipe(recipe)[recipe.index]
+        >>> bool((again.image == smear.image).all())
+        True
+        """
+        loaded = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
+        if loaded.hash != recipe.model:
+            raise OptionError(f"the recipe is for model {recipe.model[:12]}, this is {loaded.hash[:12]}")
+        if recipe.style.startswith("of "):
+            raise OptionError(f"the style was that {recipe.style}; pass this smear as style_of instead")
+        return cls(
+            loaded,
+            size=(recipe.height, recipe.width),
+            layout=cast(LayoutName, recipe.layout),
+            style=recipe.style,
+            density=recipe.density,
+            seed=recipe.seed,
+        )
 
     def __getitem__(self, index: int) -> Smear:
         return self.make(index)[0]
@@ -158,6 +195,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         timer : callable, optional
             Called with "layout", "styles" and "image" when that stage is done, for benchmarks.
         """
+        index = _whole("number of a smear", index)
         if index < 0:
             raise OptionError(f"smears are numbered from 0 on, got {index}")
         tick = timer or (lambda stage: None)
@@ -169,7 +207,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         tick("styles")
         image = self.model.paint(mask.labels, mask.classes, grain, styles=styles)
         tick("image")
-        name = f"smear-{index:06d}"
+        name = _name(index)
         pixel = self.model.statistics.um_per_px
         smear = Smear(image, mask.labels, mask.classes, self.model.class_names, pixel, name)
         counts = np.bincount(mask.classes, minlength=len(self.model.class_names)).tolist()
@@ -220,30 +258,38 @@ class SyntheticSmears(IterableDataset[Smear]):
         recipes: list[Recipe] = []
         with StopRequest() as stop:
             writer = open_writer(folder, format=format, class_names=self.model.class_names)
+            self._refuse_others(folder)
             for index in range(n):
                 if stop.asked:
                     break
-                name = f"smear-{index:06d}"
-                there = _recipe_of(folder / "images" / f"{name}.png") if writer.written(name) else None
-                if there is None:
+                recipe = self._written(writer, index)
+                if recipe is None:
                     smear, recipe = self.make(index)
                     writer.write(smear, _tags(recipe))
-                elif there.same_stream(self._stamp):
-                    recipe = there
-                else:
-                    raise _other_stream(folder)
                 recipes.append(recipe)
                 if on_smear:
                     on_smear(len(recipes))
             # what an earlier, longer run left in this folder belongs in the manifest too
-            while len(recipes) >= n and writer.written(name := f"smear-{len(recipes):06d}"):
-                earlier = _recipe_of(folder / "images" / f"{name}.png")
-                if earlier is None:
-                    break
+            while (earlier := self._written(writer, len(recipes))) is not None:
                 recipes.append(earlier)
             writer.finish()
             _write_manifest(folder, recipes)
         return recipes[:n]
+
+    def _written(self, writer: Writer, index: int) -> Recipe | None:
+        """The recipe of a smear that is in the folder already; None when it is not, or cannot be read."""
+        name = _name(index)
+        there = _recipe_of(writer.folder / IMAGE_FOLDER / f"{name}.png") if writer.written(name) else None
+        if there is not None and not there.same_stream(self._stamp):
+            raise _other_stream(writer.folder, there, self._stamp)
+        return there
+
+    def _refuse_others(self, folder: Path) -> None:
+        """Synthetic smears never come among others: real ones would be taken for synthetic, or replaced."""
+        images = image_files(folder / IMAGE_FOLDER) if (folder / IMAGE_FOLDER).is_dir() else []
+        for image in images:
+            if not _NAME.fullmatch(image.stem) or (image is images[0] and _foreign(image)):
+                raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
     def _styles(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> Styles:
         bank = self.model.styles
@@ -263,7 +309,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         known = style in ("joint", "independent") or (style.isdecimal() and int(style) < clusters)
         if not known:
             raise OptionError(f"style {style!r}: choose joint, independent, or a cluster from 0 to {clusters - 1}")
-        return style
+        return str(int(style)) if style.isdecimal() else style
 
     @cached_property
     def _stamp(self) -> Recipe:
@@ -277,7 +323,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             width=self.size[1],
             height=self.size[0],
             layout=self.layout,
-            style=f"of {self.style_of.name}" if self.style_of else self.style,
+            style=f"of {self.style_of.name} {_digest(self.style_of)}" if self.style_of else self.style,
             density=self.density,
             requested=0,
             placed=0,
@@ -289,18 +335,62 @@ def _tags(recipe: Recipe) -> dict[str, str]:
     return {"synthetic": "true", "smearsynth": recipe.smearsynth, "recipe": recipe.model_dump_json()}
 
 
+def checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """A field's (H, W) in px, or `OptionError` when there is no such field.
+
+    Examples
+    --------
+    >>> checked_size((48, 64))
+    (48, 64)
+    """
+    height, width = _whole("height", size[0]), _whole("width", size[1])
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE) or height * width > MAX_PIXELS:
+        raise OptionError(
+            f"size {width}x{height}: give 1 to {MAX_SIDE} px a side, and {MAX_PIXELS >> 20} Mpx in all at most"
+        )
+    return height, width
+
+
+def _name(index: int) -> str:
+    return f"smear-{index:06d}"
+
+
+_NAME = re.compile(r"smear-\d{6,}")
+
+
 def _recipe_of(image: Path) -> Recipe | None:
     """The recipe in a written image; None when it has none that can be read."""
     try:
         return Recipe.model_validate_json(png_text(image)["recipe"])
-    except (KeyError, OSError, ValidationError, json.JSONDecodeError):
+    except (KeyError, DataError, ValidationError):
         return None
 
 
-def _other_stream(folder: Path) -> DataError:
-    return DataError(
-        "holds smears of another model, seed or options; choose another folder or the same options", folder
-    )
+def _foreign(image: Path) -> bool:
+    """Whether an image can be read and does not say that it is synthetic."""
+    try:
+        return png_text(image).get("synthetic") != "true"
+    except DataError:
+        return False
+
+
+def _digest(smear: Smear) -> str:
+    return hashlib.sha256(smear.image.tobytes() + smear.labels.tobytes()).hexdigest()[:12]
+
+
+def _whole(what: str, value: SupportsIndex) -> int:
+    """A whole number of any type as int."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise OptionError(f"{what}: give a whole number, not {value!r}") from None
+
+
+def _other_stream(folder: Path, there: Recipe, wanted: Recipe) -> DataError:
+    old, new = there.model_dump(), wanted.model_dump()
+    shared = (key for key in old if key not in _OWN and old[key] != new[key])
+    differences = ", ".join(f"{key} {str(old[key])[:12]} (now {str(new[key])[:12]})" for key in shared)
+    return DataError(f"holds smears made with {differences}; choose another folder or the same options", folder)
 
 
 def _write_manifest(folder: Path, recipes: list[Recipe]) -> None:

@@ -86,6 +86,7 @@ def model_card(model: Synthesizer, fidelity: StyleFidelity, command: str) -> str
         for k, part in enumerate(("background", "cells"))
     )
     training = config.training
+    split = f", split {data.split}" if data.split else ""
     height, width = model.statistics.field_size
     return f"""# Model card
 
@@ -94,11 +95,11 @@ A smearsynth synthesizer: from instance labels to blood-smear images. Its images
 | | |
 |---|---|
 | made with | smearsynth {config.smearsynth} |
-| command | `{command or "smearsynth.synthesis.learning.learn"}` |
-| data | {data.name}, {data.smears} smears{f", split {data.split}" if data.split else ""}, scale {data.scale:g} |
-| data licence | {data.licence} |
-| citation | {data.citation} |
-| classes | {", ".join(model.class_names)} |
+| command | `{_cell(command) or "smearsynth.synthesis.learning.learn"}` |
+| data | {_cell(data.name)}, {data.smears} smears{split}, scale {data.scale:g} |
+| data licence | {_cell(data.licence)} |
+| citation | {_cell(data.citation)} |
+| classes | {_cell(", ".join(model.class_names))} |
 | field | {width}×{height} px, cells about {model.statistics.cell_size:.0f} px |
 | generator | {parameters / 1e6:.1f} M parameters, {config.network.downs} downs, {config.network.blocks} blocks |
 | training | {config.steps_done} steps of {training.batch} crops of {training.crop[1]}×{training.crop[0]} px |
@@ -121,5 +122,10 @@ image analysis, not for diagnosis; whether it helps a given task has to be measu
 """
 
 
+def _cell(text: str) -> str:
+    """Text as it may stand in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def _three(values: npt.NDArray[np.float64], digits: int) -> str:
-    return ", ".join(f"{value:.{digits}f}" for value in values)
+    return ", ".join(f"{value:.{digits}f}" if np.isfinite(value) else "unknown" for value in values)

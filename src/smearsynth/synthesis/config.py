@@ -53,7 +53,7 @@ class TrainingConfig(_Config):
     flips: bool = True
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
     precision: Literal["fp32", "bf16"] = "bf16"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=1 << 63)
 
 
 class Preset(_Config):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
-from smearsynth.formats.files import write_text
-from smearsynth.shapes import ParametricShapes, ShapeLibrary
+from smearsynth.errors import DataError, ModelError
+from smearsynth.formats.files import read_text, write_text
+from smearsynth.masks import MaskSource
+from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import Smear
-from smearsynth.statistics import measure
+from smearsynth.statistics import DataStatistics
 from smearsynth.synthesis.card import StyleFidelity, model_card
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.features import PerceptualFeatures
@@ -57,10 +61,12 @@ def learn(
     Synthesizer or None
         None when training was stopped before its end; call again to continue.
     """
+    if run.folder.exists() and not run.folder.is_dir():
+        raise ModelError("is a file; name a folder for the model", run.folder)
     say(f"measuring {len(smears)} smears")
-    statistics = measure(smears)
-    library = ShapeLibrary.from_smears(smears)
-    say(str(library.report))
+    measured = examine(smears, preset)
+    say(str(measured.shapes.report))
+    _claim(run.folder / "state", measured.statistics)
     state = train(smears, preset, run, features)
     if state.step < preset.training.steps:
         return None
@@ -77,14 +83,34 @@ def learn(
         state.average.generator.eval(),
         state.average.encoder.eval(),
         styles,
-        statistics,
-        ParametricShapes.fit(library) if parametric else library,
+        measured.statistics,
+        ParametricShapes.fit(measured.shapes) if parametric else measured.shapes,
     )
     # what travels is small: fp16 weights, for a model that is to be passed on
     model.save(run.folder, half=parametric)
+    say("measuring style fidelity")
     shown = [smears[int(k)] for k in np.linspace(0, len(smears) - 1, min(len(smears), 24))]
     write_text(run.folder / "model-card.md", model_card(model, StyleFidelity.measure(model, shown), command))
     return model
+
+
+def examine(smears: Sequence[Smear], preset: Preset) -> MaskSource:
+    """Measure smears and take their shapes; what cannot be learned from is refused here, before the long work.
+
+    Raises
+    ------
+    DataError
+        When there is no whole cell, or none of a class that the preset names.
+    """
+    found = MaskSource.from_smears(smears)
+    counts = found.statistics.class_counts
+    bare = [name for name in preset.network.class_names if name not in counts or not counts[name].mean]
+    if bare:
+        raise DataError(
+            f"no cell of class {', '.join(bare)} in the {len(smears)} smears to learn from; "
+            "leave the class out, or take all cells for one class (--classes one)"
+        )
+    return found
 
 
 def fit_styles(state: TrainingState, smears: Sequence[Smear], preset: Preset) -> StyleBank:
@@ -95,3 +121,22 @@ def fit_styles(state: TrainingState, smears: Sequence[Smear], preset: Preset) ->
         styles.append(encode_field(encoder, smear.image, smear.labels, smear.count))
         classes.append(smear.classes)
     return StyleBank.fit(styles, classes, preset.network.class_names, rng=preset.training.seed)
+
+
+def _claim(folder: Path, statistics: DataStatistics) -> None:
+    """Refuse to go on with a run on other smears; also shows early that the folder can be written."""
+    path = folder / "smears.json"
+    own = [[row.name, row.width, row.height, row.count] for row in statistics.rows]
+    if path.exists():
+        try:
+            earlier = json.loads(read_text(path))
+        except json.JSONDecodeError:
+            earlier = None
+        if earlier != own:
+            raise ModelError(
+                "this run was started on other smears; use the same smears, another output folder, "
+                "or delete this one",
+                folder,
+            )
+    else:
+        write_text(path, json.dumps(own))

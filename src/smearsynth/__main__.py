@@ -1,0 +1,7 @@
+"""``python -m smearsynth``."""
+
+import sys
+
+from smearsynth.cli import main
+
+sys.exit(main())
