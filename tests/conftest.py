@@ -1,15 +1,23 @@
+# ruff: noqa: E402 -- what torch and numba read from the environment is set before they are imported
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: beside other work one thread beats two by far
-
 import pytest
 
-from smears import random_smear, write_folder  # noqa: E402
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: beside other work one thread beats two by far
+# Numba looks at the file of a kernel alone, not at those it calls: a cache per state of all of them is never stale.
+_SOURCE = Path(__file__).resolve().parents[1] / "src" / "smearsynth"
+_KERNELS = b"".join(path.read_bytes() for path in (*sorted(_SOURCE.glob("layout/*.py")), _SOURCE / "masks.py"))
+_STATE = hashlib.sha256(_KERNELS).hexdigest()[:16]
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"smearsynth-numba-{_STATE}"))
+
+from smears import random_smear, write_folder
 from smearsynth.cli import main
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset

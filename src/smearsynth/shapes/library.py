@@ -186,13 +186,13 @@ class ShapeLibrary:
             temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """A safetensors file: contours, classes; names and report in its header."""
+        """A safetensors file: contours, classes; names and report in its header. Same library, same bytes."""
         metadata = {
             "format": "smearsynth shape library 1",
             "class_names": json.dumps(self.class_names),
             "report": "null" if self.report is None else self.report.model_dump_json(),
         }
-        return save({"contours": np.ascontiguousarray(self.contours), "classes": self.classes}, metadata)
+        return _ordered(save({"contours": np.ascontiguousarray(self.contours), "classes": self.classes}, metadata))
 
     @classmethod
     def load(cls, path: Path | str) -> ShapeLibrary:
@@ -218,6 +218,16 @@ class ShapeLibrary:
             raise ModelError("no such shape library; name the file that was saved", path) from error
         except (OSError, SafetensorError, KeyError, ValueError, ValidationError) as error:
             raise ModelError(f"not a shape library ({error}); take it from the smears anew", path) from error
+
+
+def _ordered(content: bytes) -> bytes:
+    """Put the metadata of a safetensors file in order, which the library leaves to chance."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 @dataclass
