@@ -41,6 +41,7 @@ def test_the_paper_preset_is_the_paper():
         ({"precision": "fp8"}, "precision.*'fp8'"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"crop": (100, 64)}, r"crop: sides must be multiples of 8 .*100×64"),
+        ({"crop": (64, 100)}, r"multiples of 8 .*64×100"),
         ({"crop": (0, 64)}, "at least 16 px"),
         ({"crop": (8, 64)}, "at least 16 px"),
     ],

@@ -15,7 +15,7 @@ from skimage import data
 from torch import Tensor, nn
 
 from smearsynth.errors import ModelError
-from smearsynth.synthesis.features import VGG19, EfficientNetLite0, PerceptualFeatures, load_features
+from smearsynth.synthesis.features import VGG19, EfficientNetLite0, PerceptualFeatures, _SameConv, load_features
 from smearsynth.synthesis.losses import perceptual_loss
 
 
@@ -50,6 +50,19 @@ def test_lite0_gives_four_maps_of_falling_resolution(lite0):
 def test_lite0_takes_odd_sizes(lite0, size):
     maps = lite0(torch.zeros(1, 3, *size))
     assert [tuple(x.shape[2:]) for x in maps] == [tuple(-(-side // (2 << k)) for side in size) for k in range(4)]
+
+
+def test_padding_is_that_of_tensorflow():
+    # at stride 2 an even side has its one spare pixel right and below: outputs lie on even pixels
+    layer = _SameConv(1, 1, 3, stride=2, activate=False).eval()
+    layer.norm.eps = 0
+    layer.conv.weight.data.zero_()
+    layer.conv.weight.data[..., 0, 0] = 1
+    x = torch.rand(1, 1, 8, 6)
+    torch.testing.assert_close(layer(x), x[..., ::2, ::2])
+    layer.conv.weight.data = layer.conv.weight.data.flip(-1, -2)
+    x = torch.rand(1, 1, 7, 5)  # an odd side has one on each
+    torch.testing.assert_close(layer(x)[..., :-1, :-1], x[..., 1::2, 1::2])
 
 
 def test_features_are_frozen_and_the_same_at_every_call(lite0):

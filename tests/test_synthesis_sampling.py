@@ -60,6 +60,7 @@ def test_tiles_give_what_one_piece_gives(generator, size, bound):
 
     assert whole.std() > 20  # there is something to see
     assert np.abs(whole.astype(int) - tiled).max() <= 1
+    assert (whole != tiled).mean() < 5e-4
 
 
 def test_one_piece_is_what_the_generator_paints(generator):
@@ -76,8 +77,19 @@ def test_one_piece_is_what_the_generator_paints(generator):
     painted = quiet.eval()(condition(ids, channels_of, 2), paint_styles(torch.from_numpy(styles)[None], ids), noise)
     wanted = ((painted[0].detach().permute(1, 2, 0) + 1) * 127.5).round().numpy()
 
-    assert np.abs(paint_field(quiet, labels, classes, styles, rng=3) - wanted).max() <= 1
+    found = paint_field(quiet, labels, classes, styles, rng=3)
+    assert np.abs(found - wanted).max() <= 1
+    assert (found != wanted).mean() < 1e-3
     assert np.abs(image - wanted).max() > 1  # while noise shows in the other
+
+
+def test_a_field_off_the_grid_is_continued_by_reflection_right_and_below(generator):
+    labels, classes, styles = field(61, 93)
+    continued = np.pad(labels, [(0, 3), (0, 3)], mode="symmetric")
+
+    image = paint_field(generator, labels, classes, styles, rng=3)
+
+    assert (image == paint_field(generator, continued, classes, styles, rng=3)[:61, :93]).all()
 
 
 def test_the_same_rng_gives_the_same_image(generator):

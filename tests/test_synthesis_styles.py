@@ -188,6 +188,14 @@ def test_smears_without_cells_are_welcome():
     assert np.isfinite(drawn(bank, n=40)).all()
 
 
+def test_smears_of_two_cells_do_not_say_how_even_cells_are():
+    styles, classes = planted(30)
+    few = planted(60, cells=2, within=0.002, seed=1)
+    bank = StyleBank.fit(styles + few[0], classes + few[1], ("cell",), rng=0)
+    within = drawn(bank)[:, 1:].std(1).mean(1)
+    assert np.quantile(within, 0.1) > 0.025
+
+
 def test_cells_all_alike_are_one_cluster():
     styles = [np.array([[0.2, 0.2], [0.4, 0.4], [0.4, 0.4]], np.float32)] * 3
     bank = StyleBank.fit(styles, [np.zeros(2, np.int64)] * 3, ("cell",))

@@ -292,6 +292,8 @@ def test_fresh_weights_follow_the_seed_and_touch_no_seed():
     other = TrainingState.fresh(SETTINGS)
     assert torch.initial_seed() == before
     assert_same(one, other)
+    another = TrainingState.fresh(preset("tiny", seed=1))
+    assert not torch.equal(one.translator.generator.mix.weight, another.translator.generator.mix.weight)
     assert torch.equal(one.average.generator.mix.weight, one.translator.generator.mix.weight)
     assert not any(parameter.requires_grad for parameter in one.average.parameters())
 
