@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import chi2
 from sklearn.cluster import KMeans
 
 from smearsynth.errors import ModelError, OptionError
@@ -22,6 +23,8 @@ Styles = npt.NDArray[np.float32]  # (n + 1, S), row 0 is the background
 CLUSTERS = 10  # per class, as in the paper
 
 _ENOUGH = 5  # cells of a class in one smear from which their spread can be told
+_FARTHEST = 0.98  # quantile of the distances of cells from the mean of their smear beyond which they are drawn in
+_TAIL = 0.97  # quantile of the length of a draw beyond which it is drawn in
 _FLAT = 1e-3  # a spread below this is none, in units of the encoder's range [-1, 1]
 
 
@@ -73,7 +76,9 @@ class Clusters:
         else:
             chosen = np.full(n, cluster)
         noise = rng.standard_normal((n, self.centres.shape[1]))
-        drawn: Styles = self.centres[chosen] + np.einsum("nij,nj->ni", self.roots[chosen], noise)
+        # The generator knows nothing of the far tails: what lies there is drawn back to their start.
+        near = _shortened(noise, float(chi2.ppf(_TAIL, noise.shape[1])) ** 0.5)
+        drawn: Styles = self.centres[chosen] + np.einsum("nij,nj->ni", self.roots[chosen], near)
         return drawn.astype(np.float32)
 
 
@@ -132,10 +137,7 @@ class StyleBank:
             raise ModelError(f"no cell of class {', '.join(empty)} in the training smears: leave the class out")
         means = np.stack([_class_means(rows, ids, pools) for rows, ids in zip(styles, classes, strict=True)])
         spreads = np.stack([_log_spreads(parts) for parts in of_class], 1)
-        within = tuple(
-            Clusters.fit(np.concatenate([_residuals(part) / np.exp(s) for part, s in zip(*both, strict=True)]), rng)
-            for both in zip(of_class, spreads.T, strict=True)
-        )
+        within = tuple(_fit_within(parts, logs, rng) for parts, logs in zip(of_class, spreads.T, strict=True))
         grounds = np.stack([rows[0] for rows in styles])
         joint = np.concatenate([grounds, means.reshape(len(means), -1), spreads], 1)
         return cls(
@@ -251,6 +253,23 @@ def _class_means(rows: Styles, ids: npt.NDArray[np.int64], pools: list[Styles]) 
     return np.stack(
         [rows[1:][ids == c].mean(0) if (ids == c).any() else overall[c] + shift for c in range(len(pools))]
     )
+
+
+def _fit_within(parts: list[Styles], logs: npt.NDArray[np.float64], rng: np.random.Generator) -> Clusters:
+    """Cluster the cells about the mean of their smear, in units of their spread there.
+
+    The few farthest (a leukocyte or a platelet among the red cells, say) are drawn in: in the units of an even
+    smear they lie so far out that an uneven one would be given cells such as no smear has.
+    """
+    residuals = np.concatenate([_residuals(part) / np.exp(log) for part, log in zip(parts, logs, strict=True)])
+    limit = float(np.quantile(np.linalg.norm(residuals, axis=1), _FARTHEST))
+    return Clusters.fit(_shortened(residuals, limit), rng)
+
+
+def _shortened(vectors: npt.NDArray[np.floating], limit: float) -> npt.NDArray[np.floating]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    shortened: npt.NDArray[np.floating] = vectors * np.minimum(1.0, limit / np.maximum(lengths, 1e-12))
+    return shortened
 
 
 def _residuals(part: Styles) -> Styles:
