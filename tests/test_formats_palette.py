@@ -14,8 +14,8 @@ from smearsynth.formats.palette import (
     decode_palette,
     encode_palette,
     palette_colours,
-    touching_pairs,
 )
+from smearsynth.smear import touching_pairs
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 

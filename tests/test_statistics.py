@@ -146,7 +146,7 @@ def test_counts_for_scales_with_the_area():
     assert (mean, std) == pytest.approx((6, math.sqrt(8)))
     assert statistics.counts_for((240, 200)) == pytest.approx((24, 4 * math.sqrt(8)))
     assert statistics.cell_size == 10
-    with pytest.raises(DataError, match="0×100"):
+    with pytest.raises(DataError, match="100×0"):
         statistics.counts_for((0, 100))
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from smearsynth.errors import ModelError
 from smearsynth.synthesis.checkpoint import load_state, save_state
 from smearsynth.synthesis.config import Preset, preset
-from smearsynth.synthesis.training import TrainingState
+from smearsynth.synthesis.state import TrainingState
 
 SETTINGS = preset("tiny", steps=9)
 

@@ -23,10 +23,9 @@ from smearsynth.synthesis.crops import draw_crops
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.networks import draw_noise
+from smearsynth.synthesis.state import TrainingState, Translator
 from smearsynth.synthesis.training import (
     TrainingRun,
-    TrainingState,
-    Translator,
     _average,
     hash_seed,
     learning_rate,

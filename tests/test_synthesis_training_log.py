@@ -13,7 +13,7 @@ from PIL import Image
 from smears import random_smear
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.crops import draw_crops
-from smearsynth.synthesis.training import TrainingState
+from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.training_log import TrainingLog
 
 

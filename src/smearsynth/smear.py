@@ -234,5 +234,36 @@ def close_ids(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[
     return closed, values[values != 0].astype(np.int64)
 
 
+def touching_pairs(labels: LabelArray) -> npt.NDArray[np.int64]:
+    """Pairs of instances that touch along a side or at a corner.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+
+    Returns
+    -------
+    (m, 2) int64 array
+        Ids, the smaller first, sorted, each pair once.
+
+    Examples
+    --------
+    >>> touching_pairs(np.array([[1, 0, 0], [0, 2, 2], [0, 3, 3]], np.int32)).tolist()
+    [[1, 2], [2, 3]]
+    """
+    n = np.int64(labels.max(initial=0)) + 1
+    codes = []
+    for first, second in (
+        (labels[:, :-1], labels[:, 1:]),
+        (labels[:-1], labels[1:]),
+        (labels[:-1, :-1], labels[1:, 1:]),
+        (labels[:-1, 1:], labels[1:, :-1]),
+    ):
+        meet = (first != second) & (first != 0) & (second != 0)
+        a, b = first[meet].astype(np.int64), second[meet].astype(np.int64)
+        codes.append(np.unique(np.minimum(a, b) * n + np.maximum(a, b)))
+    return np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
+
+
 def _size(array: npt.NDArray[np.generic]) -> str:
     return f"{array.shape[1]}×{array.shape[0]}"

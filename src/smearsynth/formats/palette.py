@@ -25,7 +25,7 @@ from smearsynth.formats.files import replacing
 from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, components, count_values, looks_binary
 from smearsynth.formats.pixels import read_colours
 from smearsynth.formats.writing import TableWriter, save_png
-from smearsynth.smear import LabelArray, Smear
+from smearsynth.smear import LabelArray, Smear, touching_pairs
 
 PALETTE_FOLDER = "palette"
 PALETTE = (
@@ -34,37 +34,6 @@ PALETTE = (
 )  # fmt: skip
 # A mask blurred or scaled with smoothing falls into crumbs of mixed colours at every outline.
 _CRUMB = 5
-
-
-def touching_pairs(labels: LabelArray) -> npt.NDArray[np.int64]:
-    """Pairs of instances that touch along a side or at a corner.
-
-    Parameters
-    ----------
-    labels : (H, W) int32 array
-
-    Returns
-    -------
-    (m, 2) int64 array
-        Ids, the smaller first, sorted, each pair once.
-
-    Examples
-    --------
-    >>> touching_pairs(np.array([[1, 0, 0], [0, 2, 2], [0, 3, 3]], np.int32)).tolist()
-    [[1, 2], [2, 3]]
-    """
-    n = np.int64(labels.max(initial=0)) + 1
-    codes = []
-    for first, second in (
-        (labels[:, :-1], labels[:, 1:]),
-        (labels[:-1], labels[1:]),
-        (labels[:-1, :-1], labels[1:, 1:]),
-        (labels[:-1, 1:], labels[1:, :-1]),
-    ):
-        meet = (first != second) & (first != 0) & (second != 0)
-        a, b = first[meet].astype(np.int64), second[meet].astype(np.int64)
-        codes.append(np.unique(np.minimum(a, b) * n + np.maximum(a, b)))
-    return np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
 
 
 def colour_indices(labels: LabelArray, n: int) -> npt.NDArray[np.int64]:
@@ -213,6 +182,4 @@ class PaletteWriter(TableWriter):
 
     def written(self, name: str) -> bool:
         """Whether image, mask and classes of this name are there."""
-        return (
-            self.image_path(name).exists() and self._mask_path(name).exists() and self._classes_written(name)
-        )
+        return self.image_path(name).exists() and self._mask_path(name).exists() and self._classes_written(name)

@@ -5,6 +5,7 @@ images, any subset of rows (a split, a bootstrap sample) gives its own statistic
 smear (density, adhesion, cell size, colours) stay together for whoever draws them jointly.
 """
 
+from smearsynth.smear import touching_pairs
 from smearsynth.statistics.measuring import measure, measure_smear
 from smearsynth.statistics.patterns import (
     BIN_WIDTH,
@@ -13,7 +14,6 @@ from smearsynth.statistics.patterns import (
     cluster_sizes,
     nearest_neighbours,
     pair_correlation,
-    touching_pairs,
 )
 from smearsynth.statistics.records import (
     ColourSpread,

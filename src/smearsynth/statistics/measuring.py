@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from smearsynth.smear import Smear
+from smearsynth.smear import Smear, touching_pairs
 from smearsynth.statistics import patterns
 from smearsynth.statistics.patterns import IntArray
 from smearsynth.statistics.records import Colour, ColourSpread, DataStatistics, SmearStatistics, Spread
@@ -75,7 +75,7 @@ def measure_smear(smear: Smear) -> SmearStatistics:
     boxes = smear.boxes()[~cut]
     diameter = Spread.of(np.sqrt(4 * areas[~cut] / np.pi))
     centres = patterns.cell_centres(smear.labels, areas)
-    groups = patterns.cluster_sizes(n, patterns.touching_pairs(smear.labels))
+    groups = patterns.cluster_sizes(n, touching_pairs(smear.labels))
     nearest = patterns.nearest_neighbours(centres, ~cut)
     cells, cells_std, background = _colours(smear, areas)
     reach = 0.0 if math.isnan(diameter.mean) else diameter.mean

@@ -43,35 +43,6 @@ def cell_centres(labels: LabelArray, areas: IntArray) -> FloatArray:
     return centres
 
 
-def touching_pairs(labels: LabelArray) -> IntArray:
-    """Pairs of instances that touch: a pixel of one is among the 8 neighbours of a pixel of the other.
-
-    Parameters
-    ----------
-    labels : (H, W) int32 array
-
-    Returns
-    -------
-    (m, 2) int64 array
-        Instance ids, the smaller first, each pair once.
-
-    Examples
-    --------
-    >>> touching_pairs(np.array([[1, 0, 0], [0, 2, 0], [0, 0, 0], [3, 0, 0]], np.int32)).tolist()
-    [[1, 2]]
-    """
-    n = np.int64(labels.max(initial=0) + 1)
-    keys = []
-    here = labels[:, :-1], labels[:-1], labels[:-1, :-1], labels[:-1, 1:]
-    there = labels[:, 1:], labels[1:], labels[1:, 1:], labels[1:, :-1]
-    for first, second in zip(here, there, strict=True):
-        meet = (first != second) & (first > 0) & (second > 0)
-        a, b = first[meet].astype(np.int64), second[meet].astype(np.int64)
-        keys.append(np.minimum(a, b) * n + np.maximum(a, b))
-    found = np.unique(np.concatenate(keys))
-    return np.stack([found // n, found % n], axis=1)
-
-
 def pair_correlation(centres: FloatArray, size: tuple[int, int], diameter: float) -> FloatArray:
     """Pair correlation g(r) of the cells' centres, with translation edge correction.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import safetensors
 import torch
@@ -14,9 +13,7 @@ from torch import Tensor
 
 from smearsynth.errors import ModelError
 from smearsynth.synthesis.config import Preset
-
-if TYPE_CHECKING:
-    from smearsynth.synthesis.training import TrainingState
+from smearsynth.synthesis.state import TrainingState
 
 
 def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:

@@ -20,8 +20,9 @@ from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.model import DataSource, ModelConfig, Synthesizer
 from smearsynth.synthesis.sampling import encode_field
+from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.styles import StyleBank
-from smearsynth.synthesis.training import TrainingRun, TrainingState, train
+from smearsynth.synthesis.training import TrainingRun, train
 
 Say = Callable[[str], None]
 

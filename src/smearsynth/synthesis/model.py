@@ -99,6 +99,10 @@ class Synthesizer:
     statistics: DataStatistics
     shapes: ShapeLibrary | ParametricShapes
 
+    def __getstate__(self) -> dict[str, object]:
+        # the layout's workspace stays with its process: workers that are not forked make their own
+        return {name: value for name, value in self.__dict__.items() if name != "masks"}
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Cell classes it can paint."""

@@ -23,6 +23,7 @@ Styles = npt.NDArray[np.float32]  # (n + 1, S), row 0 is the background
 CLUSTERS = 10  # per class, as in the paper
 
 _ENOUGH = 5  # cells of a class in one smear from which their spread can be told
+_EVENNESS = 0.2  # weight of a log spread among styles in [-1, 1]: the stain leads the clustering, not the evenness
 _FARTHEST = 0.98  # quantile of the distances of cells from the mean of their smear beyond which they are drawn in
 _TAIL = 0.97  # quantile of the length of a draw beyond which it is drawn in
 _FLAT = 1e-3  # a spread below this is none, in units of the encoder's range [-1, 1]
@@ -90,8 +91,8 @@ class StyleBank:
     ----------
     class_names : tuple of str
     joint : Clusters
-        One vector a smear: background style, mean cell style of every class, and the logarithm of the spread of
-        each class's cells about it (some smears are even, some are not).
+        One vector a smear: background style, mean cell style of every class, and `_EVENNESS` times the
+        logarithm of the spread of each class's cells about it (some smears are even, some are not).
     within : tuple of Clusters
         Per class, cell styles about the mean of their class in their smear, over their spread there.
     per_class : tuple of Clusters
@@ -139,10 +140,11 @@ class StyleBank:
         spreads = np.stack([_log_spreads(parts) for parts in of_class], 1)
         within = tuple(_fit_within(parts, logs, rng) for parts, logs in zip(of_class, spreads.T, strict=True))
         grounds = np.stack([rows[0] for rows in styles])
-        joint = np.concatenate([grounds, means.reshape(len(means), -1), spreads], 1)
+        joint = np.concatenate([grounds, means.reshape(len(means), -1), _EVENNESS * spreads], 1)
         return cls(
             class_names,
-            Clusters.fit(joint, rng),
+            # at least three smears a cluster: with one, every draw would be that very smear's style again
+            Clusters.fit(joint, rng, min(CLUSTERS, max(1, len(joint) // 3))),
             within,
             tuple(Clusters.fit(pool, rng) for pool in (grounds, *pools)),
         )
@@ -166,7 +168,7 @@ class StyleBank:
         rng = np.random.default_rng(rng)
         n_classes = len(self.class_names)
         smear = self.joint.draw(1, rng, cluster)[0]
-        means, spreads = smear[:-n_classes].reshape(n_classes + 1, -1), np.exp(smear[-n_classes:])
+        means, spreads = smear[:-n_classes].reshape(n_classes + 1, -1), np.exp(smear[-n_classes:] / _EVENNESS)
         cells = means[1:][classes]
         for c in np.unique(classes):
             members = classes == c

@@ -14,73 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from smearsynth.errors import OptionError
 from smearsynth.smear import Smear
 from smearsynth.synthesis.checkpoint import load_state, save_state
-from smearsynth.synthesis.conditioning import condition, paint_styles, pool_instances
+from smearsynth.synthesis.conditioning import condition
 from smearsynth.synthesis.config import Preset, TrainingConfig
 from smearsynth.synthesis.crops import CropBatch, crop_stream, draw_crops
 from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.losses import discriminator_loss, generator_objective
-from smearsynth.synthesis.networks import Discriminators, Encoder, Generator, draw_noise, initialise
+from smearsynth.synthesis.networks import draw_noise
+from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.training_log import TrainingLog
-
-
-class Translator(nn.Module):
-    """Encoder, instance pooling and generator as one module: real image and labels → synthesised image."""
-
-    def __init__(self, preset: Preset) -> None:
-        super().__init__()
-        self.encoder = Encoder(preset.network)
-        self.generator = Generator(preset.network)
-
-    def forward(self, image: Tensor, labels: Tensor, given: Tensor, noise: list[Tensor], n: int) -> Tensor:
-        """Reconstruct `image` from its labels (condition `given`, at most `n` instances) and its styles."""
-        styles = pool_instances(self.encoder(image), labels, n)
-        return self.generator(given, paint_styles(styles, labels), noise)  # type: ignore[no-any-return]
-
-
-@dataclass
-class TrainingState:
-    """All that a training run is at one moment.
-
-    Parameters
-    ----------
-    translator, discriminators : Module
-        The networks that are trained.
-    average : Translator
-        Exponential moving average of the translator: what is kept.
-    optimiser_g, optimiser_d : Adam
-    step : int
-        Steps done.
-    """
-
-    translator: Translator
-    discriminators: Discriminators
-    average: Translator
-    optimiser_g: torch.optim.Adam
-    optimiser_d: torch.optim.Adam
-    step: int = 0
-
-    @classmethod
-    def fresh(cls, preset: Preset) -> TrainingState:
-        """The state before the first step; weights drawn from the seed."""
-        draw = torch.Generator().manual_seed(preset.training.seed)
-        translator, discriminators = Translator(preset), Discriminators(preset.network)
-        for network in (translator.generator, translator.encoder, discriminators):
-            initialise(network, draw)
-        average = Translator(preset).requires_grad_(False)
-        average.load_state_dict(translator.state_dict())
-        return cls(
-            translator,
-            discriminators,
-            average,
-            torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999)),
-            torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999)),
-        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ from smearsynth.synthesis.conditioning import condition
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.crops import CropBatch
 from smearsynth.synthesis.networks import draw_noise
-
-if TYPE_CHECKING:
-    from smearsynth.synthesis.training import TrainingState
+from smearsynth.synthesis.state import TrainingState
 
 
 class TrainingLog:

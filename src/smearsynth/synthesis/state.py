@@ -1,0 +1,66 @@
+"""The state of a training run: networks, average, optimisers, step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from smearsynth.synthesis.conditioning import paint_styles, pool_instances
+from smearsynth.synthesis.config import Preset
+from smearsynth.synthesis.networks import Discriminators, Encoder, Generator, initialise
+
+
+class Translator(nn.Module):
+    """Encoder, instance pooling and generator as one module: real image and labels → synthesised image."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.encoder = Encoder(preset.network)
+        self.generator = Generator(preset.network)
+
+    def forward(self, image: Tensor, labels: Tensor, given: Tensor, noise: list[Tensor], n: int) -> Tensor:
+        """Reconstruct `image` from its labels (condition `given`, at most `n` instances) and its styles."""
+        styles = pool_instances(self.encoder(image), labels, n)
+        return self.generator(given, paint_styles(styles, labels), noise)  # type: ignore[no-any-return]
+
+
+@dataclass
+class TrainingState:
+    """All that a training run is at one moment.
+
+    Parameters
+    ----------
+    translator, discriminators : Module
+        The networks that are trained.
+    average : Translator
+        Exponential moving average of the translator: what is kept.
+    optimiser_g, optimiser_d : Adam
+    step : int
+        Steps done.
+    """
+
+    translator: Translator
+    discriminators: Discriminators
+    average: Translator
+    optimiser_g: torch.optim.Adam
+    optimiser_d: torch.optim.Adam
+    step: int = 0
+
+    @classmethod
+    def fresh(cls, preset: Preset) -> TrainingState:
+        """The state before the first step; weights drawn from the seed."""
+        draw = torch.Generator().manual_seed(preset.training.seed)
+        translator, discriminators = Translator(preset), Discriminators(preset.network)
+        for network in (translator.generator, translator.encoder, discriminators):
+            initialise(network, draw)
+        average = Translator(preset).requires_grad_(False)
+        average.load_state_dict(translator.state_dict())
+        return cls(
+            translator,
+            discriminators,
+            average,
+            torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999)),
+            torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999)),
+        )
