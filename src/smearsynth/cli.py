@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 import tempfile
@@ -45,6 +44,7 @@ Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COC
 Split = Annotated[str | None, typer.Option(help="Only this split of the folder's split.csv.")]
 Scale = Annotated[float, typer.Option(help="Resize smears on reading; 0.5 halves each side.")]
 Classes = Annotated[str, typer.Option(help="auto, one (all are cells), or annotated (as the folder says).")]
+Reading = Annotated[str, typer.Option("--format", help="auto, labels, palette or coco.")]
 Binary = Annotated[bool, typer.Option("--binary", help="Labels are one mask: take its connected components.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many smears.", min=1)]
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, or 'default' for the shipped model.")]
@@ -92,6 +92,7 @@ def stats(
     split: Split = None,
     scale: Scale = 1.0,
     classes: Classes = "auto",
+    format: Reading = "auto",
     binary: Binary = False,
     limit: Limit = None,
     json: AsJson = False,
@@ -99,7 +100,7 @@ def stats(
     """Measure annotated smears: the paper's Table 1, density, touching, neighbours, pair correlation."""
     from smearsynth.statistics import measure
 
-    smears = _open(data, split, scale, classes, binary, limit)
+    smears = _open(data, split, scale, classes=classes, format=format, binary=binary, limit=limit)
     with progress("measuring", len(smears), quiet=json) as tick:
         statistics = measure(smears, lambda done: tick(done))
     if json:
@@ -121,6 +122,7 @@ def masks(
     seed: Seed = 0,
     split: Split = None,
     scale: Scale = 1.0,
+    format: Reading = "auto",
     binary: Binary = False,
     explain: Annotated[bool, typer.Option("--explain", help="Draw a figure like the paper's Figure 4.")] = False,
 ) -> None:
@@ -135,7 +137,7 @@ def masks(
         raise DataError("holds images; choose another folder for masks, which have none", output)
     if data:
         with _naming(data):
-            source = MaskSource.from_smears(_open(data, split, scale, binary=binary))
+            source = MaskSource.from_smears(_open(data, split, scale, format=format, binary=binary))
     else:
         source = _load(model).masks
     canvas = canvas or source.statistics.field_size
@@ -169,6 +171,7 @@ def train(
     split: Annotated[str | None, typer.Option(help="Default: train, where the folder has it.")] = None,
     scale: Scale = 1.0,
     classes: Classes = "auto",
+    format: Reading = "auto",
     binary: Binary = False,
     limit: Limit = None,
     device: Device = "auto",
@@ -194,7 +197,7 @@ def train(
     from smearsynth.synthesis.model import DataSource
     from smearsynth.synthesis.training import TrainingRun
 
-    smears = _open(data, None, scale, classes, binary, None, cache_mb=1000)
+    smears = _open(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     split = split or ("train" if "train" in smears.splits else None)
     smears = smears.split(split) if split else smears
     smears = smears[:limit] if limit else smears
@@ -210,8 +213,6 @@ def train(
     net = load_features(chosen.training.perceptual_features, vgg)
     fabric = _fabric(device, chosen.training.precision)
     workers = 4 if fabric.device.type == "cuda" else 0
-    if minutes is not None and math.isnan(minutes):
-        raise OptionError("minutes must be a number")
     if dry_run:
         return _rehearse(smears, chosen, fabric, net)
     source = DataSource(
@@ -388,7 +389,9 @@ def _open(
     data: Path,
     split: str | None,
     scale: float,
+    *,
     classes: str = "auto",
+    format: str = "auto",
     binary: bool = False,
     limit: int | None = None,
     cache_mb: float = 0.0,
@@ -397,6 +400,7 @@ def _open(
         raise OptionError(f"classes {classes!r}: choose auto, one or annotated")
     smears = open_smears(
         data,
+        format=format,
         split=split,
         scale=scale,
         classes=classes,  # type: ignore[arg-type]
