@@ -35,13 +35,7 @@ class StyleFidelity:
 
     @classmethod
     def measure(cls, model: Synthesizer, smears: Sequence[Smear]) -> StyleFidelity:
-        """Encode, paint again and compare; smears without cells or without background are left out.
-
-        Examples
-        --------
-        >>> StyleFidelity.of_colours(np.eye(3)[:, None].repeat(2, 1), np.eye(3)[:, None].repeat(2, 1)).error.max()
-        0.0
-        """
+        """Encode, paint again and compare; smears without cells or without background are left out."""
         real, painted = [], []
         for k, smear in enumerate(smears):
             cells = smear.labels > 0
@@ -54,7 +48,14 @@ class StyleFidelity:
 
     @classmethod
     def of_colours(cls, real: npt.NDArray[np.float64], painted: npt.NDArray[np.float64]) -> StyleFidelity:
-        """Compare mean colours of (n, 2, 3): smears × (background, cells) × RGB; NaN below two smears."""
+        """Compare mean colours of (n, 2, 3): smears × (background, cells) × RGB; NaN below two smears.
+
+        Examples
+        --------
+        >>> colours = np.eye(3)[:, None].repeat(2, 1)
+        >>> StyleFidelity.of_colours(colours, 0.5 * colours).spread.round(3).tolist()
+        [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
+        """
         if len(real) < 2:
             unknown = np.full((2, 3), np.nan)
             return cls(unknown, unknown, np.abs(painted - real).mean(0) if len(real) else unknown, len(real))
