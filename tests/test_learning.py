@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
@@ -211,3 +212,15 @@ def test_a_folder_of_smears_can_be_learned_from_at_another_scale(tmp_path: Path)
     assert made is not None
     assert made.statistics.field_size == (72, 72)
     assert SyntheticSmears(made)[0].shape == (72, 72)
+
+
+def test_the_averaged_networks_are_kept(tmp_path: Path) -> None:
+    made = learn([random_smear(k) for k in range(2)], preset("tiny", steps=3), TrainingRun(tmp_path))
+    assert made is not None
+    state = next((tmp_path / "state").glob("step-*"))
+    average, last = (load_file(state / f"{name}.safetensors") for name in ("average", "weights"))
+    differing = 0
+    for name, tensor in made.generator.state_dict().items():
+        assert (tensor.numpy() == average[f"generator.{name}"]).all()
+        differing += int((average[f"generator.{name}"] != last[f"translator.generator.{name}"]).any())
+    assert differing

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
+from torch import Tensor
 
 from conftest import Run
 from smearsynth.datasets import open_smears
 from smearsynth.formats.pixels import png_text
+from smearsynth.smear import Smear
 from smearsynth.statistics import DataStatistics, measure
+from smearsynth.stream import Recipe, SyntheticSmears
 from smearsynth.synthesis import model as model_module
 from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.training_log import TrainingLog
 
 
 def manifest(folder: Path) -> list[dict[str, object]]:
@@ -161,3 +167,44 @@ def test_demo_writes_smears_and_a_sheet(
     assert ran.code == 0
     assert len(open_smears(tmp_path / "demo")) == 2
     assert (tmp_path / "demo" / "contact-sheet.html").resolve().as_uri() in ran.out
+
+
+def test_ctrl_c_while_training_saves_and_says_how_to_go_on(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("train", smear_folder, "-o", tmp_path / "m", "--preset", "tiny", "--steps", 3)
+    add = TrainingLog.add
+
+    def interrupted(self: TrainingLog, terms: dict[str, Tensor]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        add(self, terms)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "add", interrupted)
+        ran = run(*arguments)
+    assert ran.code == 130
+    assert ran.out == f"stopped; run the same command again to continue ({tmp_path / 'm'})\n"
+    assert [path.name for path in (tmp_path / "m" / "state").glob("step-*")] == ["step-00000001"]
+    assert run(*arguments).code == 0
+    assert Synthesizer.load(tmp_path / "m").config.steps_done == 3
+
+
+def test_ctrl_c_while_generating_counts_what_is_done(
+    run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("generate", "-m", tiny_folder, "-o", tmp_path, "-n", 3, "--size", "48x48")
+    make = SyntheticSmears.make
+
+    def interrupted(self: SyntheticSmears, index: int, timer: object = None) -> tuple[Smear, Recipe]:
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return make(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SyntheticSmears, "make", interrupted)
+        ran = run(*arguments)
+    assert ran.code == 130
+    assert ran.out == f"2 of 3 smears in {tmp_path}\n"
+    assert len(manifest(tmp_path)) == len(open_smears(tmp_path)) == 2
+    assert run(*arguments).code == 0
+    assert len(manifest(tmp_path)) == 3
