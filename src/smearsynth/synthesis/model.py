@@ -357,6 +357,8 @@ def _read_styles(path: Path, config: NetworkConfig) -> StyleBank:
         k = len(law.weights)
         if law.centres.shape != (k, size) or law.roots.shape != (k, size, size):
             raise ModelError(f"does not fit {_CONFIG} beside it; {_COPY_AGAIN}, or train the model again", path)
+    if bank.smears.ndim != 2 or not len(bank.smears) or bank.smears.shape[1] != laws[0][1]:
+        raise ModelError(f"does not fit {_CONFIG} beside it; {_COPY_AGAIN}, or train the model again", path)
     return bank
 
 
