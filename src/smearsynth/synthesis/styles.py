@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
-from sklearn.cluster import KMeans
+from scipy.special import chdtri
 
 from smearsynth.errors import ModelError, OptionError
 
@@ -50,6 +49,8 @@ class Clusters:
     @classmethod
     def fit(cls, vectors: Styles, rng: np.random.Generator, clusters: int = CLUSTERS) -> Clusters:
         """Cluster vectors of shape (n, S), n >= 1; small clusters borrow spread from the others."""
+        from sklearn.cluster import KMeans  # half a second that drawing need not wait for
+
         vectors = np.asarray(vectors, np.float64)
         k = min(clusters, len(np.unique(vectors, axis=0)))
         found = KMeans(k, n_init=4, random_state=int(rng.integers(2**31))).fit(vectors)
@@ -79,7 +80,7 @@ class Clusters:
             chosen = np.full(n, cluster)
         noise = rng.standard_normal((n, self.centres.shape[1]))
         # The generator knows nothing of the far tails: what lies there is drawn back to their start.
-        near = _shortened(noise, float(chi2.ppf(_TAIL, noise.shape[1])) ** 0.5)
+        near = _shortened(noise, float(chdtri(noise.shape[1], 1 - _TAIL)) ** 0.5)
         drawn: Styles = self.centres[chosen] + np.einsum("nij,nj->ni", self.roots[chosen], near)
         return drawn.astype(np.float32)
 
