@@ -6,22 +6,12 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from typer.exceptions import Abort, TyperException
 
 from smearsynth.datasets import SmearFolder, open_smears
@@ -29,6 +19,7 @@ from smearsynth.errors import DataError, OptionError, SmearsynthError
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.masks import LayoutName
+from smearsynth.terminal import err, fail, out, progress, say, training_progress
 
 app = typer.Typer(
     name="smearsynth",
@@ -37,8 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console()
-err = Console(stderr=True)
 
 Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COCO file).", show_default=False)]
 Split = Annotated[str | None, typer.Option(help="Only this split of the folder's split.csv.")]
@@ -70,19 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = app(args=given, prog_name="smearsynth", standalone_mode=False, obj=command)
         return int(result or 0)
     except SmearsynthError as error:
-        _fail(str(error))
+        fail(str(error))
         return 2
     except TyperException as error:
         if message := error.format_message():  # empty when the help was printed, for want of a command
-            _fail(f"{message.rstrip('.')}; see --help")
+            fail(f"{message.rstrip('.')}; see --help")
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise
-        _fail(f"not enough memory ({error}); ask for a smaller --size or --batch, or use --device cpu")
+        fail(f"not enough memory ({error}); ask for a smaller --size or --batch, or use --device cpu")
         return 2
     except (KeyboardInterrupt, Abort):
-        _say(err, "interrupted")
+        say(err, "interrupted")
         return 130
 
 
@@ -152,12 +141,12 @@ def masks(
                 rng=seed,
                 path=figure,
             )
-        _say(out, f"figure: {output}")
+        say(out, f"figure: {output}")
         return
     with progress("drawing masks", n) as tick:
         layouts = write_masks(source, canvas, n, output, layout=laid_out, seed=seed, on_mask=tick)
     short = sum(drawn.requested - drawn.placed for drawn in layouts)
-    _say(out, f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""))
+    say(out, f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""))
 
 
 @app.command()
@@ -233,12 +222,12 @@ def train(
             features=net,
             parametric=parametric,
             command=context.obj or "",
-            say=lambda line: _say(err, line),
+            say=lambda line: say(err, line),
         )
     if made is None:
-        _say(out, f"stopped; run the same command again to continue ({output})")
+        say(out, f"stopped; run the same command again to continue ({output})")
         return 0 if minutes is not None else 130
-    _say(out, f"model: {output}\ncard: {output / 'model-card.md'}")
+    say(out, f"model: {output}\ncard: {output / 'model-card.md'}")
     return 0
 
 
@@ -276,7 +265,7 @@ def generate(
     short = sum(recipe.requested - recipe.placed for recipe in recipes)
     if short:
         asked = sum(recipe.requested for recipe in recipes)
-        _say(err, f"{short} of {asked} cells found no room; the manifest says where")
+        say(err, f"{short} of {asked} cells found no room; the manifest says where")
     if sheet and recipes:
         from smearsynth.report import write_contact_sheet
 
@@ -293,7 +282,7 @@ def generate(
             recipes=[recipe.model_dump() for recipe in recipes[: len(shown)]],
         )
     done = f"{len(recipes)} of {n} smears in {output}" if len(recipes) < n else f"{n} smears in {output}"
-    _say(out, done)
+    say(out, done)
     return 0 if len(recipes) == n else 130
 
 
@@ -308,7 +297,7 @@ def demo(
     """Generate a few annotated smears with the shipped model and lay them out as a web page."""
     code = generate(output, n=n, seed=seed, device="cpu")
     if code == 0:
-        _say(out, f"open {(output / 'contact-sheet.html').resolve().as_uri()}")
+        say(out, f"open {(output / 'contact-sheet.html').resolve().as_uri()}")
     return code
 
 
@@ -324,7 +313,7 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     card = folder / "model-card.md"
     if card.exists():
         out.print(Markdown(read_text(card)))
-    _say(out, f"whole; hash {loaded.hash}")
+    say(out, f"whole; hash {loaded.hash}")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -341,48 +330,6 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not (cross and width.isdecimal() and height.isdecimal()) or len(text) > 20:
         raise OptionError(f"size {text[:20]!r}: give width and height in px, such as 1920x1200")
     return int(height), int(width)
-
-
-@contextmanager
-def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal's stderr with speed and time left; gives the function to call with the number done."""
-    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-@contextmanager
-def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
-    """As `progress`, with seconds a step and the losses; on a pipe, a line now and then."""
-    started: list[tuple[float, int]] = []
-    losses_column = TextColumn("[dim]{task.fields[losses]}")
-    with Progress(*_bar_columns(), losses_column, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task("training", total=steps, losses="")
-
-        def on_step(step: int, losses: dict[str, float] | None) -> None:
-            now = time.monotonic()
-            started.append((now, step)) if not started else None
-            bar.update(task, completed=step)
-            if losses:
-                pace = (now - started[0][0]) / max(step - started[0][1], 1)
-                shown = " ".join(f"{name} {value:.2f}" for name, value in losses.items())
-                bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
-                if not err.is_terminal and step % 500 == 0:
-                    left = pace * (steps - step) / 60
-                    _say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
-
-        yield on_step
-
-
-def _bar_columns() -> list[Any]:
-    return [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    ]
 
 
 def _open(
@@ -409,7 +356,7 @@ def _open(
         cache_mb=cache_mb,
     )
     for note in smears.notes:
-        _say(err, note)
+        say(err, note)
     return smears
 
 
@@ -462,7 +409,7 @@ def _rehearse(smears: SmearFolder, chosen: Any, fabric: Any, net: Any) -> int:
 
     problems = smears.check()
     for problem in problems:
-        _say(err, problem)
+        say(err, problem)
     if problems:
         raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
     with _naming(smears.root):
@@ -474,7 +421,7 @@ def _rehearse(smears: SmearFolder, chosen: Any, fabric: Any, net: Any) -> int:
         run_training(smears, trial, run, net)
     pace = (marks[4] - marks[0]) / 4
     hours = pace * chosen.training.steps / 3600
-    _say(
+    say(
         out,
         f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}\n"
         f"{chosen.training.steps} steps at {pace:.2f} s: about {hours:.1f} h on {fabric.device}",
@@ -491,16 +438,6 @@ def _naming(data: Path) -> Iterator[None]:
         if error.path is not None:
             raise
         raise DataError(str(error), data) from error
-
-
-def _say(console: Console, text: str) -> None:
-    """Print as it stands: nothing wrapped, no bracket in a path taken for markup."""
-    console.print(Text(text), soft_wrap=True)
-
-
-def _fail(problem: str) -> None:
-    """One line on stderr."""
-    err.print(Text.assemble(("error:", "red"), " ", " ".join(problem.split())), soft_wrap=True)
 
 
 def _is_memory(error: Exception) -> bool:

@@ -1,0 +1,74 @@
+"""What the commands print: lines as they stand, one-line errors, progress with speed and time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+out = Console()
+err = Console(stderr=True)
+
+
+@contextmanager
+def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal's stderr with speed and time left; gives the function to call with the number done."""
+    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
+    """As `progress`, with seconds a step and the losses; on a pipe, a line now and then."""
+    started: list[tuple[float, int]] = []
+    losses_column = TextColumn("[dim]{task.fields[losses]}")
+    with Progress(*_bar_columns(), losses_column, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task("training", total=steps, losses="")
+
+        def on_step(step: int, losses: dict[str, float] | None) -> None:
+            now = time.monotonic()
+            started.append((now, step)) if not started else None
+            bar.update(task, completed=step)
+            if losses:
+                pace = (now - started[0][0]) / max(step - started[0][1], 1)
+                shown = " ".join(f"{name} {value:.2f}" for name, value in losses.items())
+                bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
+                if not err.is_terminal and step % 500 == 0:
+                    left = pace * (steps - step) / 60
+                    say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
+
+        yield on_step
+
+
+def _bar_columns() -> list[ProgressColumn]:
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
+
+
+def say(console: Console, text: str) -> None:
+    """Print as it stands: nothing wrapped, no bracket in a path taken for markup."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def fail(problem: str) -> None:
+    """One line on stderr."""
+    err.print(Text.assemble(("error:", "red"), " ", " ".join(problem.split())), soft_wrap=True)
