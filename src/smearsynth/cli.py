@@ -8,7 +8,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -200,10 +202,10 @@ def train(
         seed=seed,
     )
     net = load_features(chosen.training.perceptual_features, vgg)
-    fabric = _fabric(device, chosen.training.precision)
-    workers = 4 if fabric.device.type == "cuda" else 0
+    device = _device(device)
+    workers = 4 if device == "cuda" else 0
     if dry_run:
-        return _rehearse(smears, chosen, fabric, net)
+        return _rehearse(smears, chosen, device, net)
     source = DataSource(
         name=name or data.resolve().name,
         smears=len(smears),
@@ -213,7 +215,9 @@ def train(
         citation=citation,
     )
     with training_progress(chosen.training.steps) as on_step, _naming(data):
-        run = TrainingRun(output, fabric, workers=workers, minutes=minutes, on_step=on_step)
+        run = TrainingRun(
+            output, _fabric(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
+        )
         made = learn(
             smears,
             chosen,
@@ -382,7 +386,7 @@ def _fabric(device: str, precision: str) -> Any:
     from lightning_fabric import Fabric
 
     mixed = "bf16-mixed" if precision == "bf16" else "32-true"
-    return Fabric(accelerator=_device(device), devices=1, precision=mixed)  # type: ignore[arg-type]
+    return Fabric(accelerator=device, devices=1, precision=mixed)  # type: ignore[arg-type]
 
 
 def _layout(name: str) -> LayoutName:
@@ -401,8 +405,8 @@ def _named_smear(text: str) -> Any:
     return smears[smears.names.index(name)]
 
 
-def _rehearse(smears: SmearFolder, chosen: Any, fabric: Any, net: Any) -> int:
-    """Read all data and time a few steps."""
+def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
+    """Read all data and time a few steps in either precision."""
     from smearsynth.synthesis.learning import examine
     from smearsynth.synthesis.training import TrainingRun
     from smearsynth.synthesis.training import train as run_training
@@ -414,18 +418,22 @@ def _rehearse(smears: SmearFolder, chosen: Any, fabric: Any, net: Any) -> int:
         raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
     with _naming(smears.root):
         examine(smears, chosen)
-    trial = chosen.model_copy(update={"training": chosen.training.model_copy(update={"steps": 6})})
-    marks: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        run = TrainingRun(Path(folder), fabric, on_step=lambda step, losses: marks.append(time.monotonic()))
-        run_training(smears, trial, run, net)
-    pace = (marks[4] - marks[0]) / 4
-    hours = pace * chosen.training.steps / 3600
-    say(
-        out,
-        f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}\n"
-        f"{chosen.training.steps} steps at {pace:.2f} s: about {hours:.1f} h on {fabric.device}",
-    )
+    say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
+    steps = chosen.training.steps
+    for precision in ("fp32", "bf16"):
+        trial = chosen.training.model_copy(update={"steps": 8, "precision": precision})
+        marks: list[float] = []
+        with tempfile.TemporaryDirectory() as folder:
+            run = TrainingRun(
+                Path(folder),
+                _fabric(device, precision),
+                on_step=lambda step, losses, marks=marks: marks.append(time.monotonic()),  # type: ignore[misc]
+            )
+            run_training(smears, chosen.model_copy(update={"training": trial}), run, net)
+        # the first steps warm up, the last one saves
+        pace = median(later - earlier for earlier, later in pairwise(marks[1:-1]))
+        mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
+        say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")
     return 0
 
 

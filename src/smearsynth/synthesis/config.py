@@ -52,7 +52,9 @@ class TrainingConfig(_Config):
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
     flips: bool = True
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 pays on a GPU and on a CPU with matrix units (AMX); elsewhere it costs"
+    )
     seed: int = Field(0, ge=0, lt=1 << 63)
 
 
@@ -80,7 +82,9 @@ PRESETS: dict[str, Preset] = {
     # a data-centre GPU: the same generator, larger crops and batches
     "gpu": Preset(
         network=NetworkConfig(discriminator_filters=32),
-        training=TrainingConfig(steps=30_000, batch=32, crop=(256, 256), discriminator_rate=2.0, ema=0.999),
+        training=TrainingConfig(
+            steps=30_000, batch=32, crop=(256, 256), discriminator_rate=2.0, ema=0.999, precision="bf16"
+        ),
     ),
     # section 5.1 of the paper, first stage
     "paper": Preset(
@@ -91,13 +95,12 @@ PRESETS: dict[str, Preset] = {
             perceptual=10.0,
             perceptual_features="vgg19",
             colour=0.0,
-            precision="fp32",
         ),
     ),
     # a minute on anything: to see that all works, not to look at
     "tiny": Preset(
         network=NetworkConfig(style_channels=3, filters=4, discriminator_filters=4, downs=2, blocks=1),
-        training=TrainingConfig(steps=50, crop=(64, 64), perceptual_features="none", precision="fp32", ema=0.9),
+        training=TrainingConfig(steps=50, crop=(64, 64), perceptual_features="none", ema=0.9),
     ),
 }
 
