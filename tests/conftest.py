@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import NamedTuple
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: beside other work one thread beats two by far
+
+# A shell that starts a job in the background has it ignore Ctrl-C; the tests of Ctrl-C need Python's own handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Numba looks at the file of a kernel alone, not at those it calls: a cache per state of all of them is never stale.
 _SOURCE = Path(__file__).resolve().parents[1] / "src" / "smearsynth"

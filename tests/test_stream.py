@@ -94,7 +94,8 @@ def test_style_changes_colours_and_leaves_labels(tiny: Synthesizer, stream: Synt
     ]  # fmt: skip
     drawn = [SyntheticSmears(tiny, size=SIZE, seed=3, **look).make(0) for look in looks]
     assert all((smear.labels == stream[0].labels).all() for smear, _ in drawn)
-    assert len({smear.image.tobytes() for smear, _ in drawn}) == len(looks)
+    # joint may fall on the very draw of its cluster; all that is asked for by name differs
+    assert len({smear.image.tobytes() for smear, _ in drawn[1:]}) == len(looks) - 1
     styles = [recipe.style for _, recipe in drawn]
     assert styles[:4] == ["joint", "independent", "0", "1"]
     assert styles[4].startswith("of smear-05 ")
