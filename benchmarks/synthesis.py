@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from smearsynth.datasets import open_smears
 from smearsynth.masks import MaskSource
@@ -32,7 +31,7 @@ from smearsynth.synthesis.conditioning import pool_instances
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.model import DEFAULT, Synthesizer
-from smearsynth.synthesis.training import TrainingRun, train
+from smearsynth.synthesis.training import TrainingRun, fabric_for, train
 
 PAPER_FIELD = (1200, 1920)
 PAPER_CELLS = 669
@@ -70,8 +69,7 @@ def training_steps(device: str, crop: tuple[int, int], batch: int, precision: st
         labels[y : y + 20, x : x + 20] = k
     smear = Smear.from_labels(rng.integers(0, 255, (*labels.shape, 3), np.uint8), labels)
     chosen = preset("cpu", steps=steps, batch=batch, precision=precision, crop=crop)
-    mixed = "bf16-mixed" if precision == "bf16" else "32-true"
-    fabric = Fabric(accelerator=device, devices=1, precision=mixed)
+    fabric = fabric_for(device, precision)
     marks: list[float] = []
 
     def mark(step: int, losses: object) -> None:

@@ -12,12 +12,10 @@ import argparse
 import time
 from pathlib import Path
 
-from lightning_fabric import Fabric
-
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.features import load_features
-from smearsynth.synthesis.training import TrainingRun, train
+from smearsynth.synthesis.training import TrainingRun, fabric_for, train
 
 
 def main() -> None:
@@ -32,8 +30,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=12)
     options = parser.parse_args()
     chosen = preset(options.preset, steps=options.steps, batch=options.batch)
-    mixed = "bf16-mixed" if chosen.training.precision == "bf16" else "32-true"
-    fabric = Fabric(accelerator="auto", devices=1, precision=mixed)
     smears = open_smears(options.data, split="train", cache_mb=2000)
     started = time.perf_counter()
 
@@ -44,7 +40,7 @@ def main() -> None:
 
     run = TrainingRun(
         options.out,
-        fabric,
+        fabric_for("auto", chosen.training.precision),
         save_every=1000,
         sample_every=1000,
         minutes=options.minutes,

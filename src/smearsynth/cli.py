@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -167,6 +163,7 @@ def train(
     limit: Limit = None,
     device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    adversarial: Annotated[str | None, typer.Option(help="lsgan, or log as equation 5 stands.")] = None,
     features: Annotated[str | None, typer.Option(help="Perceptual: efficientnet_lite0, vgg19 or none.")] = None,
     vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)] = None,
@@ -186,7 +183,7 @@ def train(
     from smearsynth.synthesis.features import load_features
     from smearsynth.synthesis.learning import learn
     from smearsynth.synthesis.model import DataSource
-    from smearsynth.synthesis.training import TrainingRun
+    from smearsynth.synthesis.training import TrainingRun, fabric_for
 
     smears = _open(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     split = split or ("train" if "train" in smears.splits else None)
@@ -198,6 +195,7 @@ def train(
         steps=steps,
         batch=batch,
         precision=precision,
+        adversarial=adversarial,
         perceptual_features=features,
         seed=seed,
     )
@@ -216,7 +214,7 @@ def train(
     )
     with training_progress(chosen.training.steps) as on_step, _naming(data):
         run = TrainingRun(
-            output, _fabric(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
+            output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
         )
         made = learn(
             smears,
@@ -382,13 +380,6 @@ def _device(name: str) -> str:
     return name
 
 
-def _fabric(device: str, precision: str) -> Any:
-    from lightning_fabric import Fabric
-
-    mixed = "bf16-mixed" if precision == "bf16" else "32-true"
-    return Fabric(accelerator=device, devices=1, precision=mixed)  # type: ignore[arg-type]
-
-
 def _layout(name: str) -> LayoutName:
     if name not in get_args(LayoutName):
         raise OptionError(f"layout {name!r}: choose {' or '.join(get_args(LayoutName))}")
@@ -407,9 +398,7 @@ def _named_smear(text: str) -> Any:
 
 def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
     """Read all data and time a few steps in either precision."""
-    from smearsynth.synthesis.learning import examine
-    from smearsynth.synthesis.training import TrainingRun
-    from smearsynth.synthesis.training import train as run_training
+    from smearsynth.synthesis.learning import examine, rehearse
 
     problems = smears.check()
     for problem in problems:
@@ -420,18 +409,7 @@ def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
     steps = chosen.training.steps
-    for precision in ("fp32", "bf16"):
-        trial = chosen.training.model_copy(update={"steps": 8, "precision": precision})
-        marks: list[float] = []
-        with tempfile.TemporaryDirectory() as folder:
-            run = TrainingRun(
-                Path(folder),
-                _fabric(device, precision),
-                on_step=lambda step, losses, marks=marks: marks.append(time.monotonic()),  # type: ignore[misc]
-            )
-            run_training(smears, chosen.model_copy(update={"training": trial}), run, net)
-        # the first steps warm up, the last one saves
-        pace = median(later - earlier for earlier, later in pairwise(marks[1:-1]))
+    for precision, pace in rehearse(smears, chosen, device, net).items():
         mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
         say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")
     return 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -22,7 +26,7 @@ from smearsynth.synthesis.model import DataSource, ModelConfig, Synthesizer
 from smearsynth.synthesis.sampling import encode_field
 from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.styles import StyleBank
-from smearsynth.synthesis.training import TrainingRun, train
+from smearsynth.synthesis.training import TrainingRun, fabric_for, train
 
 Say = Callable[[str], None]
 
@@ -112,6 +116,31 @@ def examine(smears: Sequence[Smear], preset: Preset) -> MaskSource:
             "leave the class out, or take all cells for one class (--classes one)"
         )
     return found
+
+
+def rehearse(
+    smears: Sequence[Smear], preset: Preset, device: str, features: PerceptualFeatures | None, steps: int = 8
+) -> dict[str, float]:
+    """Time a few training steps in either precision; nothing is kept.
+
+    Returns
+    -------
+    dict of str to float
+        Median seconds a step by precision; the first steps warm up and the last one saves, they do not count.
+    """
+    paces = {}
+    for precision in ("fp32", "bf16"):
+        trial = preset.training.model_copy(update={"steps": steps, "precision": precision})
+        marks: list[float] = []
+
+        def mark(step: int, losses: object, marks: list[float] = marks) -> None:
+            marks.append(time.monotonic())
+
+        with tempfile.TemporaryDirectory() as folder:
+            run = TrainingRun(Path(folder), fabric_for(device, precision), on_step=mark)
+            train(smears, preset.model_copy(update={"training": trial}), run, features)
+        paces[precision] = median(later - earlier for earlier, later in pairwise(marks[1:-1]))
+    return paces
 
 
 def fit_styles(state: TrainingState, smears: Sequence[Smear], preset: Preset) -> StyleBank:

@@ -60,6 +60,11 @@ class TrainingRun:
     on_step: Callable[[int, dict[str, float] | None], None] | None = None
 
 
+def fabric_for(device: str, precision: str) -> Fabric:
+    """One device ("cpu", "cuda" or "auto") in the precision of a `TrainingConfig`."""
+    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Constant, then linearly down to zero after the last step (paper, section 5.1, as pix2pixHD).
 

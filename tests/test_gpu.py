@@ -1,0 +1,41 @@
+"""What the CPU cannot show: everything on one device, and the same picture on either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smearsynth.datasets import open_smears
+from smearsynth.stream import SyntheticSmears
+from smearsynth.synthesis.config import preset
+from smearsynth.synthesis.features import load_features
+from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.training import TrainingRun, fabric_for, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_few_steps_train_and_continue_on_the_gpu(smear_folder: Path, tmp_path: Path, precision: str) -> None:
+    smears = open_smears(smear_folder, split="train")
+    features = load_features("efficientnet_lite0")
+    for steps in (3, 6):
+        settings = preset("tiny", steps=steps, crop=(64, 64), batch=2, precision=precision)
+        state = train(smears, settings, TrainingRun(tmp_path, fabric_for("cuda", precision), workers=2), features)
+    assert state.step == 6
+    assert all(torch.isfinite(parameter).all() for parameter in state.average.parameters())
+
+
+def test_the_gpu_paints_the_picture_of_the_cpu(tiny_folder: Path) -> None:
+    on_cpu, on_gpu = (
+        SyntheticSmears(Synthesizer.load(tiny_folder, device), size=(72, 104), seed=4)[0]
+        for device in ("cpu", "cuda")
+    )
+    assert (on_cpu.labels == on_gpu.labels).all()
+    assert np.abs(on_cpu.image.astype(int) - on_gpu.image.astype(int)).max() <= 3
