@@ -104,7 +104,11 @@ def sampling(device: torch.device, precision: torch.dtype) -> dict[str, float]:
     """Painting a field of labels, styles drawn from the bank."""
     model = Synthesizer.load(DEFAULT, device)
     figures = {}
-    for name, size, cells in (("1024x640", (640, 1024), 190), ("1920x1200", PAPER_FIELD, PAPER_CELLS)):
+    for name, size, cells in (
+        ("256x256", (256, 256), 19),
+        ("1024x640", (640, 1024), 190),
+        ("1920x1200", PAPER_FIELD, PAPER_CELLS),
+    ):
         smear = field(model, size, cells)
         times = median_time(lambda s=smear: model.paint(s.labels, s.classes, 0, precision=precision), 5, device)
         figures[f"sample_s_{name}"] = times[1]
