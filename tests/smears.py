@@ -66,9 +66,7 @@ def analytic_smear(
     )
 
 
-def random_smear(
-    seed: int, size: tuple[int, int] = (96, 96), *, class_names: tuple[str, ...] = ("cell",)
-) -> Smear:
+def random_smear(seed: int, size: tuple[int, int] = (96, 96), *, class_names: tuple[str, ...] = ("cell",)) -> Smear:
     """A field with 5 to 12 cells of its own stain, as smears of several slides differ."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(5, 13))

@@ -136,7 +136,5 @@ def writable_name(name: str) -> str:
     'smear-000001'
     """
     if not name or name.startswith(".") or Path(name).name != name or os.sep in name or "\0" in name:
-        raise DataError(
-            f"{name!r} cannot be the name of a file; name the smear without slashes or a leading dot"
-        )
+        raise DataError(f"{name!r} cannot be the name of a file; name the smear without slashes or a leading dot")
     return name

@@ -94,9 +94,7 @@ class LabelReader(Reader):
         except DataError as error:
             raise DataError(str(error), entry.annotation) from error
         classes = self._classes(entry.name, labels, ids_kept)
-        return Smear(
-            image, labels, classes, self.class_names, pixel_size(entry.image, self._mark), entry.name
-        )
+        return Smear(image, labels, classes, self.class_names, pixel_size(entry.image, self._mark), entry.name)
 
     def _ids(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
         ids = read_ids(entry.annotation)

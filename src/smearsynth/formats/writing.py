@@ -40,9 +40,7 @@ PART_FOLDER = ".parts"
 _PNG_LEVEL = 3
 
 
-def save_png(
-    path: Path, pixels: npt.NDArray[np.uint8 | np.uint16], tags: Mapping[str, str] | None = None
-) -> None:
+def save_png(path: Path, pixels: npt.NDArray[np.uint8 | np.uint16], tags: Mapping[str, str] | None = None) -> None:
     """Write an 8-bit or 16-bit PNG with text tags; `path` may have any extension."""
     text = PngInfo()
     for key, value in (tags or {}).items():
