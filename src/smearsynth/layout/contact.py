@@ -100,6 +100,7 @@ def contact_layout(
         touch=smear.touch,
         gap=form.gap * diameter,
         growth=form.growth,
+        chain=form.chain,
         border=form.border,
         diameter=diameter,
         margin=margin,

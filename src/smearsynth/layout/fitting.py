@@ -16,11 +16,11 @@ from smearsynth.masks import paint_labels
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.statistics import DataStatistics, SmearStatistics
 
-_FIELDS = 24  # laid out for each trial of a law
-_ROUNDS, _TRIALS = 8, 6
-_SETTLING = 6  # passes over all smears that settle how often the cells of each touch
+_FIELDS, _MANY_FIELDS = 24, 64  # laid out for each trial of a law, at first and near its end
+_ROUNDS, _TRIALS, _LAST = 12, 6, 4
+_SETTLING = 3  # passes, twice, over all smears that settle how often the cells of each touch
 _MAX_SMEARS = 150  # that a law keeps the parameters of; of more, evenly chosen ones
-_PRIOR_WEIGHT = 0.5  # pulls what the data do not tell towards the middle of its range
+_PRIOR_WEIGHT = 0.3  # pulls what the data do not tell towards the middle of its range
 # Coordinates of a trial, their start and their usual range: logits of shares, logarithms of lengths.
 _START = {
     "adhesion": (-0.3, 1.0),
@@ -31,10 +31,12 @@ _START = {
     "depth": (-2.0, 0.6),
     "gap": (-2.7, 0.6),
     "growth": (1.0, 1.5),
+    "chain": (0.0, 1.2),
     "seeds": (0.0, 1.2),
     "unevenness": (-1.2, 0.8),
 }
 _LENGTHS = ("touch_std", "depth", "gap", "unevenness")
+_TOUCH = list(_START).index("touch")
 _EXTREME = 6.0  # of a logit
 
 
@@ -84,12 +86,11 @@ def fit_contact(
     rows = rows[:: math.ceil(len(rows) / _MAX_SMEARS)]
     target, error = pooled(real), uncertainty(real)
     smears = _parameters(rows)
-    chosen = _sample(smears, generator)
-    border = border_for(_kept_at_border(rows))
-    trials = _Trials(warm, rows, smears, chosen, border, generator)
+    chosen = _sample(smears, _FIELDS)
+    trials = _Trials(warm, rows, smears, chosen, _kept_at_border(rows), generator)
     fits: list[tuple[FloatArray, FloatArray]] = []
     start, width = np.array(list(_START.values())).T
-    total = 3 * len(start) + _ROUNDS * _TRIALS + _SETTLING
+    total = 3 * len(start) + _ROUNDS * _TRIALS + _LAST
 
     def run(point: FloatArray) -> None:
         fits.append((point, (trials.moments(point) - target) / error))
@@ -102,14 +103,22 @@ def fit_contact(
     for number in range(_ROUNDS):
         best = _next_point(fits, start, width)
         trials.calibrate()
+        if number == _ROUNDS // 2:
+            for k in range(_SETTLING):
+                trials.settle(best, 1 / math.sqrt(1 + k))
+            trials.chosen = _sample(smears, _MANY_FIELDS)
+            fits = fits[-2 * len(start) :]
         for k in range(_TRIALS):
-            nudge = 0.0 if k == 0 else 0.5 / (1 + number / 2)
+            nudge = 0.0 if k == 0 else 0.5 / (1 + number / 3)
             run(best + nudge * width * generator.standard_normal(len(start)))
-    best = _next_point(fits, start, width)
-    for number in range(_SETTLING):
-        trials.settle(best, 1 / math.sqrt(1 + number))
-        if on_trial is not None:
-            on_trial(len(fits) + number + 1, total)
+    # A trial may look good by luck, and the regression may be off: what is taken proves itself once more.
+    good = sorted(fits[-3 * _TRIALS :], key=lambda fit: float((fit[1] ** 2).sum()))[: _LAST - 1]
+    last = [_next_point(fits, start, width), *(point for point, _ in good)]
+    for point in last:
+        run(point)
+    best, _ = min(fits[-_LAST:], key=lambda fit: float((fit[1] ** 2).sum()))
+    for k in range(_SETTLING):
+        trials.settle(best, 0.5 / math.sqrt(1 + k))
     return trials.law(best)
 
 
@@ -122,13 +131,14 @@ class _Trials:
         rows: Sequence[SmearStatistics],
         smears: FloatArray,
         chosen: list[int],
-        border: float,
+        kept: float,
         generator: np.random.Generator,
     ) -> None:
         self.shapes, self.rows, self.smears, self.chosen = shapes, rows, smears, chosen
-        self.border, self.generator = border, generator
+        self.kept, self.generator = kept, generator
         self.shift = np.zeros(2)  # on log diameter and log spread: what is seen is smaller than what is laid
         self.touch: FloatArray | None = None  # (n,) logits, once each smear has its own
+        self.base = 0.0  # coordinate of touch at which they hold
         self._last: list[FieldMoments] = []
 
     def moments(self, point: FloatArray) -> FloatArray:
@@ -149,9 +159,9 @@ class _Trials:
         The real fractions are those of some hundred cells: a law that gave each its own would spread them twice
         over by chance. Hence the deviation between smears is held to the real one.
         """
-        if self.touch is None:
-            self.touch = self._touch(point)
-            self.chosen = list(range(len(self.rows)))
+        self.touch = self._touch(point)
+        self.base = point[_TOUCH]
+        self.chosen = list(range(len(self.rows)))
         self.moments(point)
         real, laid = (
             np.array([_smoothed_logit(one.touching, one.count) for one in many])
@@ -164,9 +174,17 @@ class _Trials:
             factor = min(max(float(wanted.std() / fractions.std()), 0.7), 1.2) ** pace
             self.touch = self.touch.mean() + factor * (self.touch - self.touch.mean())
         self.calibrate()
+        cut = float(np.nanmean([field.cut for field in self._last]))
+        aim = float(np.mean([row.border_fraction for row in self.rows]))
+        if 0 < cut < 1 and aim < 1:
+            ratio = aim / (1 - aim) * (1 - cut) / cut
+            self.kept = min(self.kept * min(max(ratio, 0.7), 1.4) ** pace, 1.0)
 
     def _touch(self, point: FloatArray) -> FloatArray:
         """Logits of touch of all smears at a point: its own mean, and a multiple of the real deviations."""
+        if self.touch is not None:
+            moved: FloatArray = self.touch + (point[_TOUCH] - self.base)
+            return np.clip(moved, -_EXTREME, _EXTREME)
         off = self.smears[:, 3] - self.smears[:, 3].mean()
         place = dict(zip(_START, point.tolist(), strict=True))
         touch: FloatArray = place["touch"] + math.exp(place["touch_std"]) * off
@@ -194,12 +212,13 @@ class _Trials:
             depth=min(values["depth"], 1.0),
             gap=min(values["gap"], 2.0),
             growth=values["growth"],
+            chain=values["chain"],
             seeds=values["seeds"],
             unevenness=min(values["unevenness"], 3.0),
-            border=self.border,
+            border=border_for(self.kept),
         )
         moved = self.smears + np.array([0.0, *self.shift, 0.0])
-        moved[:, 3] = self._touch(point) if self.touch is None else self.touch
+        moved[:, 3] = self._touch(point)
         kept = [tuple(round(value, 5) for value in row) for row in moved.tolist()]
         return ContactLaw(
             form=form,
@@ -262,10 +281,10 @@ def _kept_at_border(rows: Sequence[SmearStatistics]) -> float:
     return min(cut / max(whole, 1.0) / max(expected, 1e-9), 1.0)
 
 
-def _sample(smears: FloatArray, generator: np.random.Generator) -> list[int]:
+def _sample(smears: FloatArray, most: int) -> list[int]:
     """Smears to lay out in each trial: evenly through their order of touching, and repeated where there are few."""
     n = len(smears)
-    if n <= _FIELDS:
+    if n <= most:
         return [k % n for k in range(max(n, _FIELDS // 2))]
     order = np.argsort(smears[:, 3], kind="stable")
-    return [int(k) for k in order[np.linspace(0, n - 1, _FIELDS).round().astype(int)]]
+    return [int(k) for k in order[np.linspace(0, n - 1, most).round().astype(int)]]

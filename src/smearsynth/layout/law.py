@@ -37,9 +37,11 @@ class ContactForm(_Record):
     depth : float
         Mean depth of the overlap, exponentially distributed.
     gap : float
-        Mean gap of the rest, distributed as the sum of two alike exponentials.
+        Mean gap of the rest: triangular, from none to twice the mean. Real pair correlations fall off as steeply.
     growth : float
-        How readily a cell touches one that touches another already, relative to one that touches none.
+        Share of the cells that may touch a cell that touches another already: clusters of more than two.
+    chain : float
+        How readily a cell is attached to one that has a partner already, relative to one that has none.
     seeds : float
         Share of the free cells that are placed before any is attached: the rest come in between.
     unevenness : float
@@ -52,6 +54,7 @@ class ContactForm(_Record):
     depth: float = Field(0.1, gt=0, le=1)
     gap: float = Field(0.1, gt=0, le=2)
     growth: float = Field(1.0, ge=0, le=1)
+    chain: float = Field(1.0, ge=0, le=1)
     seeds: float = Field(0.0, ge=0, le=1)
     unevenness: float = Field(0.0, ge=0, le=3)
     border: float = Field(0.0, ge=0, le=20)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ _MOST_NEIGHBOURS = 64  # of one cell that are noted
 # Edges in bins of a tenth of a diameter. Below half a diameter hardly any cell has a neighbour.
 _NEAREST = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
 _PAIRS = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
-_CLUSTERS = (3, 5)
+_CLUSTERS = (3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class FieldMoments:
         Nearest-neighbour distances in bins of a tenth of the mean diameter, counted.
     pairs : (BINS,) float64 array
         Pair correlation; NaN where undefined.
-    clustered : (2,) float64 array
-        Cells in clusters of at least 3, and 5.
+    clustered : (3,) float64 array
+        Cells in clusters of at least 3, 4 and 5.
+    cut : float
+        Share of cells cut by the border.
     """
 
     count: int
@@ -51,6 +53,7 @@ class FieldMoments:
     nearest: FloatArray
     pairs: FloatArray
     clustered: FloatArray
+    cut: float
 
     @classmethod
     def of_row(cls, row: SmearStatistics) -> FieldMoments:
@@ -65,6 +68,7 @@ class FieldMoments:
             np.array(row.nearest_histogram, np.float64),
             np.array(row.pair_correlation, np.float64),
             np.array([cells[sizes >= least].sum() for least in _CLUSTERS], np.float64),
+            row.border_fraction,
         )
 
     @classmethod
@@ -79,26 +83,42 @@ class FieldMoments:
         >>> found.touching, round(found.diameter, 2)
         (1.0, 6.77)
         """
-        sums = np.zeros((count + 1, 4), np.int64)
-        near = np.full((count + 1, _MOST_NEIGHBOURS), -1, np.int32)
-        _scan(labels, sums, near)
-        sums, near = sums[1:], near[1:]
-        centres = sums[:, 1:3] / np.maximum(sums[:, :1], 1)
-        whole = sums[:, 3] == 0
-        diameters = np.sqrt(4 * sums[whole, 0] / np.pi)
-        mean = float(diameters.mean()) if len(diameters) else math.nan
-        first, place = np.nonzero(near > 0)
-        groups = patterns.cluster_sizes(count, np.stack([near[first, place], first + 1], 1).astype(np.int64))
-        nearest = patterns.nearest_neighbours(centres, whole)
-        return cls(
-            count,
-            mean,
-            float(diameters.std(ddof=1)) / mean if len(diameters) > 1 else math.nan,
-            float((groups > 1).mean()) if count else math.nan,
-            np.array(patterns.distance_histogram(nearest, mean), np.float64),
-            patterns.pair_correlation(centres, (labels.shape[1], labels.shape[0]), mean),
-            np.array([(groups >= least).sum() for least in _CLUSTERS], np.float64),
-        )
+        return measure_field(labels, count).moments
+
+
+class MeasuredField(NamedTuple):
+    """The moments of a field, and what they come from, cell by cell."""
+
+    moments: FieldMoments
+    areas: npt.NDArray[np.int64]  # (n,) px
+    cut: npt.NDArray[np.bool_]  # (n,) whether the border cuts the cell
+    groups: npt.NDArray[np.int64]  # (n,) size of the cluster it is in
+
+
+def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> MeasuredField:
+    """Measure painted labels (H, W) with the cells 1..count."""
+    sums = np.zeros((count + 1, 4), np.int64)
+    near = np.full((count + 1, _MOST_NEIGHBOURS), -1, np.int32)
+    _scan(labels, sums, near)
+    sums, near = sums[1:], near[1:]
+    centres = sums[:, 1:3] / np.maximum(sums[:, :1], 1)
+    whole = sums[:, 3] == 0
+    diameters = np.sqrt(4 * sums[whole, 0] / np.pi)
+    mean = float(diameters.mean()) if len(diameters) else math.nan
+    first, place = np.nonzero(near > 0)
+    groups = patterns.cluster_sizes(count, np.stack([near[first, place], first + 1], 1).astype(np.int64))
+    nearest = patterns.nearest_neighbours(centres, whole)
+    moments = FieldMoments(
+        count,
+        mean,
+        float(diameters.std(ddof=1)) / mean if len(diameters) > 1 else math.nan,
+        float((groups > 1).mean()) if count else math.nan,
+        np.array(patterns.distance_histogram(nearest, mean), np.float64),
+        patterns.pair_correlation(centres, (labels.shape[1], labels.shape[0]), mean),
+        np.array([(groups >= least).sum() for least in _CLUSTERS], np.float64),
+        1 - float(whole.mean()) if count else math.nan,
+    )
+    return MeasuredField(moments, sums[:, 0], ~whole, groups)
 
 
 @kernel
@@ -136,10 +156,10 @@ def _note(near: Any, first: int, second: int) -> None:
 
 
 def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
-    """The moments of several fields together, (25,): what a law is fitted to.
+    """The moments of several fields together, (26,): what a law is fitted to.
 
     Shares of nearest-neighbour distances and pair correlation in bins, mean and deviation of the touching
-    fraction between fields, shares of cells in clusters of at least 3 and 5.
+    fraction between fields, shares of cells in clusters of at least 3, 4 and 5.
     """
     nearest = np.add.reduceat(sum(field.nearest for field in fields), _NEAREST)
     curves = np.stack([field.pairs for field in fields])
@@ -162,14 +182,14 @@ def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
 
 
 def uncertainty(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:
-    """Standard errors of `pooled`, (25,), by bootstrap over the fields; never below what a fit needs to reach.
+    """Standard errors of `pooled`, (26,), by bootstrap over the fields; never below what a fit needs to reach.
 
     The draws are the same for the same fields.
     """
     generator = np.random.default_rng(0)
     n = len(fields)
     least = np.concatenate(
-        [np.full(len(_NEAREST), 0.01), np.full(len(_PAIRS) - 1, 0.03), [0.01, 0.015, 0.01, 0.005]]
+        [np.full(len(_NEAREST), 0.01), np.full(len(_PAIRS) - 1, 0.03), [0.01, 0.015, 0.004, 0.002, 0.002]]
     )
     if n < 3:
         return 3 * least

@@ -33,6 +33,7 @@ class Adhesion(NamedTuple):
     touch: float
     gap: float
     growth: float
+    chain: float
     border: float
     diameter: float
     margin: int  # px round the field; what lies in it alone does not count
@@ -111,7 +112,9 @@ def find_place(
 ) -> Word:
     """Find the drawn cell a place; its possible colours as bits, none when it was not found one."""
     cell = cells[slot]
-    cell.line = 0
+    cell.line = cell.attached = 0
+    # Once for each cell, whatever its tries: the law is one of cells, not of places.
+    cell.joins = 1 if uniform(state) < law.growth else 0
     if slot >= max(law.seeds, 1) and uniform(state) < law.adhesion[cell.klass]:
         for _ in range(ATTACH_TRIES):
             free = attach(job, law, board, cells, arena, scratch, state, slot, False)
@@ -129,6 +132,7 @@ def find_place(
         free = place_at(job, law, board, cells, arena, scratch, state, slot, uniform(state) < law.touch)
         if free != ZERO:
             return free
+    cell.joins = 1
     if slot > 0:
         for _ in range(_CLOSE_TRIES):
             free = attach(job, law, board, cells, arena, scratch, state, slot, True)
@@ -150,7 +154,10 @@ def attach(
 ) -> Word:
     """Slide the drawn cell up to a partner from a random side; leave a gap by the law, none if `close`."""
     cell = cells[slot]
-    other = cells[below(state, slot)]
+    partner = below(state, slot)
+    other = cells[partner]
+    if other.attached and not close and uniform(state) >= law.chain:
+        return ZERO
     turn = uniform(state) * 2.0 * math.pi
     along, down = math.cos(turn), math.sin(turn)
     reach = slide(cell, other, arena[other.offset :], scratch, along, down)
@@ -163,20 +170,22 @@ def attach(
             under = deep >= 1.0
         elif uniform(state) >= law.touch:
             may_touch = False
-            # Two exponentials: the commonest gap is half the mean, not none.
-            reach += 1.0 - math.log((1.0 - uniform(state)) * (1.0 - uniform(state))) * law.gap / 2.0
+            reach += 1.0 + (uniform(state) + uniform(state)) * law.gap
     x, y = other.x + round(along * reach), other.y + round(down * reach)
     if not (0 <= x < board.width and 0 <= y < board.height):
         return ZERO
     cell.x, cell.y = x, y
+    cell.line = 1 if under and uniform(state) >= law.touch else 0
+    # A line round a cell beside the field would be seen on the field, and the record would not tell why.
+    if cell.line and not beside_border(law, board, cell):
+        return ZERO
     if under:
-        cell.line = 0 if uniform(state) < law.touch else 1
-        # A line round a cell beside the field would be seen on the field, and the record would not tell why.
-        if cell.line and not beside_border(law, board, cell):
-            return ZERO
-        return place_under(job, law, board, cells, arena, scratch, state, slot)
-    cell.line = 0
-    return place_at(job, law, board, cells, arena, scratch, state, slot, may_touch)
+        free = place_under(job, law, board, cells, arena, scratch, state, slot)
+    else:
+        free = place_at(job, law, board, cells, arena, scratch, state, slot, may_touch)
+    if free != ZERO:
+        cell.attached = other.attached = 1
+    return free
 
 
 @kernel
@@ -229,7 +238,7 @@ def place_at(
     free = colours_at(job.n_colours, board, cells, arena, scratch, slot, cell.x, cell.y)
     if free == ZERO or free == all_colours(job):
         return free
-    return free if may_touch and may_grow(law, board, cells, arena, scratch, state, slot) else ZERO
+    return free if may_touch and may_grow(board, cells, arena, scratch, slot) else ZERO
 
 
 @kernel
@@ -255,7 +264,7 @@ def place_under(
     grow(mine, cell.rows, cell.width, scratch)
     if overlaps(board, scratch.grown, column - 1, row - 1, cell.rows + 2, cell.width + 2):
         free &= ~touching_colours(board, cells, arena, scratch, slot, cell.x, cell.y)
-        if not may_grow(law, board, cells, arena, scratch, state, slot):
+        if not may_grow(board, cells, arena, scratch, slot):
             return ZERO
     return free
 
@@ -267,11 +276,9 @@ def all_colours(job: Any) -> Word:
 
 
 @kernel
-def may_grow(law: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int) -> bool:
-    """Whether the drawn cell may join the cells it touches: two alone always, a cluster by the law of growth."""
-    return (
-        law.growth >= 1.0 or touched(board, cells, arena, scratch, slot, False) < 2 or uniform(state) < law.growth
-    )
+def may_grow(board: Any, cells: Any, arena: Words, scratch: Any, slot: int) -> bool:
+    """Whether the drawn cell may join the cells it touches: two alone always, a cluster if it is one that joins."""
+    return cells[slot].joins != 0 or touched(board, cells, arena, scratch, slot, False) < 2
 
 
 @kernel
