@@ -339,7 +339,7 @@ DRAWING = [
     (("--size", "1000000x1000000"), "size 1000000x1000000: give 1 to 32768 px a side, and 128 Mpx"),
     (("--size", "30000x30000"), "128 Mpx in all at most"),
     (("--size", "9" * 5000 + "x1"), "give width and height"),
-    (("--layout", "spiral"), "layout 'spiral': choose ring or uniform"),
+    (("--layout", "spiral"), "layout 'spiral': choose contact, ring, uniform"),
     (("-n", "0"), "Invalid value for '-n'"),
     (("--seed", "-1"), "Invalid value for '--seed'"),
 ]

@@ -20,7 +20,14 @@ from smearsynth.smear import Smear
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
 
-FILES = ("config.json", "weights.safetensors", "styles.safetensors", "statistics.json", "shapes.safetensors")
+FILES = (
+    "config.json",
+    "weights.safetensors",
+    "styles.safetensors",
+    "statistics.json",
+    "shapes.safetensors",
+    "layout.json",
+)
 
 
 @pytest.fixture

@@ -291,7 +291,7 @@ def test_a_damaged_smear_is_made_again(stream: SyntheticSmears, tmp_path: Path) 
     [
         ({"seed": 4}, r"seed 3 \(now 4\)"), ({"size": (40, 64)}, r"height 48 \(now 40\)"),
         ({"style": 0}, r"style joint \(now 0\)"), ({"density": 2}, r"density 1.0 \(now 2.0\)"),
-        ({"layout": "uniform"}, r"layout ring \(now uniform\)"),
+        ({"layout": "uniform"}, r"layout contact \(now uniform\)"),
     ],
 )  # fmt: skip
 def test_smears_of_other_options_do_not_come_into_one_folder(

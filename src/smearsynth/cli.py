@@ -38,7 +38,10 @@ Limit = Annotated[int | None, typer.Option(help="Only the first so many smears."
 Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, or 'default' for the shipped model.")]
 Number = Annotated[int, typer.Option("-n", help="How many.", min=1)]
 Size = Annotated[str | None, typer.Option(help="WxH in px; that of the training smears when not given.")]
-Layout = Annotated[str, typer.Option(help="ring (the paper's) or uniform.")]
+Layout = Annotated[
+    str | None, typer.Option(help="contact (as in the model's smears), ring (the paper's) or uniform.")
+]
+Mix = Annotated[str | None, typer.Option(help='Share of each class, such as "rbc=0.9,wbc=0.1".')]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -106,7 +109,7 @@ def masks(
     model: Model = "default",
     n: Number = 8,
     size: Size = None,
-    layout: Layout = "ring",
+    layout: Layout = None,
     seed: Seed = 0,
     split: Split = None,
     scale: Scale = 1.0,
@@ -240,12 +243,13 @@ def generate(
     model: Model = "default",
     n: Number = 10,
     size: Size = None,
-    layout: Layout = "ring",
+    layout: Layout = None,
     style: Annotated[str, typer.Option(help="joint, independent, or the number of a style cluster.")] = "joint",
     style_of: Annotated[
         str | None, typer.Option(help="FOLDER:NAME, take the style of this annotated smear.")
     ] = None,
     density: Annotated[float, typer.Option(help="Factor on the number of cells.")] = 1.0,
+    mix: Mix = None,
     seed: Seed = 0,
     format: Annotated[str, typer.Option(help="labels, palette or coco.")] = "labels",
     device: Device = "auto",
@@ -261,6 +265,7 @@ def generate(
         style=style,
         style_of=_named_smear(style_of) if style_of else None,
         density=density,
+        mix=parse_mix(mix),
         seed=seed,
     )
     with progress("generating", n) as tick:
@@ -273,7 +278,7 @@ def generate(
         from smearsynth.report import write_contact_sheet
 
         shown = open_smears(output, format=format)[: min(8, len(recipes))]
-        facts = {"model": f"{model} ({stream.model.hash[:12]})", "seed": str(seed), "layout": layout}
+        facts = {"model": f"{model} ({stream.model.hash[:12]})", "seed": str(seed), "layout": stream.layout}
         facts |= {"style": recipes[0].style, "licence of the training data": stream.model.config.data.licence}
         title = f"{len(recipes)} synthetic smears"
         write_contact_sheet(
@@ -305,6 +310,39 @@ def demo(
 
 
 @app.command()
+def certify(
+    data: Data,
+    model: Model = "default",
+    split: Split = None,
+    scale: Scale = 1.0,
+    binary: Binary = False,
+    limit: Limit = None,
+    draws: Annotated[int | None, typer.Option(help="Synthetic fields of each layout.", min=4)] = None,
+    figure: Annotated[Path | None, typer.Option(help="Also draw the statistics into this PNG.")] = None,
+    seed: Seed = 0,
+    json: AsJson = False,
+) -> None:
+    """Test whether the layouts of a model can be told from those of real smears."""
+    from smearsynth.evaluation.certificate import LAYOUTS, certify
+
+    smears = _open(data, split, scale, classes="one", binary=binary, limit=limit)
+    source = _load(model, "cpu").masks
+    total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), 60))
+    with progress("measuring", total, quiet=json) as tick, _naming(data):
+        found = certify(smears, source, draws=draws, rng=seed, on_field=tick)
+    if figure is not None:
+        found.figure(figure)
+    if json:
+        print(found.to_json())
+        return
+    out.print(found.table())
+    for layout in LAYOUTS:
+        where = found.outside(layout)
+        verdict = f"can be told from the real smears by {', '.join(where)}" if where else "cannot be told apart"
+        say(out, f"{layout}: {verdict}")
+
+
+@app.command()
 def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'.")] = "default") -> None:
     """Show the card of a model and check that its files are whole."""
     from rich.markdown import Markdown
@@ -333,6 +371,28 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not (cross and width.isdecimal() and height.isdecimal()) or len(text) > 20:
         raise OptionError(f"size {text[:20]!r}: give width and height in px, such as 1920x1200")
     return int(height), int(width)
+
+
+def parse_mix(text: str | None) -> dict[str, float] | None:
+    """Shares by class from "a=0.9,b=0.1".
+
+    Examples
+    --------
+    >>> parse_mix("rbc=0.9,wbc=0.1")
+    {'rbc': 0.9, 'wbc': 0.1}
+    """
+    if text is None:
+        return None
+    mix = {}
+    for part in text.split(","):
+        name, equals, share = part.rpartition("=")
+        try:
+            mix[name.strip()] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise OptionError(f"mix {text[:60]!r}: give a share for each class, such as rbc=0.9,wbc=0.1")
+    return mix
 
 
 def _open(
@@ -385,9 +445,11 @@ def _device(name: str) -> str:
     return name
 
 
-def _layout(name: str) -> LayoutName:
+def _layout(name: str | None) -> LayoutName | None:
+    if name is None:
+        return None
     if name not in get_args(LayoutName):
-        raise OptionError(f"layout {name!r}: choose {' or '.join(get_args(LayoutName))}")
+        raise OptionError(f"layout {name!r}: choose {', '.join(get_args(LayoutName))}")
     return cast(LayoutName, name)
 
 

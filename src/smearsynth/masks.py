@@ -15,15 +15,15 @@ from PIL import Image
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.files import replacing, write_text
-from smearsynth.layout import Layout, Workspace, ring_layout, uniform_layout
-from smearsynth.layout.bitmaps import paint_words, rasterise, strips_of
-from smearsynth.layout.compiled import Words, kernel
+from smearsynth.layout import ContactLaw, Layout, Workspace, contact_layout, ring_layout, uniform_layout
+from smearsynth.layout.bitmaps import paint_words, rasterise, strip_mask, strips_of
+from smearsynth.layout.compiled import ONE, ZERO, Words, kernel, lowest_bit
 from smearsynth.layout.workspace import ready
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.statistics import DataStatistics, measure
 
-LayoutName = Literal["ring", "uniform"]
+LayoutName = Literal["contact", "ring", "uniform"]
 
 # Black, then twelve colours far apart from one another and from black; eight are used by default.
 PALETTE: ImageArray = np.array(
@@ -114,17 +114,11 @@ def paint_labels(
         if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= known:
             raise DataError(f"the layout names shapes that this library of {known} lacks; give the right library")
         scratch = warm.scratch(float(np.abs(layout.scale).max()))
-        _paint_cells(
-            warm.table.points,
-            layout.shape,
-            layout.angle,
-            layout.scale,
-            layout.mirrored,
-            layout.x,
-            layout.y,
-            scratch,
-            out,
-        )
+        columns = layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
+        if layout.lines is None:
+            _paint_cells(warm.table.points, columns, scratch, out)
+        else:
+            _paint_from_top(warm.table.points, columns, layout.lines, scratch, out)
     return out
 
 
@@ -137,21 +131,45 @@ def _paint_rasters(cells: Any, arena: Words, out: npt.NDArray[np.integer[Any]]) 
 
 
 @kernel
-def _paint_cells(
-    points: npt.NDArray[np.float64],
-    shape: npt.NDArray[np.int64],
-    angle: npt.NDArray[np.float64],
-    scale: npt.NDArray[np.float64],
-    mirrored: npt.NDArray[np.bool_],
-    x: npt.NDArray[np.int64],
-    y: npt.NDArray[np.int64],
-    scratch: Any,
-    out: npt.NDArray[np.integer[Any]],
-) -> None:
+def _paint_cells(points: npt.NDArray[np.float64], columns: Any, scratch: Any, out: npt.NDArray[Any]) -> None:
+    shape, angle, scale, mirrored, x, y = columns
     for k in range(x.size):
         turned = 1 if mirrored[k] else 0
         left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
         paint_words(scratch.words, x[k] + left, y[k] + top, rows, width, k + 1, out)
+
+
+@kernel
+def _paint_from_top(
+    points: npt.NDArray[np.float64], columns: Any, lines: Any, scratch: Any, out: npt.NDArray[Any]
+) -> None:
+    """As `_paint_cells`, where lines part cells from those above: from the last cell on, as they were placed."""
+    shape, angle, scale, mirrored, x, y = columns
+    height, across = out.shape
+    for k in range(x.size - 1, -1, -1):
+        turned = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
+        reach = 1 if lines[k] else 0
+        for strip in range(strips_of(width)):
+            for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
+                first = x[k] + left + 64 * strip
+                word = scratch.words[strip * rows + row] & strip_mask(first, across)
+                while word != ZERO:
+                    at = first + lowest_bit(word)
+                    word &= word - ONE
+                    if _alone(out, at, y[k] + top + row, reach, k + 1):
+                        out[y[k] + top + row, at] = k + 1
+
+
+@kernel
+def _alone(out: npt.NDArray[Any], x: int, y: int, reach: int, own: int) -> bool:
+    """Whether no other cell has a pixel within `reach` px of (x, y)."""
+    height, across = out.shape
+    for row in range(max(y - reach, 0), min(y + reach + 1, height)):
+        for column in range(max(x - reach, 0), min(x + reach + 1, across)):
+            if out[row, column] != 0 and out[row, column] != own:
+                return False
+    return True
 
 
 def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt.ArrayLike = PALETTE) -> ImageArray:
@@ -197,7 +215,7 @@ def draw_mask(
     shapes: ShapeLibrary | Workspace,
     count_law: tuple[float, float],
     *,
-    layout: LayoutName = "ring",
+    layout: Literal["ring", "uniform"] = "ring",
     cell_size: float,
     n_init: int = 20,
     augmentation: ShapeAugmentation | None = None,
@@ -273,10 +291,25 @@ class MaskSource:
     shapes : ShapeLibrary
     statistics : DataStatistics
         Of the same smears: number of cells and their size.
+    law : ContactLaw, optional
+        Of the same smears; fitted when a contact layout is first asked for, which takes seconds.
     """
 
     shapes: ShapeLibrary
     statistics: DataStatistics
+    law: ContactLaw | None = None
+
+    @property
+    def default_layout(self) -> LayoutName:
+        """'contact' where its law is known, else the paper's 'ring'."""
+        return "ring" if self.law is None else "contact"
+
+    @cached_property
+    def contact_law(self) -> ContactLaw:
+        """The law of contact layouts, fitted if need be; always to the same one."""
+        from smearsynth.layout.fitting import fit_contact  # it paints, so it stands above this module
+
+        return self.law or fit_contact(self.statistics, self._workspace)
 
     @classmethod
     def from_smears(cls, smears: Iterable[Smear]) -> MaskSource:
@@ -287,11 +320,25 @@ class MaskSource:
         self,
         size: tuple[int, int],
         *,
-        layout: LayoutName = "ring",
+        layout: LayoutName | None = None,
         density: float = 1.0,
+        mix: Sequence[float] | None = None,
         rng: int | np.random.Generator,
     ) -> DrawnMask:
-        """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area."""
+        """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
+
+        A contact layout draws density, cell size and adhesion together, as one smear has them; the others draw
+        the count by the paper's normal law. `mix` is the probability of each class, as frequent as in the
+        shapes when None; `layout` None is `default_layout`.
+        """
+        layout = self.default_layout if layout is None else layout
+        if layout == "contact":
+            generator = np.random.default_rng(rng)
+            smear = self.contact_law.draw(generator)
+            count = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
+            laid = contact_layout(size, count, self._workspace, law=smear, mix=mix, rng=generator)
+            labels: LabelArray = paint_labels(laid, self._workspace).astype(np.int32, copy=False)
+            return DrawnMask(labels, laid.classes, laid)
         mean, deviation = self.statistics.counts_for(size)
         return draw_mask(
             size,
@@ -300,6 +347,7 @@ class MaskSource:
             layout=layout,
             cell_size=self.statistics.cell_size,
             n_init=self.n_init(size),
+            mix=mix,
             rng=rng,
         )
 
@@ -319,7 +367,7 @@ def write_masks(
     n: int,
     folder: Path,
     *,
-    layout: LayoutName = "ring",
+    layout: LayoutName | None = None,
     seed: int = 0,
     on_mask: Callable[[int], object] | None = None,
 ) -> list[Layout]:
@@ -335,7 +383,8 @@ def write_masks(
     n : int
     folder : Path
         Gets ``labels/`` and ``palette/``.
-    layout : {'ring', 'uniform'}
+    layout : {'contact', 'ring', 'uniform'}, optional
+        ``source.default_layout`` when None.
     seed : int
     on_mask : callable, optional
         Called with the number of masks done.
@@ -350,6 +399,7 @@ def write_masks(
         For more cells than a 16-bit PNG can hold.
     """
     layouts, lines = [], []
+    layout = source.default_layout if layout is None else layout
     for index in range(n):
         mask = source.draw(size, layout=layout, rng=np.random.default_rng([seed, index]))
         if len(mask.classes) > np.iinfo(np.uint16).max:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,8 @@ class Recipe(BaseModel):
         (HASH of its image and labels), which has to be at hand to make this one again.
     density : float
         Factor on the number of cells.
+    mix : dict of str to float, optional
+        Probability of each class, where it was asked for.
     requested, placed : int
         Cells asked of the layout, and those that found room.
     classes : dict of str to int
@@ -72,6 +74,7 @@ class Recipe(BaseModel):
     layout: str
     style: str
     density: float
+    mix: dict[str, float] | None = None
     requested: int
     placed: int
     classes: dict[str, int]
@@ -96,7 +99,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         A model, its folder, or ``default``.
     size : tuple of int, optional
         (H, W) in px; that of the training smears when None.
-    layout : {"ring", "uniform"}
+    layout : {"contact", "ring", "uniform"}, optional
+        As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
     style : str or int
         "joint": cells and background of a smear belong together; "independent": a cluster for every
         instance, as in the paper; a number: that joint cluster.
@@ -104,6 +108,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         Take the style of this smear instead.
     density : float
         Factor on the number of cells that the training smears have on such an area.
+    mix : dict of str to float, optional
+        Probability of each class, those not named 0; as frequent as in the model's shapes when None.
     seed : int
     device : str
         Where a model given by name computes.
@@ -121,17 +127,19 @@ class SyntheticSmears(IterableDataset[Smear]):
         model: Synthesizer | Path | str = DEFAULT,
         *,
         size: tuple[int, int] | None = None,
-        layout: LayoutName = "ring",
+        layout: LayoutName | None = None,
         style: str | int = "joint",
         style_of: Smear | None = None,
         density: float = 1.0,
+        mix: Mapping[str, float] | None = None,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
         self.model = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
         self.size = checked_size(size or self.model.statistics.field_size)
+        layout = self.model.masks.default_layout if layout is None else layout
         if layout not in get_args(LayoutName):
-            raise OptionError(f"unknown layout {layout!r}; choose {' or '.join(get_args(LayoutName))}")
+            raise OptionError(f"unknown layout {layout!r}; choose {', '.join(get_args(LayoutName))}")
         if not (math.isfinite(density) and 0 <= density <= 100):
             raise OptionError(f"density must be from 0 to 100 times the real one, not {density}")
         self.seed = _whole("seed", seed)
@@ -141,6 +149,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.style = self._check_style(str(style))
         self.style_of = style_of
         self.density = float(density)
+        self.mix = None if mix is None else self._check_mix(mix)
 
     @classmethod
     def from_recipe(
@@ -171,6 +180,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             layout=cast(LayoutName, recipe.layout),
             style=recipe.style,
             density=recipe.density,
+            mix=recipe.mix,
             seed=recipe.seed,
         )
 
@@ -201,7 +211,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         tick = timer or (lambda stage: None)
         # one independent stream per smear and stage: a change of style leaves the layout as it is
         place, look, grain = (np.random.default_rng([self.seed, index, stage]) for stage in range(3))
-        mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, rng=place)
+        mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, mix=self._odds, rng=place)
         tick("layout")
         styles = self._styles(mask.classes, look)
         tick("styles")
@@ -311,6 +321,19 @@ class SyntheticSmears(IterableDataset[Smear]):
             raise OptionError(f"style {style!r}: choose joint, independent, or a cluster from 0 to {clusters - 1}")
         return str(int(style)) if style.isdecimal() else style
 
+    def _check_mix(self, mix: Mapping[str, float]) -> dict[str, float]:
+        names = self.model.class_names
+        unknown = [name for name in mix if name not in names]
+        if unknown:
+            raise OptionError(f"mix names {', '.join(unknown)}; the model's classes are {', '.join(names)}")
+        if not all(value >= 0 for value in mix.values()) or abs(sum(mix.values()) - 1) > 1e-6:
+            raise OptionError(f"mix must be probabilities that sum to 1, not {dict(mix)}")
+        return {name: float(value) for name, value in mix.items()}
+
+    @property
+    def _odds(self) -> list[float] | None:
+        return None if self.mix is None else [self.mix.get(name, 0.0) for name in self.model.class_names]
+
     @cached_property
     def _stamp(self) -> Recipe:
         """What all recipes of this stream share."""
@@ -325,6 +348,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             layout=self.layout,
             style=f"of {self.style_of.name} {_digest(self.style_of)}" if self.style_of else self.style,
             density=self.density,
+            mix=self.mix,
             requested=0,
             placed=0,
             classes={},

@@ -30,10 +30,14 @@ CELL = np.dtype(
         ("rows", np.int32),
         ("width", np.int32),
         ("next", np.int32),  # cell of the same bucket of the grid, -1 at the end
+        ("line", np.int32),  # whether background parts it from the cells above it (contact layouts)
+        ("touching", np.int32),  # whether it touches another cell (contact layouts)
+        ("attached", np.int32),  # whether it is attached to another cell, or one to it
+        ("joins", np.int32),  # whether it may touch a cell that touches another
         ("unused", np.int32),  # keeps the 8-byte fields aligned
         ("angle", np.float64),
         ("scale", np.float64),
-        ("mass", np.float64),  # of its ring on the canvas
+        ("mass", np.float64),  # of its ring on the canvas; contact layouts: whether it is seen on the field
         ("offset", np.int64),  # of its words in the arena
     ]
 )

@@ -45,6 +45,9 @@ class Layout:
         Palette index from 1 on; cells that touch, side by side or corner to corner, have different ones.
     requested : int
         Cells asked for. `placed` may be less: a full canvas takes no more.
+    lines : (n,) bool array, optional
+        Whether a line of background parts the cell from those above it; nowhere by default. Where cells overlap
+        the later one lies on top; the hidden part of the other is known from its shape and pose.
 
     Raises
     ------
@@ -70,10 +73,11 @@ class Layout:
     classes: Ints
     colours: Ints
     requested: int
+    lines: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         check_size((self.height, self.width))
-        lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
+        lengths = {name: len(getattr(self, name)) for name in self._columns}
         if len(set(lengths.values())) != 1:
             raise DataError(f"layout with columns of unlike length {lengths}; give one entry per cell in each")
         if self.requested < self.placed:
@@ -89,9 +93,13 @@ class Layout:
         """(height, width) in px."""
         return self.height, self.width
 
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return _COLUMNS if self.lines is None else (*_COLUMNS, "lines")
+
     def first(self, count: int) -> Layout:
         """The layout as it was after its first `count` cells."""
-        columns = {name: getattr(self, name)[:count] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[:count] for name in self._columns}
         return replace(self, **columns, requested=min(count, self.requested))
 
 
@@ -162,7 +170,7 @@ def ring_layout(
     """
     if n_init < 1:
         raise OptionError(f"n_init is {n_init}; the first cell needs a uniform draw, give at least 1")
-    job = _job(count, ready_shapes := ready(shapes), n_colours, augmentation, mix)
+    job = make_job(count, ready_shapes := ready(shapes), n_colours, augmentation, mix)
     return _lay_out(size, ready_shapes, job._replace(n_init=int(n_init)), make_ring(float(cell_size)), rng)
 
 
@@ -187,12 +195,12 @@ def uniform_layout(
     >>> uniform_layout((120, 160), 25, ShapeLibrary(disc, np.zeros(1, np.int64)), rng=1).placed
     25
     """
-    job = _job(count, ready_shapes := ready(shapes), n_colours, augmentation, mix)
+    job = make_job(count, ready_shapes := ready(shapes), n_colours, augmentation, mix)
     # As long as n_init lasts every draw is uniform; the ring is there for the kernel's signature alone.
     return _lay_out(size, ready_shapes, job._replace(n_init=job.requested + 1), make_ring(1.0), rng)
 
 
-def _job(
+def make_job(
     count: int,
     shapes: Workspace,
     n_colours: int,
@@ -221,6 +229,7 @@ def _job(
         scale_high=float(high),
         flip_horizontal=float(vary.flip_horizontal),
         flip_vertical=float(vary.flip_vertical),
+        sizes=shapes.unscaled,
     )
 
 
@@ -242,11 +251,15 @@ def _cumulative_mix(shapes: Workspace, mix: Sequence[float] | None) -> npt.NDArr
 def _lay_out(
     size: tuple[int, int], shapes: Workspace, job: Job, ring: Ring, rng: int | np.random.Generator
 ) -> Layout:
-    height, width = check_size(size)
-    cells = shapes.place((height, width), job, ring, np.random.default_rng(rng))
+    size = check_size(size)
+    return as_layout(size, shapes, shapes.place(size, job, ring, np.random.default_rng(rng)), job.requested)
+
+
+def as_layout(size: tuple[int, int], shapes: Workspace, cells: npt.NDArray[np.void], requested: int) -> Layout:
+    """The record of the cells, an array of dtype `CELL`, that a workspace has just placed."""
     layout = Layout(
-        height=height,
-        width=width,
+        height=size[0],
+        width=size[1],
         shape=cells["shape"].astype(np.int64),
         angle=cells["angle"].copy(),
         scale=cells["scale"].copy(),
@@ -255,10 +268,11 @@ def _lay_out(
         y=cells["y"].astype(np.int64),
         classes=cells["klass"].astype(np.int64),
         colours=cells["colour"].astype(np.int64),
-        requested=job.requested,
+        requested=requested,
+        lines=cells["line"] != 0 if cells["line"].any() else None,
     )
     # The workspace keeps the rasters of this layout for painting: the record must stay what was drawn.
-    for name in _COLUMNS:
+    for name in layout._columns:
         getattr(layout, name).flags.writeable = False
     shapes.remember(layout)
     return layout

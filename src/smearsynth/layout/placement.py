@@ -57,6 +57,7 @@ class Job(NamedTuple):
     scale_high: float
     flip_horizontal: float
     flip_vertical: float
+    sizes: npt.NDArray[np.float64]  # (n,) factor on each shape of the library, before its own scaling
 
 
 @kernel
@@ -97,6 +98,7 @@ def place_cells(
         if free == ZERO:
             return slot, False
         cell.colour = pick_bit(state, free)
+        cell.line = 0
         used += strips_of(cell.width) * cell.rows
         commit(table, ring, board, cells, arena, slot)
     return job.requested, False
@@ -122,6 +124,7 @@ def draw_cell(job: Any, table: Any, cell: Any, scratch: Any, state: Words) -> No
         # Upside down is mirrored left to right and turned by half a turn.
         mirrored = 1 - mirrored
         angle += math.pi
+    scale *= job.sizes[cell.shape]
     cell.angle, cell.scale, cell.mirrored = angle, scale, mirrored
     left, top, rows, width = rasterise(table.points[cell.shape], angle, scale, mirrored, scratch)
     cell.left, cell.top, cell.rows, cell.width = left, top, rows, width

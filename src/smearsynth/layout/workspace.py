@@ -13,6 +13,7 @@ from smearsynth.layout.bitmaps import CELL, Board, Scratch
 from smearsynth.layout.compiled import Words, seed_state
 from smearsynth.layout.placement import Job, ShapeTable, place_cells
 from smearsynth.layout.rings import Ring
+from smearsynth.layout.sliding import Adhesion, place_in_contact
 from smearsynth.shapes import ShapeLibrary
 
 _MAX_PIXELS = 1 << 32
@@ -54,7 +55,10 @@ class Workspace:
     def __init__(self, shapes: ShapeLibrary) -> None:
         self.shapes = shapes
         self.table = shape_table(shapes)
-        self._outer = float(np.sqrt((self.table.points**2).sum(1).max()))
+        self.unscaled = np.ones(len(self.table.points))
+        self.log_diameters: npt.NDArray[np.float64] | None = None  # (n,) of the shapes, once asked for
+        self._outer = np.sqrt((self.table.points**2).sum(1).max(1))
+        self._largest = float(self._outer.max())
         self._bits = np.empty(0, np.uint64)
         self._buckets = np.empty(0, np.int64)
         self._cells = np.empty(0, CELL)
@@ -66,7 +70,7 @@ class Workspace:
 
     def scratch(self, scale: float) -> Scratch:
         """Buffers for one cell, the largest shape at `scale` times its size."""
-        side = 2 * self._reach(scale) + 4
+        side = 2 * _reach(self._largest * scale) + 4
         if self._scratch is None or self._scratch[0] < side:
             points = self.table.points.shape[2] + 1
             floats, ints = np.empty((4, points), np.float64), np.empty((2, points), np.int64)
@@ -95,7 +99,7 @@ class Workspace:
             self._cells = np.empty(min(job.requested, _FIRST_CELLS), CELL)
         self._drawn = None
         state = seed_state(generator)
-        scratch = self.scratch(_largest_scale(job))
+        scratch = self._scratch_for(job)
         placed = 0
         while True:
             placed, full = place_cells(
@@ -105,6 +109,40 @@ class Workspace:
                 self._placed = placed
                 return self._cells[:placed]
             self._make_room(placed, job.requested, scratch)
+
+    def place_contact(
+        self, size: tuple[int, int], job: Job, law: Adhesion, generator: np.random.Generator
+    ) -> npt.NDArray[np.void]:
+        """Lay out cells by contact on the canvas of `size` and its margin; those seen on it, the last one first.
+
+        The array, of dtype `CELL`, is a view of the buffers, its centres are relative to the canvas of `size`.
+        """
+        height, width = (side + 2 * law.margin for side in size)
+        board = self._board(height, width, job)
+        self._drawn = None
+        state = seed_state(generator)
+        scratch = self._scratch_for(job)
+        tally = np.zeros(2, np.int64)
+        if len(self._cells) == 0:
+            self._cells = np.empty(_FIRST_CELLS, CELL)
+        while place_in_contact(job, law, self.table, board, self._cells, self._arena, scratch, state, tally):
+            self._make_room(int(tally[0]), height * width, scratch)
+        cells = self._cells[: tally[0]]
+        seen = cells[cells["mass"] > 0][::-1]  # a copy; the later one in a layout lies on top
+        seen["x"] -= law.margin
+        seen["y"] -= law.margin
+        self._cells[: len(seen)] = seen
+        self._placed = len(seen)
+        return self._cells[: len(seen)]
+
+    def reach(self, job: Job) -> int:
+        """Px from the centre of a cell of `job` beyond which it has no pixel."""
+        scale = max(1.0, job.scale_high)  # a cell that is not scaled has scale 1, whatever the range
+        largest = self._largest if job.sizes is self.unscaled else float((self._outer * job.sizes).max())
+        return _reach(largest * scale)
+
+    def _scratch_for(self, job: Job) -> Scratch:
+        return self.scratch((self.reach(job) + 1) / self._largest)
 
     def _make_room(self, placed: int, count: int, scratch: Scratch) -> None:
         """Enlarge what is full, keeping the placed cells."""
@@ -119,12 +157,9 @@ class Workspace:
             arena[: len(self._arena)] = self._arena
             self._arena = arena
 
-    def _reach(self, scale: float) -> int:
-        return math.ceil(self._outer * scale) + 1
-
     def _board(self, height: int, width: int, job: Job) -> Board:
         """Build an empty canvas on the warm buffers."""
-        reach = self._reach(_largest_scale(job))
+        reach = self.reach(job)
         pad = (reach + 2 + 63) // 64 * 64
         stride = height + 2 * pad
         words = ((width + 63) // 64 + 2 * (pad // 64) + 1) * stride
@@ -171,9 +206,8 @@ def _centre_tries(height: int, width: int) -> int:
     return max(_MIN_CENTRE_TRIES, height * (width + 63) // 64 // 12)
 
 
-def _largest_scale(job: Job) -> float:
-    """Largest scale of any cell: one that is not scaled has scale 1, whatever the range."""
-    return max(1.0, job.scale_high)
+def _reach(radius: float) -> int:
+    return math.ceil(radius) + 1
 
 
 def ready(shapes: ShapeLibrary | Workspace) -> Workspace:

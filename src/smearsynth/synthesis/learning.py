@@ -75,6 +75,8 @@ def learn(
     state = train(smears, preset, run, features)
     if state.step < preset.training.steps:
         return None
+    say("fitting the layout")
+    law = measured.contact_law
     say("clustering styles")
     styles = fit_styles(state, smears, preset)
     model = Synthesizer(
@@ -90,6 +92,7 @@ def learn(
         styles,
         measured.statistics,
         ParametricShapes.fit(measured.shapes) if parametric else measured.shapes,
+        law,
     )
     # what travels is small: fp16 weights, for a model that is to be passed on
     model.save(run.folder, half=parametric)

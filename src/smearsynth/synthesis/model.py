@@ -20,6 +20,7 @@ from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
 from smearsynth.formats.files import read_text, reading_problem, replacing, write_text
+from smearsynth.layout import ContactLaw
 from smearsynth.masks import MaskSource
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Smear
@@ -39,6 +40,7 @@ _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
     "statistics.json",
 )
 _EXEMPLARS, _PARAMETRIC = "shapes.safetensors", "shapes.json"
+_LAYOUT = "layout.json"  # models made before contact layouts have none
 _COPY_AGAIN = "copy the folder again"
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 
@@ -82,6 +84,8 @@ class Synthesizer:
     statistics : DataStatistics
         Of the training smears, at the scale of the model.
     shapes : ShapeLibrary or ParametricShapes
+    layout : ContactLaw, optional
+        Fitted to the training smears; without it layouts are the paper's rings.
 
     Examples
     --------
@@ -98,6 +102,7 @@ class Synthesizer:
     styles: StyleBank
     statistics: DataStatistics
     shapes: ShapeLibrary | ParametricShapes
+    layout: ContactLaw | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # the layout's workspace stays with its process: workers that are not forked make their own
@@ -117,7 +122,7 @@ class Synthesizer:
     def masks(self) -> MaskSource:
         """What masks are drawn from: the shape library itself, or a fixed draw from the parametric model."""
         shapes = self.shapes if isinstance(self.shapes, ShapeLibrary) else self.shapes.sample(_POOL, rng=0)
-        return MaskSource(shapes, self.statistics)
+        return MaskSource(shapes, self.statistics, self.layout)
 
     @cached_property
     def hash(self) -> str:
@@ -217,7 +222,7 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC} - contents.keys():
+            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT} - contents.keys():
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -247,7 +252,11 @@ class Synthesizer:
             statistics = DataStatistics.from_json(read_text(root / _STATISTICS))
         except DataError as error:
             raise ModelError(f"{error}; {_COPY_AGAIN}", root / _STATISTICS) from None
-        return cls(config, generator.to(device), encoder.to(device), styles, statistics, shapes)
+        try:
+            layout = ContactLaw.from_json(read_text(root / _LAYOUT)) if _LAYOUT in listed else None
+        except DataError as error:
+            raise ModelError(f"{error}; {_COPY_AGAIN}", root / _LAYOUT) from None
+        return cls(config, generator.to(device), encoder.to(device), styles, statistics, shapes, layout)
 
     def _contents(self, *, half: bool = False) -> dict[str, bytes]:
         """Every file of the folder that makes up the model, by name."""
@@ -264,6 +273,8 @@ class Synthesizer:
         }
         name = _EXEMPLARS if isinstance(self.shapes, ShapeLibrary) else _PARAMETRIC
         files[name] = self.shapes.to_bytes()
+        if self.layout is not None:
+            files[_LAYOUT] = self.layout.to_json().encode()
         return files
 
 
