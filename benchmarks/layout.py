@@ -6,8 +6,11 @@
 1920×1200, 669 cells of 46 ± 5 px, one core, a warm workspace, uint16 labels into a given array, through the
 public functions. ``ring_ms`` is the median over seeds of layout + paint after compilation; ``floor_ms`` the
 median of zeroing the map and painting ready-made spans, which any method must do; ``reference_ms`` one run of
-`tests/layout_reference.py`, the paper's map, for as many cells. With ``--json`` the last line of stdout is one
-JSON object.
+`tests/layout_reference.py`, the paper's map, for as many cells. ``contact_ms`` is as ``ring_ms`` by a law like
+that of Chula RBC-12; ``dense_900_ms`` and ``dense_1200_ms`` are for so many cells, with what was placed at least
+and, for 1,200, the share of hidden pixels; ``two_thread_ratio`` the masks of two threads over those of one in the
+same time; ``large_s`` one contact layout with its int32 labels, 16,384², 78,000 cells, on warm buffers. With
+``--json`` the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import os
 import platform
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +31,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from layout_reference import red_cells, reference_layout
-from smearsynth.layout import Workspace, ring_layout, uniform_layout
-from smearsynth.masks import paint_labels
+from smearsynth.layout import ContactForm, SmearLaw, Workspace, contact_layout, ring_layout, uniform_layout
+from smearsynth.masks import overlap_share, paint_labels
 
 SIZE, COUNT, CELL_SIZE = (1200, 1920), 669, 46.0
 QUICK_COUNT = 30
+# Near what fits the Chula RBC-12 smears: a cell in two attached, a fifth of them touching.
+LAW = SmearLaw(adhesion=0.45, touch=0.2, form=ContactForm(overlap=0.03, gap=0.07))
+LARGE, LARGE_COUNT = (16384, 16384), 78_000
 
 
 @numba.njit
@@ -104,9 +111,60 @@ def measure(runs: int, quick: bool) -> dict[str, object]:
         "first_call_s": round(compile_s, 2),
         "runs": runs,
     }
+    result |= contact_figures(warm, out, runs)
     if not quick:
         result["ratio"] = round(reference.seconds * 1e3 / ring_ms)
     return result
+
+
+def contact_figures(warm: Workspace, out: np.ndarray, runs: int) -> dict[str, object]:
+    def contact(count, law=LAW, size=SIZE, shapes=warm, into=out):
+        def once(run):
+            laid = contact_layout(size, count, shapes, law=law, rng=run)
+            paint_labels(laid, shapes, into)
+            return laid
+
+        return once
+
+    contact(COUNT)(0)
+    figures: dict[str, object] = {"contact_ms": round(median_ms(contact(COUNT), runs)[0], 3)}
+    for count in (900, 1200):
+        dense = contact(count)
+        figures[f"dense_{count}_ms"] = round(median_ms(dense, max(runs // 5, 3))[0], 3)
+        laid = [dense(run) for run in range(max(runs // 10, 3))]
+        figures[f"dense_{count}_placed"] = min(one.placed for one in laid)
+        if count == 1200:
+            shares = [overlap_share(one, warm, paint_labels(one, warm)) for one in laid]
+            figures["dense_1200_overlap"] = round(max(shares), 5)
+    figures["two_thread_ratio"] = round(two_thread_ratio(warm.shapes, runs), 3)
+    labels = np.zeros(LARGE, np.int32)
+    large = contact(LARGE_COUNT, size=LARGE, shapes=Workspace(warm.shapes), into=labels)
+    large(0)
+    figures["large_s"] = round(median_ms(large, 3)[0] / 1e3, 3)
+    return figures
+
+
+def two_thread_ratio(shapes, runs: int) -> float:
+    """Masks a second of two threads, each with its workspace, over those of one."""
+
+    def masks(seed):
+        warm, out = Workspace(shapes), np.zeros(SIZE, np.uint16)
+        barrier.wait()
+        for run in range(runs):
+            paint_labels(contact_layout(SIZE, COUNT, warm, law=LAW, rng=[seed, run]), warm, out)
+
+    times = []
+    for threads in (1, 2):
+        barrier = threading.Barrier(threads + 1)
+        workers = [threading.Thread(target=masks, args=(seed,)) for seed in range(threads)]
+        for worker in workers:
+            worker.start()
+        barrier.wait()
+        start = time.perf_counter()
+        for worker in workers:
+            worker.join()
+        times.append(time.perf_counter() - start)
+    return 2 * times[0] / times[1]
 
 
 def machine() -> dict[str, object]:

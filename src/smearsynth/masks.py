@@ -18,6 +18,7 @@ from smearsynth.formats.files import replacing, write_text
 from smearsynth.layout import ContactLaw, Layout, Workspace, contact_layout, ring_layout, uniform_layout
 from smearsynth.layout.bitmaps import paint_words, rasterise, strip_mask, strips_of
 from smearsynth.layout.compiled import ONE, ZERO, Words, kernel, lowest_bit
+from smearsynth.layout.sliding import bits_of
 from smearsynth.layout.workspace import ready
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Smear
@@ -170,6 +171,36 @@ def _alone(out: npt.NDArray[Any], x: int, y: int, reach: int, own: int) -> bool:
             if out[row, column] != 0 and out[row, column] != own:
                 return False
     return True
+
+
+def overlap_share(layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]) -> float:
+    """Pixels of a layout's canvas hidden under other cells, relative to those of all cells in `labels`, painted.
+
+    A pixel under two cells counts twice.
+    """
+    if not layout.placed:
+        return 0.0
+    warm = ready(shapes)
+    scratch = warm.scratch(float(np.abs(layout.scale).max()))
+    columns = layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
+    seen = int(np.count_nonzero(labels))
+    extent = int(_extent_pixels(warm.table.points, columns, scratch, layout.height, layout.width))
+    return (extent - seen) / max(seen, 1)
+
+
+@kernel
+def _extent_pixels(points: npt.NDArray[np.float64], columns: Any, scratch: Any, height: int, across: int) -> int:
+    """Pixels on the canvas of all cells, hidden ones included."""
+    shape, angle, scale, mirrored, x, y = columns
+    count = 0
+    for k in range(x.size):
+        turned = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
+        for strip in range(strips_of(width)):
+            mask = strip_mask(x[k] + left + 64 * strip, across)
+            for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
+                count += bits_of(scratch.words[strip * rows + row] & mask)
+    return count
 
 
 def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt.ArrayLike = PALETTE) -> ImageArray:
