@@ -19,7 +19,7 @@ from PIL import Image
 
 from conftest import Ran, Run
 from smears import analytic_smear, random_smear, write_folder
-from smearsynth import cli
+from smearsynth import options
 from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
 from smearsynth.synthesis import checkpoint
@@ -412,12 +412,17 @@ def test_absurd_training_options_leave_nothing(
 @pytest.mark.parametrize("text", ["", "x", "5", "axb", "5x5x5", "5.5x7", "-1x3", " x "])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(OptionError, match="such as 1920x1200"):
-        cli.parse_size(text)
+        options.parse_size(text)
 
 
 def test_sizes() -> None:
-    assert cli.parse_size("640x480") == cli.parse_size("640X480") == cli.parse_size("640×480") == (480, 640)
-    assert cli.parse_size(None) is None
+    assert (
+        options.parse_size("640x480")
+        == options.parse_size("640X480")
+        == options.parse_size("640×480")
+        == (480, 640)
+    )
+    assert options.parse_size(None) is None
 
 
 # Outputs that cannot be.
@@ -611,7 +616,7 @@ def test_ctrl_c_is_no_error(run: Run, smear_folder: Path, monkeypatch: pytest.Mo
     def stopped(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "open_smears", stopped)
+    monkeypatch.setattr(options, "open_smears", stopped)
     ran = run("stats", smear_folder)
     assert (ran.code, ran.out) == (130, "")
     assert ran.err in ("", "interrupted\n")

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from smearsynth.datasets import SmearFolder, open_smears
-from smearsynth.errors import DataError, OptionError, SmearsynthError
+from smearsynth.errors import DataError, SmearsynthError
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
-from smearsynth.masks import LayoutName
+from smearsynth.options import (
+    device_of,
+    layout_of,
+    load_model,
+    named_smear,
+    naming,
+    open_data,
+    parse_mix,
+    parse_size,
+)
 from smearsynth.terminal import err, fail, out, progress, say, training_progress
 
 app = typer.Typer(
@@ -91,7 +98,7 @@ def stats(
     """Measure annotated smears: the paper's Table 1, density, touching, neighbours, pair correlation."""
     from smearsynth.statistics import measure
 
-    smears = _open(data, split, scale, classes=classes, format=format, binary=binary, limit=limit)
+    smears = open_data(data, split, scale, classes=classes, format=format, binary=binary, limit=limit)
     with progress("measuring", len(smears), quiet=json) as tick:
         statistics = measure(smears, lambda done: tick(done))
     if json:
@@ -122,15 +129,15 @@ def masks(
     from smearsynth.masks import MaskSource, write_masks
     from smearsynth.stream import checked_size
 
-    laid_out, canvas = _layout(layout), parse_size(size)
+    laid_out, canvas = layout_of(layout), parse_size(size)
     canvas = checked_size(canvas) if canvas else None
     if not explain and (output / IMAGE_FOLDER).exists():
         raise DataError("holds images; choose another folder for masks, which have none", output)
     if data:
-        with _naming(data):
-            source = MaskSource.from_smears(_open(data, split, scale, format=format, binary=binary))
+        with naming(data):
+            source = MaskSource.from_smears(open_data(data, split, scale, format=format, binary=binary))
     else:
-        source = _load(model).masks
+        source = load_model(model).masks
     canvas = canvas or source.statistics.field_size
     if explain:
         with replacing(output) as figure:
@@ -189,7 +196,7 @@ def train(
     from smearsynth.synthesis.model import DataSource
     from smearsynth.synthesis.training import TrainingRun, fabric_for
 
-    smears = _open(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
+    smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     split = split or ("train" if "train" in smears.splits else None)
     smears = smears.split(split) if split else smears
     smears = smears[:limit] if limit else smears
@@ -204,7 +211,7 @@ def train(
         seed=seed,
     )
     net = load_features(chosen.training.perceptual_features, vgg)
-    device = _device(device)
+    device = device_of(device)
     workers = 4 if device == "cuda" else 0
     if dry_run:
         return _rehearse(smears, chosen, device, net)
@@ -216,7 +223,7 @@ def train(
         licence=licence,
         citation=citation,
     )
-    with training_progress(chosen.training.steps) as on_step, _naming(data):
+    with training_progress(chosen.training.steps) as on_step, naming(data):
         run = TrainingRun(
             output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
         )
@@ -259,11 +266,11 @@ def generate(
     from smearsynth.stream import SyntheticSmears
 
     stream = SyntheticSmears(
-        _load(model, device),
+        load_model(model, device),
         size=parse_size(size),
-        layout=_layout(layout),
+        layout=layout_of(layout),
         style=style,
-        style_of=_named_smear(style_of) if style_of else None,
+        style_of=named_smear(style_of) if style_of else None,
         density=density,
         mix=parse_mix(mix),
         seed=seed,
@@ -325,10 +332,10 @@ def certify(
     """Test whether the layouts of a model can be told from those of real smears."""
     from smearsynth.evaluation.certificate import LAYOUTS, certify
 
-    smears = _open(data, split, scale, classes="one", binary=binary, limit=limit)
-    source = _load(model, "cpu").masks
+    smears = open_data(data, split, scale, classes="one", binary=binary, limit=limit)
+    source = load_model(model, "cpu").masks
     total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), 60))
-    with progress("measuring", total, quiet=json) as tick, _naming(data):
+    with progress("measuring", total, quiet=json) as tick, naming(data):
         found = certify(smears, source, draws=draws, rng=seed, on_field=tick)
     if figure is not None:
         found.figure(figure)
@@ -349,118 +356,12 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
 
     from smearsynth.synthesis.model import DEFAULT, default_folder
 
-    loaded = _load(model, "cpu")
+    loaded = load_model(model, "cpu")
     folder = default_folder() if model == DEFAULT else Path(model)
     card = folder / "model-card.md"
     if card.exists():
         out.print(Markdown(read_text(card)))
     say(out, f"whole; hash {loaded.hash}")
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(H, W) from "WxH".
-
-    Examples
-    --------
-    >>> parse_size("1920x1200")
-    (1200, 1920)
-    """
-    if text is None:
-        return None
-    width, cross, height = text.lower().replace("×", "x").partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()) or len(text) > 20:
-        raise OptionError(f"size {text[:20]!r}: give width and height in px, such as 1920x1200")
-    return int(height), int(width)
-
-
-def parse_mix(text: str | None) -> dict[str, float] | None:
-    """Shares by class from "a=0.9,b=0.1".
-
-    Examples
-    --------
-    >>> parse_mix("rbc=0.9,wbc=0.1")
-    {'rbc': 0.9, 'wbc': 0.1}
-    """
-    if text is None:
-        return None
-    mix = {}
-    for part in text.split(","):
-        name, equals, share = part.rpartition("=")
-        try:
-            mix[name.strip()] = float(share)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise OptionError(f"mix {text[:60]!r}: give a share for each class, such as rbc=0.9,wbc=0.1")
-    return mix
-
-
-def _open(
-    data: Path,
-    split: str | None,
-    scale: float,
-    *,
-    classes: str = "auto",
-    format: str = "auto",
-    binary: bool = False,
-    limit: int | None = None,
-    cache_mb: float = 0.0,
-) -> SmearFolder:
-    if classes not in ("auto", "one", "annotated"):
-        raise OptionError(f"classes {classes!r}: choose auto, one or annotated")
-    smears = open_smears(
-        data,
-        format=format,
-        split=split,
-        scale=scale,
-        classes=classes,  # type: ignore[arg-type]
-        binary=binary,
-        limit=limit,
-        cache_mb=cache_mb,
-    )
-    for note in smears.notes:
-        say(err, note)
-    return smears
-
-
-def _load(model: str, device: str = "cpu") -> Any:
-    from smearsynth.synthesis.model import Synthesizer
-
-    return Synthesizer.load(model, _device(device))
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        # One core stays free: threads that wait for a core that is busy elsewhere slow the others down 16 times
-        # (256 × 256 px on two cores at a load of 3: 2.06 s with two threads, 0.13 s with one).
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise OptionError(f"device {name!r}: choose auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("no CUDA device here; use --device cpu")
-    return name
-
-
-def _layout(name: str | None) -> LayoutName | None:
-    if name is None:
-        return None
-    if name not in get_args(LayoutName):
-        raise OptionError(f"layout {name!r}: choose {', '.join(get_args(LayoutName))}")
-    return cast(LayoutName, name)
-
-
-def _named_smear(text: str) -> Any:
-    folder, _, name = text.rpartition(":")
-    if not folder:
-        raise OptionError(f"--style-of {text!r}: give FOLDER:NAME, NAME the stem of an image in it")
-    smears = open_smears(Path(folder))
-    if name not in smears.names:
-        raise DataError(f"has no smear {name!r}; it has {', '.join(smears.names[:5])} ...", folder)
-    return smears[smears.names.index(name)]
 
 
 def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
@@ -472,7 +373,7 @@ def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
         say(err, problem)
     if problems:
         raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
-    with _naming(smears.root):
+    with naming(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
     steps = chosen.training.steps
@@ -480,17 +381,6 @@ def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
         mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
         say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")
     return 0
-
-
-@contextmanager
-def _naming(data: Path) -> Iterator[None]:
-    """Put the folder of smears before a message that names none, because it is about all of them."""
-    try:
-        yield
-    except DataError as error:
-        if error.path is not None:
-            raise
-        raise DataError(str(error), data) from error
 
 
 def _is_memory(error: Exception) -> bool:
