@@ -11,7 +11,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import ContactForm, ContactLaw, SmearLaw, Workspace, contact_layout, uniform_layout
 from smearsynth.layout.law import border_for, field_areas, kept_of_cut
 from smearsynth.layout.moments import FieldMoments
-from smearsynth.masks import paint_labels
+from smearsynth.masks import overlap_share, paint_labels
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import Smear, touching_pairs
 from smearsynth.statistics import cluster_sizes, measure_smear
@@ -228,3 +228,15 @@ def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(f"smearsynth.{module}"))
     assert found.failed == 0
     assert found.attempted > 0
+
+
+@pytest.mark.timeout(60)
+def test_a_crowded_field_is_packed_with_little_overlap():
+    law = SmearLaw(adhesion=0.45, touch=0.2)
+    laid, labels = next(fields(law, count=280, runs=1, size=(600, 960), shapes=CELLS))
+    assert laid.placed >= 270  # one by one, no more than 230 go in
+    assert overlap_share(laid, CELLS, labels) < 0.02
+    assert np.array_equal(labels, paint_labels(laid, CELLS.shapes))
+    # Far more than can ever fit ends too, and says what it placed; buffers that are too small grow.
+    laid, _ = next(fields(law, count=900, runs=1, size=(600, 960), shapes=Workspace(CELLS.shapes)))
+    assert 250 < laid.placed < 600

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout.bitmaps import CELL, Board, Scratch
 from smearsynth.layout.compiled import Words, seed_state
+from smearsynth.layout.packing import DIRECTIONS, add_cells, find_radii, push_apart, put_back
 from smearsynth.layout.placement import Job, ShapeTable, place_cells
 from smearsynth.layout.rings import Ring
 from smearsynth.layout.sliding import Adhesion, place_in_contact
@@ -24,6 +25,8 @@ _MIN_CENTRE_TRIES = 2000
 # tests but costs a disc per cell: one is kept up to date all along, the others once the canvas is crowded.
 _LEVELS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 _EAGER = 0.1
+_MORE = 1.03  # pushed to the margin, fewer of the cells are seen
+_PUSHES = 150  # rounds, at most, in which the cells of a crowded field are pushed apart
 
 
 class Workspace:
@@ -127,6 +130,8 @@ class Workspace:
             self._cells = np.empty(_FIRST_CELLS, CELL)
         while place_in_contact(job, law, self.table, board, self._cells, self._arena, scratch, state, tally):
             self._make_room(int(tally[0]), height * width, scratch)
+        if tally[1] < job.requested and tally[0] > 0:
+            self._pack(job, law, board, (state, scratch), tally)
         cells = self._cells[: tally[0]]
         seen = cells[cells["mass"] > 0][::-1]  # a copy; the later one in a layout lies on top
         seen["x"] -= law.margin
@@ -134,6 +139,42 @@ class Workspace:
         self._cells[: len(seen)] = seen
         self._placed = len(seen)
         return self._cells[: len(seen)]
+
+    def _pack(
+        self,
+        job: Job,
+        law: Adhesion,
+        board: Board,
+        drawing: tuple[Words, Scratch],
+        tally: npt.NDArray[np.int64],
+    ) -> None:
+        """Add the cells that found no room, and push all apart: more go in, and what still overlaps is little."""
+        state, scratch = drawing
+        placed = int(tally[0])
+        share = _MORE * placed / max(int(tally[1]), 1)  # of all cells to those seen
+        missing = math.ceil(job.requested * share) - placed
+        n = placed + min(max(missing, 0), placed)  # twice what fits one by one does not fit at all
+        if n > len(self._cells):
+            cells = np.empty(n, CELL)
+            cells[:placed] = self._cells[:placed]
+            self._cells = cells
+        add_cells(job, self.table, board, self._cells, scratch, state, placed, n)
+        radii = np.empty((n, DIRECTIONS))
+        find_radii(self.table, self._cells[:n], scratch, radii)
+        places = np.stack([self._cells["x"][:n], self._cells["y"][:n]], 1).astype(np.float64)
+        push_apart(board, radii, law.diameter, places, np.empty((n, 2)), np.empty(n, np.int64), _PUSHES)
+        self._cells["x"][:n], self._cells["y"][:n] = np.rint(places).astype(np.int32).T
+        # Cut cells were chosen when they were drawn.
+        law = law._replace(border=0.0)
+        while True:
+            board.bits[0] = board.bits[board.eager] = 0
+            board.marked[:] = -1
+            board.marked[0] = board.marked[board.eager] = 0
+            board.buckets[:] = -1
+            tally[:] = n, 0
+            if not put_back(job, law, self.table, board, self._cells, self._arena, scratch, state, tally):
+                return
+            self._arena = np.empty(2 * len(self._arena) + len(scratch.words), np.uint64)  # it is filled anew
 
     def reach(self, job: Job) -> int:
         """Px from the centre of a cell of `job` beyond which it has no pixel."""
