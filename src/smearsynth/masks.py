@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.files import replacing, write_text
+from smearsynth.formats.writing import save_png
 from smearsynth.layout import ContactLaw, Layout, Workspace, contact_layout, ring_layout, uniform_layout
 from smearsynth.layout.bitmaps import paint_words, rasterise, strip_mask, strips_of
 from smearsynth.layout.compiled import ONE, ZERO, Words, kernel, lowest_bit
@@ -439,7 +439,7 @@ def write_masks(
         palette = PALETTE[np.concatenate([[0], mask.layout.colours])][mask.labels]
         for part, pixels in (("labels", mask.labels.astype(np.uint16)), ("palette", palette)):
             with replacing(folder / part / name) as temporary:
-                Image.fromarray(pixels).save(temporary, format="png")
+                save_png(temporary, pixels)
         record = {"name": name, "requested": mask.layout.requested, "placed": mask.layout.placed, "layout": layout}
         lines.append(json.dumps({**record, "seed": seed, "index": index}) + "\n")
         layouts.append(mask.layout)

@@ -74,17 +74,17 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
     try:
         record = json.loads((newest / "state.json").read_text())
         _refuse_other_settings(record["preset"], preset, newest)
-        for name, tensors in _tensors(state).items():
-            stored = load_file(newest / f"{name}.safetensors")
-            # Adam has no moments before its first step: they are made here, from what was stored
-            if tensors.keys() != stored.keys() and not name.endswith("_moments"):
+        groups = _tensors(state)
+        stored = {name: load_file(newest / f"{name}.safetensors") for name in groups}
+        for name in ("weights", "average"):
+            if groups[name].keys() != stored[name].keys():
                 raise KeyError(name)
-            if not name.endswith("_moments"):
-                for key, tensor in tensors.items():
-                    tensor.copy_(stored[key])
-        for label in ("g", "d"):
-            _fill_moments(state, label, newest)
-        state.step = int(record["step"])
+            for key, tensor in groups[name].items():
+                tensor.copy_(stored[name][key])
+        step = int(record["step"])
+        for label, optimiser in (("g", state.optimiser_g), ("d", state.optimiser_d)):
+            _fill_moments(optimiser, label, step, stored["first_moments"], stored["second_moments"])
+        state.step = step
     except (
         OSError,
         LookupError,
@@ -117,10 +117,10 @@ def _tensors(state: TrainingState) -> dict[str, dict[str, Tensor]]:
     return groups
 
 
-def _fill_moments(state: TrainingState, label: str, folder: Path) -> None:
-    optimiser = state.optimiser_g if label == "g" else state.optimiser_d
-    first, second = (load_file(folder / f"{name}_moments.safetensors") for name in ("first", "second"))
-    step = int(json.loads((folder / "state.json").read_text())["step"])
+def _fill_moments(
+    optimiser: torch.optim.Adam, label: str, step: int, first: dict[str, Tensor], second: dict[str, Tensor]
+) -> None:
+    """Give Adam the moments that were stored; before its first step it has none of its own to fill."""
     record = optimiser.state_dict()
     record["state"] = {
         index: {

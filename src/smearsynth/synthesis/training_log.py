@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from smearsynth.formats.files import replacing
+from smearsynth.formats.writing import save_png
 from smearsynth.synthesis.conditioning import condition
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.crops import CropBatch
@@ -89,7 +89,7 @@ class TrainingLog:
         grid = np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
         path = self.folder / "samples" / f"step-{state.step:08d}.png"
         with replacing(path) as temporary:
-            Image.fromarray(grid).save(temporary, format="png")
+            save_png(temporary, grid)
         if self._board is not None:
             self._board.add_image("sample", grid, state.step, dataformats="HWC")
         self._since += time.perf_counter() - since
