@@ -17,8 +17,7 @@ from smearsynth.formats.files import replacing, write_text
 from smearsynth.formats.writing import save_png
 from smearsynth.layout import ContactLaw, Layout, Workspace, contact_layout, ring_layout, uniform_layout
 from smearsynth.layout.bitmaps import paint_words, rasterise, strip_mask, strips_of
-from smearsynth.layout.compiled import ONE, ZERO, Words, kernel, lowest_bit
-from smearsynth.layout.sliding import bits_of
+from smearsynth.layout.compiled import ONE, ZERO, Words, bits_of, kernel, lowest_bit
 from smearsynth.layout.workspace import ready
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Smear

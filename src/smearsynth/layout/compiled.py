@@ -13,6 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 Words = npt.NDArray[np.uint64]
 
@@ -35,7 +38,7 @@ Word = Any  # one 64-bit word; NumPy's scalar type would not mix with the litera
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
 TWO = np.uint64(2)
-SIX = np.uint64(6)
+SIXTY_FOUR = np.uint64(64)
 LAST_BIT = np.uint64(63)
 ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -46,12 +49,25 @@ _S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
 _S11 = np.uint64(11)
 _UNIT = 1.0 / (1 << 53)
 
-# Place of the only set bit of a word, by multiplication with a de Bruijn sequence.
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_S58 = np.uint64(58)
-_PLACE = np.zeros(64, np.int64)
-for _k in range(64):
-    _PLACE[((0x03F79D71B4CB0A89 << _k) & 0xFFFFFFFFFFFFFFFF) >> 58] = _k
+
+@intrinsic
+def lowest_bit(typing: Any, word: Any) -> Any:
+    """Place of the lowest set bit of a uint64 word that is not zero, int64: one machine instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def bits_of(typing: Any, word: Any) -> Any:
+    """Number of set bits of a uint64 word, int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
 
 
 def seed_state(generator: np.random.Generator) -> Words:
@@ -98,20 +114,9 @@ def below(state: Words, n: int) -> int:
 
 
 @kernel
-def lowest_bit(word: Word) -> int:
-    """Place of the lowest set bit of a word that is not zero."""
-    return _PLACE[((word & (~word + ONE)) * _DE_BRUIJN) >> _S58]
-
-
-@kernel
 def pick_bit(state: Words, word: Word) -> int:
     """Place of one of the set bits of a word that is not zero, each equally likely."""
-    count = 0
     rest = word
-    while rest != ZERO:
-        rest &= rest - ONE
-        count += 1
-    rest = word
-    for _ in range(below(state, count)):
+    for _ in range(below(state, bits_of(word))):
         rest &= rest - ONE
     return lowest_bit(rest)

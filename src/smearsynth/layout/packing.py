@@ -42,7 +42,7 @@ def find_radii(table: Any, cells: Any, scratch: Any, radii: Floats) -> None:
         cell, own = cells[slot], radii[slot]
         rasterise(table.points[cell.shape], cell.angle, cell.scale, cell.mirrored, scratch)
         own[:] = 0.0
-        for k in range(1, n + 1):
+        for k in range(n):
             x, y = scratch.x[k], scratch.y[k]
             own[direction(x, y)] = max(own[direction(x, y)], math.sqrt(x * x + y * y))
         for k in range(DIRECTIONS):  # one without a vertex has the radius of the one before

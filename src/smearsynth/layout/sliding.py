@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.layout.bitmaps import bit_at, clip, grow, meet, overlaps, stamp, strip_mask, strips_of
-from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, kernel, pick_bit, uniform
+from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, bits_of, kernel, pick_bit, uniform
 from smearsynth.layout.placement import colours_at, draw_cell, level_of, mark_dead_centres, touching_colours
 
 ATTACH_TRIES = 40
@@ -18,9 +18,6 @@ _CLOSE_TRIES = 300  # touching, before a cell is given up
 _LEAST_SEEN = 0.4  # of a cell that lies under others
 _DEEPEST = 0.6  # of a diameter
 
-_M1, _M2 = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
-_M4, _H1 = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
-_TWO, _FOUR, _TOP = np.uint64(2), np.uint64(4), np.uint64(56)
 
 
 class Adhesion(NamedTuple):
@@ -371,12 +368,3 @@ def count_bits(words: Words) -> int:
     for k in range(words.size):
         count += bits_of(words[k])
     return count
-
-
-@kernel
-def bits_of(word: Word) -> int:
-    """Set bits of a word."""
-    word = word - ((word >> ONE) & _M1)
-    word = (word & _M2) + ((word >> _TWO) & _M2)
-    word = (word + (word >> _FOUR)) & _M4
-    return int((word * _H1) >> _TOP)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.layout.bitmaps import CELL, Board, Scratch
+from smearsynth.layout.bitmaps import CELL, Board, Scratch, make_scratch
 from smearsynth.layout.compiled import Words, seed_state
 from smearsynth.layout.packing import DIRECTIONS, add_cells, find_radii, push_apart, put_back
 from smearsynth.layout.placement import Job, ShapeTable, place_cells
@@ -75,10 +75,7 @@ class Workspace:
         """Buffers for one cell, the largest shape at `scale` times its size."""
         side = 2 * _reach(self._largest * scale) + 4
         if self._scratch is None or self._scratch[0] < side:
-            points = self.table.points.shape[2] + 1
-            floats, ints = np.empty((4, points), np.float64), np.empty((2, points), np.int64)
-            words = np.empty((3, ((side + 63) // 64 + 1) * side), np.uint64)
-            self._scratch = side, Scratch(*floats[:2], *ints, *floats[2:], *words)
+            self._scratch = side, make_scratch(self.table.points.shape[2], ((side + 63) // 64 + 1) * side)
         return self._scratch[1]
 
     def remember(self, layout: object) -> None:
