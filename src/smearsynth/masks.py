@@ -105,11 +105,16 @@ def paint_labels(
     if layout.placed > np.iinfo(out.dtype).max:
         raise OptionError(f"{layout.placed} cells do not fit into {out.dtype} labels; give int32")
     warm = ready(shapes)
-    out[:] = 0
+    if not out.flags.c_contiguous:
+        out[:] = paint_labels(layout, warm, dtype=out.dtype)
+        return out
     rasters = warm.rasters(layout)
     if rasters is not None:
-        _paint_rasters(*rasters, out)
-    elif layout.placed:
+        cells, arena = rasters
+        _paint_rasters(cells, arena, np.argsort(cells["y"] + cells["top"]), out)
+        return out
+    out[:] = 0
+    if layout.placed:
         known = len(warm.table.points)
         if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= known:
             raise DataError(f"the layout names shapes that this library of {known} lacks; give the right library")
@@ -123,11 +128,24 @@ def paint_labels(
 
 
 @kernel
-def _paint_rasters(cells: Any, arena: Words, out: npt.NDArray[np.integer[Any]]) -> None:
-    for k in range(cells.size):
+def _paint_rasters(cells: Any, arena: Words, order: Any, out: npt.NDArray[np.integer[Any]]) -> None:
+    """Paint cells of which no two share a pixel, from the top down, clearing the canvas just ahead of them.
+
+    What is cleared is then still in the cache.
+    """
+    height, across = out.shape
+    flat = out.reshape(-1)
+    cleared = 0
+    for k in order:
         cell = cells[k]
+        left, top = cell.x + cell.left, cell.y + cell.top
+        need = min(top + cell.rows, height)
+        if need > cleared:
+            flat[cleared * across : need * across] = 0
+            cleared = need
         words = arena[cell.offset : cell.offset + strips_of(cell.width) * cell.rows]
-        paint_words(words, cell.x + cell.left, cell.y + cell.top, cell.rows, cell.width, k + 1, out)
+        paint_words(words, left, top, cell.rows, cell.width, k + 1, out)
+    flat[cleared * across :] = 0
 
 
 @kernel

@@ -14,7 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.layout.compiled import ALL_BITS, LAST_BIT, ONE, SIXTY_FOUR, TWO, ZERO, Word, Words, kernel, lowest_bit
+from smearsynth.layout.compiled import (
+    ALL_BITS,
+    LAST_BIT,
+    ONE,
+    SIXTY_FOUR,
+    TWO,
+    ZERO,
+    Word,
+    Words,
+    inlined,
+    kernel,
+    lowest_bit,
+)
 
 # One cell of a layout in work. The box (left, top, rows, width) is relative to its centre.
 CELL = np.dtype(
@@ -55,6 +67,7 @@ class Board(NamedTuple):
     stride: int  # words in a strip
     bits: Words  # (levels, strips * stride); [0] the pixels taken, the others the dead centres of each level
     radii: npt.NDArray[np.float64]  # (levels,) inscribed radius from which on a level holds; ascending from 0
+    half: npt.NDArray[np.int64]  # room for the half widths of a disc on its rows
     marked: npt.NDArray[np.int64]  # (levels,) cells whose discs are in the level, -1 before it is cleared
     eager: int  # the level kept up to date from cell to cell; the others are when all centres are listed
     buckets: npt.NDArray[np.int64]  # (down * across,) last cell of each bucket of the grid, or -1
@@ -117,7 +130,7 @@ def strips_of(width: int) -> int:
     return (width + 63) >> 6
 
 
-@kernel
+@inlined
 def rasterise(
     points: npt.NDArray[np.float64], angle: float, scale: float, mirrored: int, scratch: Any
 ) -> tuple[int, int, int, int]:
@@ -148,7 +161,7 @@ def rasterise(
     return left, top, rows, width
 
 
-@kernel
+@inlined
 def _toggle(scratch: Any, n: int, left: int, top: int, rows: int, width: int) -> None:
     """Toggle, for each edge and each row it crosses, all pixels to its right.
 
@@ -176,7 +189,7 @@ def _toggle(scratch: Any, n: int, left: int, top: int, rows: int, width: int) ->
                 words[np.uint64(lows[k] + step - top)] ^= scratch.toggles[k]
 
 
-@kernel
+@inlined
 def overlaps(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> bool:
     """Whether a bitmap whose first pixel is at (x, y) has a pixel on the canvas that is taken."""
     column = x + board.pad
@@ -197,7 +210,7 @@ def overlaps(board: Any, words: Words, x: int, y: int, rows: int, width: int) ->
     return False
 
 
-@kernel
+@inlined
 def stamp(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> None:
     """Take the pixels of a bitmap that lies on the canvas."""
     column = x + board.pad
@@ -215,7 +228,7 @@ def stamp(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> No
         at += board.stride
 
 
-@kernel
+@inlined
 def clip(board: Any, words: Words, x: int, y: int, rows: int, width: int, clipped: Words) -> bool:
     """Copy a bitmap without its pixels off the canvas; whether any is left."""
     any_left = ZERO
@@ -243,7 +256,7 @@ def strip_mask(x: int, width: int) -> Word:
     return mask
 
 
-@kernel
+@inlined
 def grow(words: Words, rows: int, width: int, scratch: Any) -> None:
     """Dilate by one pixel in all eight directions, into ``scratch.grown``, a box 2 px wider and higher."""
     strips, wide = strips_of(width), strips_of(width + 2)
@@ -298,11 +311,14 @@ def bit_at(board: Any, level: int, x: int, y: int) -> bool:
     return (word >> (np.uint64(x) & LAST_BIT)) & ONE != ZERO
 
 
-@kernel
+@inlined
 def kill_disc(board: Any, level: int, x: int, y: int, radius: float) -> None:
     """Set all pixels on the canvas within `radius` px of (x, y)."""
     reach = int(radius)
     first, last = max(-reach, -y), min(reach, board.height - 1 - y)
+    for k in range(last - first + 1):
+        dy = float(k + first)
+        board.half[k] = int(math.sqrt(radius * radius - dy * dy))
     column = x + board.pad
     low_strip = (max(x - reach, 0) + board.pad) >> 6
     high_strip = (min(x + reach, board.width - 1) + board.pad) >> 6
@@ -311,10 +327,8 @@ def kill_disc(board: Any, level: int, x: int, y: int, radius: float) -> None:
         at = strip * board.stride + y + board.pad
         out = board.bits[level, at + first : at + last + 1]
         for k in range(last - first + 1):
-            dy = k + first
-            half = int(math.sqrt(radius * radius - float(dy * dy)))
-            low = min(max(middle - half, 0), 64)
-            high = min(max(63 - middle - half, 0), 64)
+            low = min(max(middle - board.half[k], 0), 64)
+            high = min(max(63 - middle - board.half[k], 0), 64)
             # Both shifts may be by 64, hence the two steps.
             left = (ALL_BITS << np.uint64(low >> 1)) << np.uint64(low - (low >> 1))
             right = (ALL_BITS >> np.uint64(high >> 1)) >> np.uint64(high - (high >> 1))

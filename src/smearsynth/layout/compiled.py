@@ -32,6 +32,13 @@ They work on arrays whose owner keeps them alive meanwhile, so they need no refe
 ones, for each array handed from function to function, took a third of the time of a layout.
 """
 
+inlined = numba.njit(**(_OPTIONS | {"_nrt": False, "forceinline": True}))
+"""Decorator of kernels that become part of their callers.
+
+Boards, buffers and laws go from function to function by value, a hundred words of array descriptors each time.
+For what is called once or more for each cell that took a quarter of the time of a layout.
+"""
+
 Word = Any  # one 64-bit word; NumPy's scalar type would not mix with the literals in mypy's eyes
 
 # uint64 constants: a Python int beside a uint64 would turn the sum into float64 in Numba.

@@ -13,7 +13,6 @@ from smearsynth.layout.layouts import Layout, as_layout, make_job
 from smearsynth.layout.sliding import Adhesion
 from smearsynth.layout.workspace import Workspace, check_size, ready
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
-from smearsynth.shapes.contours import polygon_areas
 
 _WAVES = 8  # of the density field
 _WAVELENGTHS = (8.0, 40.0)  # diameters
@@ -87,8 +86,7 @@ def contact_layout(
     warm = ready(shapes)
     job = make_job(count, warm, n_colours, augmentation, mix)
     smear = law.draw(generator) if isinstance(law, ContactLaw) else law
-    odds = np.diff(job.mix, prepend=0.0)
-    scale, diameter = shape_sizes(warm, smear, odds)
+    scale, diameter = shape_sizes(warm, smear, job.odds)
     job = job._replace(sizes=scale)
     margin = warm.reach(job)
     canvas = size[0] + 2 * margin, size[1] + 2 * margin
@@ -98,7 +96,7 @@ def contact_layout(
         free_tries, job = _DENSE_FREE_TRIES, job._replace(shape_tries=_DENSE_SHAPE_TRIES)
     free = (1 - smear.adhesion) * count * canvas[0] * canvas[1] / (size[0] * size[1])
     adhesion = Adhesion(
-        adhesion=np.full(len(odds), smear.adhesion),
+        adhesion=np.full(len(job.odds), smear.adhesion),
         seeds=int(form.seeds * free),
         overlap=form.overlap,
         depth=form.depth * diameter,
@@ -129,31 +127,15 @@ def shape_sizes(
     diameter : float
         Mean diameter, px.
     """
-    library = shapes.shapes
-    logs, classes = _log_diameters(shapes), library.classes
-    known = [k for k in range(len(odds)) if odds[k] > 0]
-    means = {k: float(np.exp(logs[classes == k]).mean()) for k in known}
-    present = sum(odds[k] * means[k] for k in known)
+    sizes = shapes.sizes
+    present = float(odds @ sizes.means)
     if law.diameter is None:
         return shapes.unscaled, present
-    own = {k: float(logs[classes == k].std()) for k in known}
-    pooled = math.sqrt(sum(odds[k] * own[k] ** 2 for k in known))
-    narrower = law.spread / pooled if pooled > 1e-6 else 1.0
-    factors = np.ones(len(logs))
-    for k in known:
-        chosen = classes == k
-        z = np.clip((logs[chosen] - logs[chosen].mean()) / max(own[k], 1e-6), -_FAR_OUT, _FAR_OUT)
-        deviation = own[k] * narrower
-        middle = math.log(means[k] * law.diameter / present) - deviation**2 / 2
-        factors[chosen] = np.exp(middle + deviation * z - logs[chosen])
-    return factors, law.diameter
-
-
-def _log_diameters(shapes: Workspace) -> FloatArray:
-    if shapes.log_diameters is None:
-        areas = np.maximum(polygon_areas(shapes.shapes.contours), 1.0)
-        shapes.log_diameters = 0.5 * np.log(4 * areas / math.pi)
-    return shapes.log_diameters
+    pooled = math.sqrt(odds @ sizes.deviations**2)
+    deviations = sizes.deviations * (law.spread / pooled if pooled > 1e-6 else 1.0)
+    middles = np.log(sizes.means * law.diameter / present) - deviations**2 / 2
+    scores = np.clip(sizes.scores, -_FAR_OUT, _FAR_OUT)
+    return np.exp(middles[sizes.classes] + deviations[sizes.classes] * scores - sizes.logs), law.diameter
 
 
 def density_field(

@@ -222,7 +222,8 @@ def make_job(
         n_colours=int(n_colours),
         centre_tries=1,
         shape_tries=_SHAPE_TRIES,
-        mix=_cumulative_mix(shapes, mix),
+        odds=(odds := _class_odds(shapes, mix)),
+        mix=_cumulative(odds),
         rotation=float(vary.rotation),
         scaling=float(vary.scale),
         scale_low=float(low),
@@ -233,18 +234,24 @@ def make_job(
     )
 
 
-def _cumulative_mix(shapes: Workspace, mix: Sequence[float] | None) -> npt.NDArray[np.float64]:
-    """Cumulative odds of the classes, the last one infinite so that rounding leaves no gap at the end."""
-    held = np.diff(shapes.table.first).astype(np.float64)
+def _class_odds(shapes: Workspace, mix: Sequence[float] | None) -> npt.NDArray[np.float64]:
+    """Probability of each class: `mix`, or as frequent as in the library."""
+    if mix is None:
+        return shapes.odds
+    odds = np.asarray(mix, np.float64)
     names = shapes.shapes.class_names
-    odds = held / held.sum() if mix is None else np.asarray(mix, np.float64)
-    if odds.shape != held.shape or not (odds >= 0).all() or abs(odds.sum() - 1) > _MIX_TOLERANCE:
+    if odds.shape != shapes.odds.shape or not (odds >= 0).all() or abs(odds.sum() - 1) > _MIX_TOLERANCE:
         raise OptionError(f"mix is {mix}; give one probability for each class of {names}, summing to 1")
-    empty = [name for name, p, n in zip(names, odds, held, strict=True) if p > 0 and n == 0]
+    empty = [name for name, p, held in zip(names, odds, shapes.odds, strict=True) if p > 0 and held == 0]
     if empty:
         raise OptionError(f"mix asks for {', '.join(empty)}, of which the shape library has none; set it to 0")
+    return odds
+
+
+def _cumulative(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cumulative odds, 1 from the last class that occurs so that rounding leaves no gap at the end."""
     cumulative = odds.cumsum()
-    cumulative[np.flatnonzero(odds)[-1] :] = 1.0
+    cumulative[odds.nonzero()[0][-1] :] = 1.0
     return cumulative
 
 

@@ -25,12 +25,12 @@ from smearsynth.layout.bitmaps import (
     strip_mask,
     strips_of,
 )
-from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, kernel, lowest_bit, pick_bit, uniform
+from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, inlined, kernel, lowest_bit, pick_bit, uniform
 from smearsynth.layout.rings import draw_centre, ring_mass, ring_weight
 
 # Two discs whose radii exceed the distance of their centres by √2 share a disc of diameter √2, and that
 # holds a pixel centre. It lies between the two centres, hence on the canvas.
-_SURE_OVERLAP = 1.5
+SURE_OVERLAP = 1.5
 
 
 class ShapeTable(NamedTuple):
@@ -38,6 +38,7 @@ class ShapeTable(NamedTuple):
 
     points: npt.NDArray[np.float64]  # (n, 2, VERTICES) x, then y: apart, so that turning them is vector arithmetic
     inner: npt.NDArray[np.float64]  # (n,) radius of the disc about the centroid inside the contour, 0 for none
+    outer: npt.NDArray[np.float64]  # (n,) distance of the farthest point of the contour from its centroid
     order: npt.NDArray[np.int64]  # (n,) shapes sorted by class
     first: npt.NDArray[np.int64]  # (n_classes + 1,) where each class begins in `order`
 
@@ -50,7 +51,8 @@ class Job(NamedTuple):
     n_colours: int
     centre_tries: int  # draws of a centre before all placeable centres are listed
     shape_tries: int  # shapes drawn for one cell, each proved to fit nowhere, before giving up
-    mix: npt.NDArray[np.float64]  # (n_classes,) cumulative odds of the classes
+    odds: npt.NDArray[np.float64]  # (n_classes,) of the classes
+    mix: npt.NDArray[np.float64]  # (n_classes,) the same, summed up to each
     rotation: float
     scaling: float
     scale_low: float
@@ -104,7 +106,7 @@ def place_cells(
     return job.requested, False
 
 
-@kernel
+@inlined
 def draw_cell(job: Any, table: Any, cell: Any, scratch: Any, state: Words) -> None:
     """Draw class, shape and pose of a cell (paper, section 4.1.1) and rasterise it into ``scratch.words``."""
     pick = uniform(state)
@@ -130,7 +132,7 @@ def draw_cell(job: Any, table: Any, cell: Any, scratch: Any, state: Words) -> No
     cell.left, cell.top, cell.rows, cell.width = left, top, rows, width
 
 
-@kernel
+@inlined
 def find_centre(
     job: Any, table: Any, ring: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int
 ) -> Word:
@@ -165,7 +167,7 @@ def level_of(board: Any, inner: float) -> int:
     return level
 
 
-@kernel
+@inlined
 def colours_at(
     n_colours: int, board: Any, cells: Any, arena: Words, scratch: Any, slot: int, x: int, y: int
 ) -> Word:
@@ -265,7 +267,7 @@ def weight_at(job: Any, ring: Any, board: Any, cells: Any, slot: int, x: int, y:
     return weight
 
 
-@kernel
+@inlined
 def commit(table: Any, ring: Any, board: Any, cells: Any, arena: Words, slot: int) -> None:
     """Take the pixels of the placed cell, mark the centres it makes impossible, enter it in the grid."""
     cell = cells[slot]
@@ -278,7 +280,7 @@ def commit(table: Any, ring: Any, board: Any, cells: Any, arena: Words, slot: in
     board.buckets[bucket] = slot
 
 
-@kernel
+@inlined
 def mark_dead_centres(table: Any, board: Any, cells: Any, level: int, placed: int) -> None:
     """Bring a level up to `placed` cells: mark the centres where its shapes surely overlap one of them."""
     if level == 0:
@@ -289,7 +291,7 @@ def mark_dead_centres(table: Any, board: Any, cells: Any, level: int, placed: in
     for slot in range(board.marked[level], placed):
         cell = cells[slot]
         inner = table.inner[cell.shape] * cell.scale
-        radius = board.radii[level] + inner - _SURE_OVERLAP
+        radius = board.radii[level] + inner - SURE_OVERLAP
         if inner > 0.0 and radius >= 0.0:
             kill_disc(board, level, cell.x, cell.y, radius)
     board.marked[level] = max(board.marked[level], placed)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import OptionError
-from smearsynth.layout.compiled import Words, below, builder, kernel, random_word, uniform
+from smearsynth.layout.compiled import Words, below, builder, inlined, kernel, random_word, uniform
 
 _REACH = 6.0  # standard deviations kept of the Gaussian; beyond lies 1.5e-8 of it
 _OUTSIDE_TRIES = 64  # a corner keeps a quarter of its ring: 0.75**64 = 1e-8
@@ -118,7 +118,7 @@ def ring_weight(ring: Any, dx: int, dy: int) -> float:
     return 1.0 - gauss if squared < ring.radius2 else gauss
 
 
-@kernel
+@inlined
 def ring_mass(ring: Any, x: int, y: int, width: int, height: int) -> float:
     """Sum of z about (x, y) over the canvas: what normalises it."""
     left, right = min(ring.reach, x), min(ring.reach, width - 1 - x)
@@ -127,7 +127,7 @@ def ring_mass(ring: Any, x: int, y: int, width: int, height: int) -> float:
     return float(sums[up, left] + sums[up, right] + sums[down, left] + sums[down, right])
 
 
-@kernel
+@inlined
 def draw_centre(
     state: Words, i: int, n_init: int, cells: Any, ring: Any, width: int, height: int
 ) -> tuple[int, int]:

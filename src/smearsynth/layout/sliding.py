@@ -10,14 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.layout.bitmaps import bit_at, clip, grow, meet, overlaps, stamp, strip_mask, strips_of
-from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, bits_of, kernel, pick_bit, uniform
-from smearsynth.layout.placement import colours_at, draw_cell, level_of, mark_dead_centres, touching_colours
+from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, bits_of, inlined, kernel, pick_bit, uniform
+from smearsynth.layout.placement import (
+    SURE_OVERLAP,
+    colours_at,
+    draw_cell,
+    level_of,
+    mark_dead_centres,
+    touching_colours,
+)
 
 ATTACH_TRIES = 40
 _CLOSE_TRIES = 300  # touching, before a cell is given up
 _LEAST_SEEN = 0.4  # of a cell that lies under others
 _DEEPEST = 0.6  # of a diameter
-
 
 
 class Adhesion(NamedTuple):
@@ -90,7 +96,7 @@ def place_in_contact(
     return False
 
 
-@kernel
+@inlined
 def settle(law: Any, table: Any, board: Any, cells: Any, arena: Words, slot: int) -> None:
     """Take the pixels of the placed cell, enter it in the grid, note whether it is seen on the field."""
     cell = cells[slot]
@@ -103,7 +109,7 @@ def settle(law: Any, table: Any, board: Any, cells: Any, arena: Words, slot: int
     board.buckets[bucket] = slot
 
 
-@kernel
+@inlined
 def find_place(
     job: Any, law: Any, table: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int
 ) -> Word:
@@ -114,7 +120,7 @@ def find_place(
     cell.joins = 1 if uniform(state) < law.growth else 0
     if slot >= max(law.seeds, 1) and uniform(state) < law.adhesion[cell.klass]:
         for _ in range(ATTACH_TRIES):
-            free = attach(job, law, board, cells, arena, scratch, state, slot, False)
+            free = attach(job, law, table, board, cells, arena, scratch, state, slot, False)
             if free != ZERO:
                 return free
     level = level_of(board, table.inner[cell.shape] * cell.scale)
@@ -132,7 +138,7 @@ def find_place(
     cell.joins = 1
     if slot > 0:
         for _ in range(_CLOSE_TRIES):
-            free = attach(job, law, board, cells, arena, scratch, state, slot, True)
+            free = attach(job, law, table, board, cells, arena, scratch, state, slot, True)
             if free != ZERO:
                 return free
     return ZERO
@@ -145,9 +151,18 @@ def density_at(law: Any, board: Any, x: int, y: int) -> float:
     return law.field[y * rows // board.height, x * columns // board.width]
 
 
-@kernel
+@inlined
 def attach(
-    job: Any, law: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int, close: bool
+    job: Any,
+    law: Any,
+    table: Any,
+    board: Any,
+    cells: Any,
+    arena: Words,
+    scratch: Any,
+    state: Words,
+    slot: int,
+    close: bool,
 ) -> Word:
     """Slide the drawn cell up to a partner from a random side; leave a gap by the law, none if `close`."""
     cell = cells[slot]
@@ -157,7 +172,7 @@ def attach(
         return ZERO
     turn = uniform(state) * 2.0 * math.pi
     along, down = math.cos(turn), math.sin(turn)
-    reach = slide(cell, other, arena[other.offset :], scratch, along, down)
+    reach = slide(table, cell, other, arena[other.offset :], scratch, along, down)
     under, may_touch = False, True
     if not close:
         pick = uniform(state)
@@ -185,13 +200,15 @@ def attach(
     return free
 
 
-@kernel
-def slide(cell: Any, other: Any, theirs: Words, scratch: Any, along: float, down: float) -> float:
+@inlined
+def slide(table: Any, cell: Any, other: Any, theirs: Words, scratch: Any, along: float, down: float) -> float:
     """Distance of the centres at which the drawn cell, coming in along a direction, first touches another.
 
     One px nearer they would share a pixel; here they are side by side or corner to corner.
     """
-    low, high = 0, extent(cell) + extent(other)
+    inner = table.inner[cell.shape] * cell.scale + table.inner[other.shape] * other.scale
+    outer = table.outer[cell.shape] * cell.scale + table.outer[other.shape] * other.scale
+    low, high = max(int(inner - SURE_OVERLAP), 0), int(outer) + 2
     while high - low > 1:
         middle = (low + high) >> 1
         x = other.x + round(along * middle) + cell.left
@@ -213,15 +230,7 @@ def slide(cell: Any, other: Any, theirs: Words, scratch: Any, along: float, down
     return float(high)
 
 
-@kernel
-def extent(cell: Any) -> int:
-    """Px from a cell's centre beyond which it has no pixel."""
-    wide = max(-cell.left, cell.left + cell.width)
-    tall = max(-cell.top, cell.top + cell.rows)
-    return int(math.sqrt(float(wide * wide + tall * tall))) + 1
-
-
-@kernel
+@inlined
 def place_at(
     job: Any, law: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int, may_touch: bool
 ) -> Word:
@@ -272,7 +281,7 @@ def all_colours(job: Any) -> Word:
     return ((ONE << np.uint64(job.n_colours)) - ONE) << ONE
 
 
-@kernel
+@inlined
 def may_grow(board: Any, cells: Any, arena: Words, scratch: Any, slot: int) -> bool:
     """Whether the drawn cell may join the cells it touches: two alone always, a cluster if it is one that joins."""
     return cells[slot].joins != 0 or touched(board, cells, arena, scratch, slot, False) < 2
@@ -323,7 +332,7 @@ def uncover(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> 
         at += board.stride
 
 
-@kernel
+@inlined
 def annotated(law: Any, board: Any, cell: Any, words: Words, state: Words) -> bool:
     """Whether a cell at its place would be annotated: always when whole, else by the share on the field."""
     if law.border == 0.0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import weakref
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from smearsynth.layout.placement import Job, ShapeTable, place_cells
 from smearsynth.layout.rings import Ring
 from smearsynth.layout.sliding import Adhesion, place_in_contact
 from smearsynth.shapes import ShapeLibrary
+from smearsynth.shapes.contours import polygon_areas
 
 _MAX_PIXELS = 1 << 32
 _MAX_RADIUS = 1 << 14
@@ -27,6 +30,16 @@ _LEVELS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 _EAGER = 0.1
 _MORE = 1.03  # pushed to the margin, fewer of the cells are seen
 _PUSHES = 150  # rounds, at most, in which the cells of a crowded field are pushed apart
+
+
+class ClassSizes(NamedTuple):
+    """Diameters √(4·area/π) of the shapes of a library, px."""
+
+    logs: npt.NDArray[np.float64]  # (n,) logarithm of each
+    classes: npt.NDArray[np.int64]  # (n,)
+    scores: npt.NDArray[np.float64]  # (n,) deviations of the logarithm from its mean in the class
+    means: npt.NDArray[np.float64]  # (n_classes,) px; 1 for a class without shapes
+    deviations: npt.NDArray[np.float64]  # (n_classes,) of the logarithm
 
 
 class Workspace:
@@ -59,9 +72,9 @@ class Workspace:
         self.shapes = shapes
         self.table = shape_table(shapes)
         self.unscaled = np.ones(len(self.table.points))
-        self.log_diameters: npt.NDArray[np.float64] | None = None  # (n,) of the shapes, once asked for
-        self._outer = np.sqrt((self.table.points**2).sum(1).max(1))
-        self._largest = float(self._outer.max())
+        held = np.diff(self.table.first)
+        self.odds: npt.NDArray[np.float64] = held / held.sum()  # (n_classes,) how frequent each class is
+        self._largest = float(self.table.outer.max())
         self._bits = np.empty(0, np.uint64)
         self._buckets = np.empty(0, np.int64)
         self._cells = np.empty(0, CELL)
@@ -77,6 +90,18 @@ class Workspace:
         if self._scratch is None or self._scratch[0] < side:
             self._scratch = side, make_scratch(self.table.points.shape[2], ((side + 63) // 64 + 1) * side)
         return self._scratch[1]
+
+    @cached_property
+    def sizes(self) -> ClassSizes:
+        """How large the shapes of each class are."""
+        areas = np.maximum(polygon_areas(self.shapes.contours), 1.0)
+        logs, classes = 0.5 * np.log(4 * areas / math.pi), np.asarray(self.shapes.classes, np.int64)
+        of_class = [logs[classes == k] for k in range(len(self.odds))]
+        means = np.array([np.exp(own).mean() if len(own) else 1.0 for own in of_class])
+        middles = np.array([own.mean() if len(own) else 0.0 for own in of_class])
+        deviations = np.array([own.std() if len(own) else 0.0 for own in of_class])
+        scores = (logs - middles[classes]) / np.maximum(deviations, 1e-6)[classes]
+        return ClassSizes(logs, classes, scores, means, deviations)
 
     def remember(self, layout: object) -> None:
         """Note that the cells last placed are those of `layout`."""
@@ -176,7 +201,7 @@ class Workspace:
     def reach(self, job: Job) -> int:
         """Px from the centre of a cell of `job` beyond which it has no pixel."""
         scale = max(1.0, job.scale_high)  # a cell that is not scaled has scale 1, whatever the range
-        largest = self._largest if job.sizes is self.unscaled else float((self._outer * job.sizes).max())
+        largest = self._largest if job.sizes is self.unscaled else float((self.table.outer * job.sizes).max())
         return _reach(largest * scale)
 
     def _scratch_for(self, job: Job) -> Scratch:
@@ -214,20 +239,20 @@ class Workspace:
             self._buckets = np.empty(across * down, np.int64)
         buckets = self._buckets[: across * down]
         buckets[:] = -1
-        return Board(height, width, pad, stride, bits, radii, marked, eager, buckets, side, across, reach)
+        half = np.empty(4 * reach + 1, np.int64)  # a disc reaches as far as two cells
+        return Board(height, width, pad, stride, bits, radii, half, marked, eager, buckets, side, across, reach)
 
     def _levels(self, job: Job) -> tuple[npt.NDArray[np.float64], int]:
         """Inscribed radii for the levels of dead centres: quantiles over the cells that will be drawn."""
         smallest = min(1.0, job.scale_low)
-        key = job.mix.tobytes() + np.float64(smallest).tobytes()
+        key = job.odds.tobytes() + np.float64(smallest).tobytes()
         if key not in self._known_levels:
             self._known_levels.clear()
-            self._known_levels[key] = self._find_levels(job.mix, smallest)
+            self._known_levels[key] = self._find_levels(job.odds, smallest)
         return self._known_levels[key]
 
-    def _find_levels(self, mix: npt.NDArray[np.float64], scale: float) -> tuple[npt.NDArray[np.float64], int]:
+    def _find_levels(self, odds: npt.NDArray[np.float64], scale: float) -> tuple[npt.NDArray[np.float64], int]:
         table = self.table
-        odds = np.diff(mix, prepend=0.0)
         sizes = np.diff(table.first)
         weights = np.repeat(odds / np.maximum(sizes, 1), sizes)
         inner = table.inner[table.order] * scale
@@ -278,7 +303,8 @@ def shape_table(shapes: ShapeLibrary) -> ShapeTable:
     order = np.argsort(classes, kind="stable")
     first = np.searchsorted(classes[order], np.arange(len(shapes.class_names) + 1))
     points = np.ascontiguousarray(contours.transpose(0, 2, 1))
-    return ShapeTable(points, _inscribed(contours), order, first.astype(np.int64))
+    outer = np.sqrt((points**2).sum(1).max(1))
+    return ShapeTable(points, _inscribed(contours), outer, order, first.astype(np.int64))
 
 
 def _inscribed(contours: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
