@@ -8,7 +8,8 @@ files: after editing one here, delete ``__pycache__`` or set ``NUMBA_CACHE_DIR``
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -57,9 +58,8 @@ _S11 = np.uint64(11)
 _UNIT = 1.0 / (1 << 53)
 
 
-@intrinsic
-def lowest_bit(typing: Any, word: Any) -> Any:
-    """Place of the lowest set bit of a uint64 word that is not zero, int64: one machine instruction."""
+def _count_trailing_zeros(typing: Any, word: Any) -> Any:
+    """Place of the lowest set bit of a uint64 word that is not zero, int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
@@ -67,14 +67,18 @@ def lowest_bit(typing: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@intrinsic
-def bits_of(typing: Any, word: Any) -> Any:
+def _count_ones(typing: Any, word: Any) -> Any:
     """Number of set bits of a uint64 word, int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
+
+
+# One machine instruction each, for use in kernels alone: called with the word, not with Numba's typing context.
+lowest_bit = cast(Callable[[Word], int], intrinsic(_count_trailing_zeros))
+bits_of = cast(Callable[[Word], int], intrinsic(_count_ones))
 
 
 def seed_state(generator: np.random.Generator) -> Words:

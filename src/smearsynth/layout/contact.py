@@ -20,8 +20,8 @@ _FIELD_CELL = 2.0  # diameters
 _MAX_FIELD = 256  # cells a side
 _FAR_OUT = 3.0  # standard deviations of the size within a class
 _MIN_FREE_TRIES = 2000
-_DENSE = 0.5  # coverage from which on the last cells find room faster by pushing others than by trying
-_DENSE_FREE_TRIES, _DENSE_SHAPE_TRIES = 150, 1
+_DENSE = 0.55  # coverage at which cells jam that are placed one by one
+_HALF = 0.5  # coverage up to which the cells of a denser field are, before the rest is pushed in between
 
 
 def contact_layout(
@@ -91,9 +91,7 @@ def contact_layout(
     margin = warm.reach(job)
     canvas = size[0] + 2 * margin, size[1] + 2 * margin
     form = smear.form
-    free_tries = max(_MIN_FREE_TRIES, canvas[0] * canvas[1] // 768)
-    if count * math.pi * diameter**2 / 4 > _DENSE * size[0] * size[1]:
-        free_tries, job = _DENSE_FREE_TRIES, job._replace(shape_tries=_DENSE_SHAPE_TRIES)
+    coverage = count * math.pi * diameter**2 / 4 / (size[0] * size[1])
     free = (1 - smear.adhesion) * count * canvas[0] * canvas[1] / (size[0] * size[1])
     adhesion = Adhesion(
         adhesion=np.full(len(job.odds), smear.adhesion),
@@ -108,7 +106,8 @@ def contact_layout(
         diameter=diameter,
         margin=margin,
         field=density_field(canvas, diameter, form.unevenness, generator),
-        free_tries=free_tries,
+        free_tries=max(_MIN_FREE_TRIES, canvas[0] * canvas[1] // 768),
+        sparse=count if coverage < _DENSE else math.ceil(_HALF / coverage * count),
     )
     cells = warm.place_contact(size, job, adhesion, generator)
     return as_layout(size, warm, cells, job.requested)

@@ -42,13 +42,16 @@ class Adhesion(NamedTuple):
     margin: int  # px round the field; what lies in it alone does not count
     field: npt.NDArray[np.float64]  # (rows, columns) density relative to its maximum, over the whole canvas
     free_tries: int
+    sparse: int  # cells that are placed one by one; of more, the rest is pushed in between
 
 
 @kernel
 def place_in_contact(
     job: Any, law: Any, table: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, tally: Any
 ) -> bool:
-    """Place cells until `job.requested` are seen on the field, one fits nowhere, or a buffer is full.
+    """Place cells until enough are seen on the field, one fits nowhere, or a buffer is full.
+
+    Enough are `job.requested`, or `law.sparse` in a dense field.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ def place_in_contact(
     if tally[0] > 0:
         former = cells[tally[0] - 1]
         used = former.offset + strips_of(former.width) * former.rows
-    while tally[1] < job.requested:
+    while tally[1] < min(job.requested, law.sparse):
         slot = tally[0]
         if slot == cells.size:
             return True
@@ -94,6 +97,20 @@ def place_in_contact(
         if cell.mass > 0.0:
             tally[1] += 1
     return False
+
+
+@kernel
+def keep_seen(cells: Any, placed: int, margin: int) -> int:
+    """Drop the cells not seen on the field, and make the centres of the others relative to it; their number."""
+    kept = 0
+    for slot in range(placed):
+        if cells[slot].mass > 0.0:
+            if slot != kept:
+                cells[kept] = cells[slot]
+            cells[kept].x -= margin
+            cells[kept].y -= margin
+            kept += 1
+    return kept
 
 
 @inlined
@@ -247,7 +264,7 @@ def place_at(
     return free if may_touch and may_grow(board, cells, arena, scratch, slot) else ZERO
 
 
-@kernel
+@inlined
 def place_under(
     job: Any, law: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int
 ) -> Word:
@@ -316,7 +333,7 @@ def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark:
     return count
 
 
-@kernel
+@inlined
 def uncover(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> None:
     """Leave of a bitmap, in place, what is not taken on the canvas when its first pixel is at (x, y)."""
     column = x + board.pad

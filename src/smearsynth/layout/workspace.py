@@ -13,10 +13,19 @@ import numpy.typing as npt
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout.bitmaps import CELL, Board, Scratch, make_scratch
 from smearsynth.layout.compiled import Words, seed_state
-from smearsynth.layout.packing import DIRECTIONS, add_cells, find_radii, push_apart, put_back
+from smearsynth.layout.packing import (
+    Crowd,
+    add_cells,
+    count_seen,
+    make_crowd,
+    polar_radii,
+    push_apart,
+    put_back,
+    set_out,
+)
 from smearsynth.layout.placement import Job, ShapeTable, place_cells
 from smearsynth.layout.rings import Ring
-from smearsynth.layout.sliding import Adhesion, place_in_contact
+from smearsynth.layout.sliding import Adhesion, keep_seen, place_in_contact
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.shapes.contours import polygon_areas
 
@@ -28,8 +37,10 @@ _MIN_CENTRE_TRIES = 2000
 # tests but costs a disc per cell: one is kept up to date all along, the others once the canvas is crowded.
 _LEVELS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 _EAGER = 0.1
-_MORE = 1.03  # pushed to the margin, fewer of the cells are seen
-_PUSHES = 150  # rounds, at most, in which the cells of a crowded field are pushed apart
+_MORE = 0.055  # more cells for each that is over what went in one by one: pushed to the margin, fewer are seen
+_MOST = 1.0  # coverage that is tried
+_PUSHES = 250  # rounds, at most, in which the cells of a crowded field are pushed apart
+_ADDITIONS = 3  # times, at most, that cells are added to it
 
 
 class ClassSizes(NamedTuple):
@@ -80,8 +91,9 @@ class Workspace:
         self._cells = np.empty(0, CELL)
         self._arena = np.empty(0, np.uint64)
         self._scratch: tuple[int, Scratch] | None = None
+        self._crowd: Crowd | None = None
         self._drawn: weakref.ref[object] | None = None
-        self._placed = 0
+        self._placed = self._cells
         self._known_levels: dict[bytes, tuple[npt.NDArray[np.float64], int]] = {}
 
     def scratch(self, scale: float) -> Scratch:
@@ -103,6 +115,10 @@ class Workspace:
         scores = (logs - middles[classes]) / np.maximum(deviations, 1e-6)[classes]
         return ClassSizes(logs, classes, scores, means, deviations)
 
+    @cached_property
+    def _polar(self) -> npt.NDArray[np.float64]:
+        return polar_radii(self.table.points)
+
     def remember(self, layout: object) -> None:
         """Note that the cells last placed are those of `layout`."""
         self._drawn = weakref.ref(layout)
@@ -111,7 +127,7 @@ class Workspace:
         """The cells of `layout` and their words, while it is the one last drawn here; else None."""
         if self._drawn is None or self._drawn() is not layout:
             return None
-        return self._cells[: self._placed], self._arena
+        return self._placed, self._arena
 
     def place(
         self, size: tuple[int, int], job: Job, ring: Ring, generator: np.random.Generator
@@ -131,8 +147,8 @@ class Workspace:
                 job, self.table, ring, board, self._cells, self._arena, scratch, state, placed
             )
             if not full:
-                self._placed = placed
-                return self._cells[:placed]
+                self._placed = self._cells[:placed]
+                return self._placed
             self._make_room(placed, job.requested, scratch)
 
     def place_contact(
@@ -154,13 +170,9 @@ class Workspace:
             self._make_room(int(tally[0]), height * width, scratch)
         if tally[1] < job.requested and tally[0] > 0:
             self._pack(job, law, board, (state, scratch), tally)
-        cells = self._cells[: tally[0]]
-        seen = cells[cells["mass"] > 0][::-1]  # a copy; the later one in a layout lies on top
-        seen["x"] -= law.margin
-        seen["y"] -= law.margin
-        self._cells[: len(seen)] = seen
-        self._placed = len(seen)
-        return self._cells[: len(seen)]
+        seen = keep_seen(self._cells, tally[0], law.margin)
+        self._placed = self._cells[:seen][::-1]  # the later one in a layout lies on top
+        return self._placed
 
     def _pack(
         self,
@@ -172,20 +184,23 @@ class Workspace:
     ) -> None:
         """Add the cells that found no room, and push all apart: more go in, and what still overlaps is little."""
         state, scratch = drawing
-        placed = int(tally[0])
-        share = _MORE * placed / max(int(tally[1]), 1)  # of all cells to those seen
-        missing = math.ceil(job.requested * share) - placed
-        n = placed + min(max(missing, 0), placed)  # twice what fits one by one does not fit at all
-        if n > len(self._cells):
-            cells = np.empty(n, CELL)
-            cells[:placed] = self._cells[:placed]
-            self._cells = cells
-        add_cells(job, self.table, board, self._cells, scratch, state, placed, n)
-        radii = np.empty((n, DIRECTIONS))
-        find_radii(self.table, self._cells[:n], scratch, radii)
-        places = np.stack([self._cells["x"][:n], self._cells["y"][:n]], 1).astype(np.float64)
-        push_apart(board, radii, law.diameter, places, np.empty((n, 2)), np.empty(n, np.int64), _PUSHES)
-        self._cells["x"][:n], self._cells["y"][:n] = np.rint(places).astype(np.int32).T
+        placed, share = int(tally[0]), tally[0] / max(int(tally[1]), 1)  # of all cells to those seen
+        most = max(math.ceil(_MOST * board.height * board.width / (math.pi * law.diameter**2 / 4)), placed)
+        more = 1 + _MORE * (job.requested / max(int(tally[1]), 1) - 1)
+        n, wanted = placed, min(math.ceil(more * share * job.requested), most)
+        for _ in range(_ADDITIONS):
+            self._room_for(wanted, n)
+            add_cells(job, self.table, board, self._cells, scratch, state, n, wanted)
+            n = wanted
+            if self._crowd is None or len(self._crowd.outer) < n:
+                self._crowd = make_crowd(max(n, _FIRST_CELLS))
+            crowd = self._crowd.first(n)
+            set_out(self._polar, self._cells, crowd)
+            push_apart(board, self._cells, crowd, law.diameter, _PUSHES)
+            missing = job.requested - count_seen(law, board, crowd)
+            wanted = min(n + math.ceil(share * missing), most)
+            if wanted <= n:
+                break
         # Cut cells were chosen when they were drawn.
         law = law._replace(border=0.0)
         while True:
@@ -197,6 +212,13 @@ class Workspace:
             if not put_back(job, law, self.table, board, self._cells, self._arena, scratch, state, tally):
                 return
             self._arena = np.empty(2 * len(self._arena) + len(scratch.words), np.uint64)  # it is filled anew
+
+    def _room_for(self, count: int, placed: int) -> None:
+        """Make the buffer large enough for `count` cells, keeping the first `placed`."""
+        if count > len(self._cells):
+            cells = np.empty(count, CELL)
+            cells[:placed] = self._cells[:placed]
+            self._cells = cells
 
     def reach(self, job: Job) -> int:
         """Px from the centre of a cell of `job` beyond which it has no pixel."""
@@ -210,9 +232,7 @@ class Workspace:
     def _make_room(self, placed: int, count: int, scratch: Scratch) -> None:
         """Enlarge what is full, keeping the placed cells."""
         if placed == len(self._cells):
-            cells = np.empty(min(count, max(2 * placed, _FIRST_CELLS)), CELL)
-            cells[:placed] = self._cells
-            self._cells = cells
+            self._room_for(min(count, max(2 * placed, _FIRST_CELLS)), placed)
         else:
             mean = len(self._arena) / max(placed, 1)
             room = int(max(mean, 64.0) * min(count, max(2 * placed, _FIRST_CELLS)))
