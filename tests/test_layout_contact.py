@@ -240,3 +240,22 @@ def test_a_crowded_field_is_packed_with_little_overlap():
     # Far more than can ever fit ends too, and says what it placed; buffers that are too small grow.
     laid, _ = next(fields(law, count=900, runs=1, size=(600, 960), shapes=Workspace(CELLS.shapes)))
     assert 250 < laid.placed < 600
+
+
+def test_each_class_has_its_own_adhesion():
+    two = Workspace(ellipses([(8, 8), (4, 4)], [0, 1], ("red", "platelet")))
+
+    def touching_of(law):
+        """Shares of red cells and of platelets that touch another cell."""
+        found = np.zeros((2, 2))
+        for seed in range(12):
+            laid = contact_layout(SIZE, 60, two, law=law, mix=(0.7, 0.3), rng=seed)
+            groups = cluster_sizes(laid.placed, touching_pairs(paint_labels(laid, two)))
+            found[0] += np.bincount(laid.classes, minlength=2)
+            found[1] += np.bincount(laid.classes[groups > 1], minlength=2)
+        return found[1] / found[0]
+
+    alike = touching_of(SmearLaw(adhesion=0.6, touch=0.9))
+    apart = touching_of(SmearLaw(adhesion=0.6, touch=0.9, class_adhesion={"red": 0.5, "platelet": -4.0}))
+    assert apart[1] < 0.5 * alike[1]
+    assert apart[0] > 0.8 * alike[0]

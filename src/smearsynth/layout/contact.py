@@ -93,8 +93,10 @@ def contact_layout(
     form = smear.form
     coverage = count * math.pi * diameter**2 / 4 / (size[0] * size[1])
     free = (1 - smear.adhesion) * count * canvas[0] * canvas[1] / (size[0] * size[1])
-    adhesion = Adhesion(
-        adhesion=np.full(len(job.odds), smear.adhesion),
+    adhesion = smear.adhesion_of(warm.shapes.class_names)
+    reading = Adhesion(
+        adhesion=adhesion,
+        strongest=float(adhesion.max()),
         seeds=int(form.seeds * free),
         overlap=form.overlap,
         depth=form.depth * diameter,
@@ -109,7 +111,7 @@ def contact_layout(
         free_tries=max(_MIN_FREE_TRIES, canvas[0] * canvas[1] // 768),
         sparse=count if coverage < _DENSE else math.ceil(_HALF / coverage * count),
     )
-    cells = warm.place_contact(size, job, adhesion, generator)
+    cells = warm.place_contact(size, job, reading, generator)
     return as_layout(size, warm, cells, job.requested)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from smearsynth.errors import DataError
 from smearsynth.layout.contact import contact_layout
 from smearsynth.layout.law import ContactForm, ContactLaw, FloatArray, border_for, field_areas
-from smearsynth.layout.moments import FieldMoments, pooled, uncertainty
+from smearsynth.layout.layouts import Layout
+from smearsynth.layout.moments import FieldMoments, MeasuredField, measure_field, pooled, uncertainty
 from smearsynth.layout.workspace import Workspace, ready
 from smearsynth.masks import paint_labels
 from smearsynth.shapes import ShapeLibrary
@@ -19,6 +20,8 @@ from smearsynth.statistics import DataStatistics, SmearStatistics
 _FIELDS, _MANY_FIELDS = 24, 64  # laid out for each trial of a law, at first and near its end
 _ROUNDS, _TRIALS, _LAST = 12, 6, 4
 _SETTLING = 3  # passes, twice, over all smears that settle how often the cells of each touch
+_CLASS_SETTLING = 4  # passes that settle how often the cells of each class touch
+_MIN_OF_CLASS = 30  # cells of a class that tell how often it touches
 _MAX_SMEARS = 150  # that a law keeps the parameters of; of more, evenly chosen ones
 _PRIOR_WEIGHT = 0.3  # pulls what the data do not tell towards the middle of its range
 # Coordinates of a trial, their start and their usual range: logits of shares, logarithms of lengths.
@@ -119,6 +122,7 @@ def fit_contact(
     best, _ = min(fits[-_LAST:], key=lambda fit: float((fit[1] ** 2).sum()))
     for k in range(_SETTLING):
         trials.settle(best, 0.5 / math.sqrt(1 + k))
+    trials.settle_classes(best)
     return trials.law(best)
 
 
@@ -139,19 +143,21 @@ class _Trials:
         self.shift = np.zeros(2)  # on log diameter and log spread: what is seen is smaller than what is laid
         self.touch: FloatArray | None = None  # (n,) logits, once each smear has its own
         self.base = 0.0  # coordinate of touch at which they hold
+        self.class_adhesion: dict[str, float] = {}
         self._last: list[FieldMoments] = []
 
     def moments(self, point: FloatArray) -> FloatArray:
         """`pooled` of the fields of a trial."""
-        law = self.law(point)
-        fields = []
+        self._last = [field.moments for _, field in self._lay_out(self.law(point))]
+        return pooled(self._last)
+
+    def _lay_out(self, law: ContactLaw) -> Iterator[tuple[Layout, MeasuredField]]:
+        """A field like each of the chosen smears."""
         for k in self.chosen:
             row = self.rows[k]
             size = row.height, row.width
             laid = contact_layout(size, row.count, self.shapes, law=law.smear(law.smears[k]), rng=self.generator)
-            fields.append(FieldMoments.of_labels(paint_labels(laid, self.shapes), laid.placed))
-        self._last = fields
-        return pooled(fields)
+            yield laid, measure_field(paint_labels(laid, self.shapes), laid.placed)
 
     def settle(self, point: FloatArray, pace: float) -> None:
         """Move the touch of each smear by what its own field lacks, then sizes (Robbins and Monro 1951).
@@ -179,6 +185,28 @@ class _Trials:
         if 0 < cut < 1 and aim < 1:
             ratio = aim / (1 - aim) * (1 - cut) / cut
             self.kept = min(self.kept * min(max(ratio, 0.7), 1.4) ** pace, 1.0)
+
+    def settle_classes(self, point: FloatArray) -> None:
+        """Move the adhesion of each class by what its cells lack in touching others; the mean of all stays."""
+        names = self.shapes.shapes.class_names
+        cells = np.array([sum(row.class_counts.get(name, 0) for row in self.rows) for name in names])
+        touching = np.array([sum(row.class_touching.get(name, 0) for row in self.rows) for name in names])
+        known = (cells >= _MIN_OF_CLASS) & (self.shapes.odds > 0)
+        if known.sum() < 2 or not touching.any():
+            return
+        real = np.array([_smoothed_logit(t / max(n, 1), n) for t, n in zip(touching, cells, strict=True)])
+        offsets = np.zeros(len(names))
+        for k in range(_CLASS_SETTLING):
+            found = np.zeros((2, len(names)))
+            for laid, field in self._lay_out(self.law(point)):
+                found[0] += np.bincount(laid.classes, minlength=len(names))
+                found[1] += np.bincount(laid.classes[field.groups > 1], minlength=len(names))
+            laid_out = np.array([_smoothed_logit(t / max(n, 1), int(n)) for n, t in found.T])
+            offsets += np.where(known & (found[0] > 0), np.clip(real - laid_out, -1.5, 1.5), 0.0) / math.sqrt(1 + k)
+            offsets = np.clip(offsets - np.average(offsets, weights=cells * known), -_EXTREME, _EXTREME) * known
+            self.class_adhesion = {
+                name: round(float(x), 3) for name, x, one in zip(names, offsets, known, strict=True) if one
+            }
 
     def _touch(self, point: FloatArray) -> FloatArray:
         """Logits of touch of all smears at a point: its own mean, and a multiple of the real deviations."""
@@ -224,6 +252,7 @@ class _Trials:
             form=form,
             adhesion=round(float(point[0]), 5),
             adhesion_slope=round(float(point[1]), 5),
+            class_adhesion=self.class_adhesion,
             smears=tuple(kept),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -78,6 +79,9 @@ class SmearLaw(_Record):
         Deviation of the logarithm of the diameters within a class.
     intensity : float
         Cells per Mpx of an endless smear.
+    class_adhesion : dict of str to float
+        Added to the logit of `adhesion` for the cells of a class, by its name; also how readily others are attached
+        to them.
     form : ContactForm
 
     Examples
@@ -91,7 +95,22 @@ class SmearLaw(_Record):
     diameter: float | None = Field(None, gt=0, le=1 << 14)
     spread: float = Field(0.1, ge=0, le=1)
     intensity: float = Field(0.0, ge=0)
+    class_adhesion: dict[str, float] = {}
     form: ContactForm = ContactForm()
+
+    def adhesion_of(self, class_names: Sequence[str]) -> FloatArray:
+        """Probability of being attached of each class, (n_classes,).
+
+        Examples
+        --------
+        >>> law = SmearLaw(adhesion=0.5, class_adhesion={"platelet": -2.0})
+        >>> law.adhesion_of(["rbc", "platelet"]).round(2).tolist()
+        [0.5, 0.12]
+        """
+        if not self.class_adhesion or not 0 < self.adhesion < 1:
+            return np.full(len(class_names), self.adhesion)
+        logit = math.log(self.adhesion / (1 - self.adhesion))
+        return np.array([_share(logit + self.class_adhesion.get(name, 0.0)) for name in class_names])
 
     def count_on(self, size: tuple[int, int], diameter: float, density: float = 1.0) -> int:
         """Cells seen on a canvas (H, W) px, those cut by its border included as often as they are annotated."""
@@ -109,6 +128,8 @@ class ContactLaw(_Record):
         Logit of the probability that a cell is attached, in a smear of the mean touch.
     adhesion_slope : float
         Its change with the logit of touch.
+    class_adhesion : dict of str to float
+        As in `SmearLaw`.
     smears : tuple of (float, float, float, float)
         Of each real smear: the logarithms of its intensity (cells per Mpx), of its mean diameter (px) and of the
         deviation of its cells' log diameter; and the logit of `SmearLaw.touch`.
@@ -127,6 +148,7 @@ class ContactLaw(_Record):
     form: ContactForm = ContactForm()
     adhesion: float
     adhesion_slope: float = 0.0
+    class_adhesion: dict[str, float] = {}
     smears: tuple[tuple[float, float, float, float], ...] = Field(min_length=1)
 
     def draw(self, rng: int | np.random.Generator) -> SmearLaw:
@@ -144,6 +166,7 @@ class ContactLaw(_Record):
             diameter=math.exp(diameter),
             spread=min(max(math.exp(spread), _MIN_SPREAD), _MAX_SPREAD),
             intensity=math.exp(intensity),
+            class_adhesion=self.class_adhesion,
             form=self.form,
         )
 

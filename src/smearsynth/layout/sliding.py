@@ -30,6 +30,7 @@ class Adhesion(NamedTuple):
     """A `SmearLaw` as the kernels read it, on a canvas with a margin all round. Lengths in px."""
 
     adhesion: npt.NDArray[np.float64]  # (n_classes,) probability of being attached
+    strongest: float  # the largest of them
     seeds: int  # cells placed before any is attached
     overlap: float
     depth: float
@@ -185,8 +186,13 @@ def attach(
     cell = cells[slot]
     partner = below(state, slot)
     other = cells[partner]
-    if other.attached and not close and uniform(state) >= law.chain:
-        return ZERO
+    if not close:
+        if other.attached and uniform(state) >= law.chain:
+            return ZERO
+        # A class that is rarely attached is as rarely what others are attached to.
+        theirs = law.adhesion[other.klass]
+        if theirs < law.strongest and uniform(state) * law.strongest >= theirs:
+            return ZERO
     turn = uniform(state) * 2.0 * math.pi
     along, down = math.cos(turn), math.sin(turn)
     reach = slide(table, cell, other, arena[other.offset :], scratch, along, down)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from smearsynth.smear import Smear, touching_pairs
 from smearsynth.statistics import patterns
@@ -86,7 +87,8 @@ def measure_smear(smear: Smear) -> SmearStatistics:
         height=height,
         um_per_px=smear.um_per_px,
         count=n,
-        class_counts=_class_counts(smear),
+        class_counts=_class_counts(smear, np.ones(n, bool)),
+        class_touching=_class_counts(smear, groups > 1),
         density=1e6 * n / (width * height),
         intensity=1e6 * n / dilated,
         coverage=float(areas.sum() / (width * height)),
@@ -135,6 +137,6 @@ def _without_empty(smear: Smear) -> Smear:
     )
 
 
-def _class_counts(smear: Smear) -> dict[str, int]:
-    counts = np.bincount(smear.classes, minlength=len(smear.class_names))
+def _class_counts(smear: Smear, chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
+    counts = np.bincount(smear.classes[chosen], minlength=len(smear.class_names))
     return dict(zip(smear.class_names, counts.tolist(), strict=True))

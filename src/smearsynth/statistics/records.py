@@ -125,6 +125,8 @@ class SmearStatistics(_Record):
     count : int
         Cells seen, those cut by the border included (as in the paper's Table 1).
     class_counts : dict of str to int
+    class_touching : dict of str to int
+        Of these, the cells that touch another, of any class. Empty in files of before it was measured.
     density : float
         Cells seen per Mpx.
     intensity : float
@@ -162,6 +164,7 @@ class SmearStatistics(_Record):
     um_per_px: float | None
     count: int
     class_counts: dict[str, int]
+    class_touching: dict[str, int] = {}
     density: Number
     intensity: Number
     coverage: Number
