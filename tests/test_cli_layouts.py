@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -166,23 +165,11 @@ def test_smears_without_a_whole_cell_have_no_law(run: Run, tmp_path: Path, kind:
     assert not (tmp_path / "k").exists()
 
 
-@pytest.mark.parametrize("kind", ["no cells", "all cut"])
-def test_a_certificate_on_smears_without_a_whole_cell_tells_all_layouts_apart(
-    run: Run, tmp_path: Path, tiny_folder: Path, kind: str
-) -> None:
-    discs = [] if kind == "no cells" else [(0.0, 0.0, 12.0), (79.0, 63.0, 12.0)]
-    data = write_folder(tmp_path / "data", [analytic_smear(discs=discs, name=name) for name in "abcd"])
-    ran = run("certify", data, "-m", tiny_folder, "--draws", 4, "--json")
-    assert ran.code == 0, ran.err
-    found = json.loads(ran.out)
-    assert not any(of["inside"] for of in found["empty_areas"].values())
-
-
-def test_empty_smears_among_others_are_measured_and_learned_from(run: Run, tmp_path: Path) -> None:
+def test_empty_smears_among_others_stop_no_fit(run: Run, tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(3)] + [analytic_smear((96, 96), (), name="bare")]
     data = write_folder(tmp_path / "data", smears)
     ran = run("stats", data, "--layout", "--json")
     assert ran.code == 0
     found = json.loads(ran.out)
-    assert (found["smears"], found["layout"]["smears"]) == (4, 3)
-    shutil.rmtree(data)
+    assert found["smears"] == 4
+    assert found["layout"]["density"]["mean"] > 0
