@@ -182,6 +182,8 @@ def masks(
             )
         say(out, f"figure: {output}")
         return
+    if laid_out == "contact" and source.law is None:
+        say(err, "fitting the layout, about half a minute")
     with progress("drawing masks", n) as tick:
         layouts = write_masks(source, canvas, n, output, layout=laid_out, mix=shares, seed=seed, on_mask=tick)
     short = sum(drawn.requested - drawn.placed for drawn in layouts)
