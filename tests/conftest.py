@@ -19,11 +19,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Numba looks at the file of a kernel alone, not at those it calls: a cache per state of all of them is never stale.
 _SOURCE = Path(__file__).resolve().parents[1] / "src" / "smearsynth"
 _KERNELS = b"".join(path.read_bytes() for path in (*sorted(_SOURCE.glob("layout/*.py")), _SOURCE / "masks.py"))
-_CACHE = f"smearsynth-numba-{hashlib.sha256(_KERNELS).hexdigest()[:16]}"
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / _CACHE))
-# Numba looks at the file of a kernel alone, not at those it calls: a cache per state of all of them is never stale.
-_SOURCE = Path(__file__).resolve().parents[1] / "src" / "smearsynth"
-_KERNELS = b"".join(path.read_bytes() for path in (*sorted(_SOURCE.glob("layout/*.py")), _SOURCE / "masks.py"))
 _STATE = hashlib.sha256(_KERNELS).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"smearsynth-numba-{_STATE}"))
 

@@ -5,9 +5,11 @@ import pytest
 from matplotlib.path import Path
 
 from layout_reference import ellipses
+from smears import analytic_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.layout import Layout, Workspace, ring_layout, uniform_layout
-from smearsynth.masks import PALETTE, draw_mask, paint_colours, paint_labels
+from smearsynth.layout import ContactLaw, Layout, Workspace, ring_layout, uniform_layout
+from smearsynth.masks import PALETTE, MaskSource, draw_mask, paint_colours, paint_labels, write_masks
+from smearsynth.statistics import measure
 
 DISCS = ellipses([(7, 7), (8, 6)])
 SIZES = ellipses([(4, 4), (23, 20), (70, 40), (130, 120)])
@@ -141,3 +143,26 @@ def test_absurd_laws_are_named(change):
     options = {"size": (60, 80), "shapes": DISCS, "count_law": (5, 1), "cell_size": 14, "rng": 1} | change
     with pytest.raises(OptionError, match="give"):
         draw_mask(**options)
+
+
+def test_masks_of_a_mix_are_written_with_their_classes(tmp_path):
+    shapes = ellipses([(4, 3), (9, 8)], [0, 1], ("platelet", "red"))
+    source = MaskSource(shapes, measure([analytic_smear()]), ContactLaw(adhesion=0, smears=[(6.5, 2.8, -2.3, 0)]))
+    for layout in ("contact", "ring", "uniform"):
+        folder = tmp_path / layout
+        laid = write_masks(source, (120, 160), 2, folder, layout=layout, mix={"red": 0.5, "platelet": 0.5}, seed=1)
+        rows = [line.split(",") for line in (folder / "instances.csv").read_text().splitlines()[1:]]
+        for index, one in enumerate(laid):
+            names = [kind for image, _, kind in rows if image == f"mask-{index:06d}"]
+            assert names == [shapes.class_names[kind] for kind in one.classes]
+        assert {kind for _, _, kind in rows} == {"platelet", "red"}
+    with pytest.raises(OptionError, match="classes are platelet, red"):
+        write_masks(source, (120, 160), 2, tmp_path / "none", mix={"white": 1})
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("layout", ["ring", "uniform"])
+def test_a_law_of_no_cells_draws_none(layout):
+    labels, classes, laid = draw_mask((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
+    assert not labels.any()
+    assert (len(classes), laid.placed, laid.requested) == (0, 0, 0)

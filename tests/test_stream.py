@@ -159,6 +159,18 @@ def test_absurd_options_are_refused_with_their_name(tiny: Synthesizer, options: 
         SyntheticSmears(tiny, **options)
 
 
+def test_a_mix_of_classes_is_checked_at_once_and_kept_in_the_recipe(two_class_folder: Path) -> None:
+    for mix in ({"blue": 1.0}, {"red cell": 0.5}, {"red cell": 1.5, "white cell": -0.5}, {}):
+        with pytest.raises(OptionError, match="mix"):
+            SyntheticSmears(two_class_folder, mix=mix)
+    smear, recipe = SyntheticSmears(two_class_folder, size=(64, 96), mix={"white cell": 1}).make(1)
+    assert recipe.mix == {"white cell": 1.0}
+    assert smear.count > 0
+    assert set(smear.classes.tolist()) == {1}
+    again = SyntheticSmears.from_recipe(recipe, two_class_folder)[recipe.index]
+    assert same(smear, again)
+
+
 def test_smears_are_numbered_from_zero(stream: SyntheticSmears, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="numbered from 0"):
         stream[-1]

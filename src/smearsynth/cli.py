@@ -12,11 +12,12 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from smearsynth.datasets import SmearFolder, open_smears
-from smearsynth.errors import DataError, SmearsynthError
+from smearsynth.errors import DataError, OptionError, SmearsynthError
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.options import (
     device_of,
+    is_model,
     layout_of,
     load_model,
     named_smear,
@@ -86,25 +87,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @app.command()
 def stats(
-    data: Data,
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of annotated smears (or a COCO file), or a model folder.", show_default=False),
+    ],
     split: Split = None,
     scale: Scale = 1.0,
     classes: Classes = "auto",
     format: Reading = "auto",
     binary: Binary = False,
     limit: Limit = None,
+    layout: Annotated[
+        bool, typer.Option("--layout", help="Also fit the contact law of the layouts (about half a minute).")
+    ] = False,
     json: AsJson = False,
 ) -> None:
-    """Measure annotated smears: the paper's Table 1, density, touching, neighbours, pair correlation."""
+    """Measure annotated smears: the paper's Table 1, density, touching, neighbours, pair correlation.
+
+    Of a model folder, those of its training smears, with the contact law that its layouts follow.
+    """
+    from smearsynth.layout.fitting import fit_contact
+    from smearsynth.report.contact_law import LawSummary, with_law
+    from smearsynth.shapes import ShapeLibrary
     from smearsynth.statistics import measure
 
-    smears = open_data(data, split, scale, classes=classes, format=format, binary=binary, limit=limit)
-    with progress("measuring", len(smears), quiet=json) as tick:
-        statistics = measure(smears, lambda done: tick(done))
-    if json:
-        print(statistics.to_json())
+    law = None
+    if is_model(data):
+        if (split, scale, classes, format, binary, limit) != (None, 1.0, "auto", "auto", False, None):
+            raise OptionError(f"{data} is a model, with its smears measured; of the options only --json is for it")
+        source = load_model(str(data), "cpu").masks
+        statistics, law = source.statistics, source.law
     else:
-        out.print(statistics.table())
+        smears = open_data(data, split, scale, classes=classes, format=format, binary=binary, limit=limit)
+        with progress("measuring", len(smears), quiet=json) as tick:
+            statistics = measure(smears, tick)
+        if layout:
+            with progress("fitting the layout", quiet=json) as tick, naming(data):
+                law = fit_contact(statistics, ShapeLibrary.from_smears(smears), on_trial=tick)
+    summary = None if law is None else LawSummary.of(law)
+    if json:
+        print(statistics.to_json() if summary is None else with_law(statistics, summary))
+        return
+    out.print(statistics.table())
+    if summary is not None:
+        out.print(summary.table())
 
 
 @app.command()
@@ -117,9 +143,11 @@ def masks(
     n: Number = 8,
     size: Size = None,
     layout: Layout = None,
+    mix: Mix = None,
     seed: Seed = 0,
     split: Split = None,
     scale: Scale = 1.0,
+    classes: Classes = "auto",
     format: Reading = "auto",
     binary: Binary = False,
     explain: Annotated[bool, typer.Option("--explain", help="Draw a figure like the paper's Figure 4.")] = False,
@@ -129,13 +157,15 @@ def masks(
     from smearsynth.masks import MaskSource, write_masks
     from smearsynth.stream import checked_size
 
-    laid_out, canvas = layout_of(layout), parse_size(size)
+    laid_out, canvas, shares = layout_of(layout), parse_size(size), parse_mix(mix)
     canvas = checked_size(canvas) if canvas else None
     if not explain and (output / IMAGE_FOLDER).exists():
         raise DataError("holds images; choose another folder for masks, which have none", output)
     if data:
         with naming(data):
-            source = MaskSource.from_smears(open_data(data, split, scale, format=format, binary=binary))
+            source = MaskSource.from_smears(
+                open_data(data, split, scale, classes=classes, format=format, binary=binary)
+            )
     else:
         source = load_model(model).masks
     canvas = canvas or source.statistics.field_size
@@ -152,8 +182,10 @@ def masks(
             )
         say(out, f"figure: {output}")
         return
+    if laid_out == "contact" and source.law is None:
+        say(err, "fitting the layout, about half a minute")
     with progress("drawing masks", n) as tick:
-        layouts = write_masks(source, canvas, n, output, layout=laid_out, seed=seed, on_mask=tick)
+        layouts = write_masks(source, canvas, n, output, layout=laid_out, mix=shares, seed=seed, on_mask=tick)
     short = sum(drawn.requested - drawn.placed for drawn in layouts)
     say(out, f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""))
 
@@ -354,6 +386,7 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     """Show the card of a model and check that its files are whole."""
     from rich.markdown import Markdown
 
+    from smearsynth.report.contact_law import LawSummary
     from smearsynth.synthesis.model import DEFAULT, default_folder
 
     loaded = load_model(model, "cpu")
@@ -361,6 +394,8 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     card = folder / "model-card.md"
     if card.exists():
         out.print(Markdown(read_text(card)))
+    if loaded.layout is not None:
+        out.print(LawSummary.of(loaded.layout).table())
     say(out, f"whole; hash {loaded.hash}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.files import replacing, write_text
+from smearsynth.formats.tables import INSTANCE_FILE, instance_rows
 from smearsynth.formats.writing import save_png
 from smearsynth.layout import ContactLaw, Layout, Workspace, contact_layout, ring_layout, uniform_layout
 from smearsynth.layout.bitmaps import paint_words, rasterise, strip_mask, strips_of
@@ -416,12 +417,13 @@ def write_masks(
     folder: Path,
     *,
     layout: LayoutName | None = None,
+    mix: Mapping[str, float] | None = None,
     seed: int = 0,
     on_mask: Callable[[int], object] | None = None,
 ) -> list[Layout]:
     """Write masks 0 to n - 1: labels (16-bit PNG), the paper's palette colours, and a line each of ``masks.jsonl``.
 
-    Mask k depends on (source, size, layout, seed, k) alone.
+    Mask k depends on (source, size, layout, mix, seed, k) alone.
 
     Parameters
     ----------
@@ -430,9 +432,11 @@ def write_masks(
         (H, W) in px.
     n : int
     folder : Path
-        Gets ``labels/`` and ``palette/``.
+        Gets ``labels/`` and ``palette/``; and ``instances.csv``, the class of each cell, where there are several.
     layout : {'contact', 'ring', 'uniform'}, optional
         ``source.default_layout`` when None.
+    mix : dict of str to float, optional
+        Probability of each class, those not named 0; as frequent as in the shapes when None.
     seed : int
     on_mask : callable, optional
         Called with the number of masks done.
@@ -444,12 +448,14 @@ def write_masks(
     Raises
     ------
     OptionError
-        For more cells than a 16-bit PNG can hold.
+        For more cells than a 16-bit PNG can hold, and for a mix of classes that cannot be.
     """
-    layouts, lines = [], []
+    layouts, lines, classes = [], [], ["image,instance,class\n"]
     layout = source.default_layout if layout is None else layout
+    names = source.shapes.class_names
+    odds = None if mix is None else source.shapes.odds(mix)
     for index in range(n):
-        mask = source.draw(size, layout=layout, rng=np.random.default_rng([seed, index]))
+        mask = source.draw(size, layout=layout, mix=odds, rng=np.random.default_rng([seed, index]))
         if len(mask.classes) > np.iinfo(np.uint16).max:
             raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
         name = f"mask-{index:06d}.png"
@@ -457,10 +463,24 @@ def write_masks(
         for part, pixels in (("labels", mask.labels.astype(np.uint16)), ("palette", palette)):
             with replacing(folder / part / name) as temporary:
                 save_png(temporary, pixels)
-        record = {"name": name, "requested": mask.layout.requested, "placed": mask.layout.placed, "layout": layout}
-        lines.append(json.dumps({**record, "seed": seed, "index": index}) + "\n")
+        counts = np.bincount(mask.classes, minlength=len(names)).tolist()
+        record = {
+            "name": name,
+            "requested": mask.layout.requested,
+            "placed": mask.layout.placed,
+            "classes": dict(zip(names, counts, strict=True)),
+            "layout": layout,
+            "mix": None if mix is None else dict(mix),
+            "seed": seed,
+            "index": index,
+        }
+        lines.append(json.dumps(record) + "\n")
+        named = {label: names[kind] for label, kind in enumerate(mask.classes.tolist(), 1)}
+        classes.append(instance_rows(Path(name).stem, named))
         layouts.append(mask.layout)
         if on_mask:
             on_mask(index + 1)
+    if len(names) > 1:
+        write_text(folder / INSTANCE_FILE, "".join(classes))
     write_text(folder / "masks.jsonl", "".join(lines))
     return layouts

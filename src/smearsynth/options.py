@@ -40,15 +40,16 @@ def parse_mix(text: str | None) -> dict[str, float] | None:
     """
     if text is None:
         return None
-    mix = {}
+    mix: dict[str, float] = {}
     for part in text.split(","):
-        name, equals, share = part.rpartition("=")
+        name, _, share = (word.strip() for word in part.rpartition("="))
         try:
-            mix[name.strip()] = float(share)
+            number = float(share)
         except ValueError:
-            equals = ""
-        if not equals:
-            raise OptionError(f"mix {text[:60]!r}: give a share for each class, such as rbc=0.9,wbc=0.1")
+            name = ""
+        if not name or name in mix:
+            raise OptionError(f"mix {text[:60]!r}: give a share for each class once, such as rbc=0.9,wbc=0.1")
+        mix[name] = number
     return mix
 
 
@@ -79,6 +80,14 @@ def open_data(
     for note in smears.notes:
         say(err, note)
     return smears
+
+
+def is_model(path: Path) -> bool:
+    """Whether this is a model folder, or the name ``default`` where no folder is so called.
+
+    By its weights: PyTorch, which takes seconds to import, is not needed to tell.
+    """
+    return (path / "weights.safetensors").is_file() or (str(path) == "default" and not path.exists())
 
 
 def load_model(model: str, device: str = "cpu") -> Any:

@@ -149,7 +149,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.style = self._check_style(str(style))
         self.style_of = style_of
         self.density = float(density)
-        self.mix = None if mix is None else self._check_mix(mix)
+        self.mix = None if mix is None else {name: float(share) for name, share in mix.items()}
+        self._odds = None if mix is None else self.model.masks.shapes.odds(mix)
 
     @classmethod
     def from_recipe(
@@ -320,19 +321,6 @@ class SyntheticSmears(IterableDataset[Smear]):
         if not known:
             raise OptionError(f"style {style!r}: choose joint, independent, or a cluster from 0 to {clusters - 1}")
         return str(int(style)) if style.isdecimal() else style
-
-    def _check_mix(self, mix: Mapping[str, float]) -> dict[str, float]:
-        names = self.model.class_names
-        unknown = [name for name in mix if name not in names]
-        if unknown:
-            raise OptionError(f"mix names {', '.join(unknown)}; the model's classes are {', '.join(names)}")
-        if not all(value >= 0 for value in mix.values()) or abs(sum(mix.values()) - 1) > 1e-6:
-            raise OptionError(f"mix must be probabilities that sum to 1, not {dict(mix)}")
-        return {name: float(value) for name, value in mix.items()}
-
-    @property
-    def _odds(self) -> list[float] | None:
-        return None if self.mix is None else [self.mix.get(name, 0.0) for name in self.model.class_names]
 
     @cached_property
     def _stamp(self) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -22,12 +23,19 @@ out = Console()
 err = Console(stderr=True)
 
 
+class Tick(Protocol):
+    """What moves a bar."""
+
+    def __call__(self, done: int, total: int | None = None) -> object:
+        """Show the number done, and the number in all where that is known only now."""
+
+
 @contextmanager
-def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], object]]:
+def progress(label: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Tick]:
     """A bar on a terminal's stderr with speed and time left; gives the function to call with the number done."""
     with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, total=None: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,6 +179,32 @@ class ShapeLibrary:
             present = ", ".join(self.class_names[k] for k in np.unique(self.classes))
             raise OptionError(f"no shape of class {name!r}; there are shapes of: {present or 'no class'}")
         return ShapeLibrary(self.contours[chosen], self.classes[chosen], self.class_names)
+
+    def odds(self, mix: Mapping[str, float]) -> tuple[float, ...]:
+        """Probability of each class, in the order of `class_names`, from shares by name; a class not named has 0.
+
+        Raises
+        ------
+        OptionError
+            For a class that is unknown or has no shape, and for shares that do not sum to 1.
+
+        Examples
+        --------
+        >>> circle = np.ones((2, VERTICES, 2), np.float32)
+        >>> ShapeLibrary(circle, np.array([0, 1]), ("rbc", "wbc")).odds({"wbc": 1})
+        (0.0, 1.0)
+        """
+        unknown = [name for name in mix if name not in self.class_names]
+        if unknown:
+            raise OptionError(f"mix names {', '.join(unknown)}; the classes are {', '.join(self.class_names)}")
+        if not all(share >= 0 for share in mix.values()) or not abs(sum(mix.values()) - 1) <= 1e-6:
+            raise OptionError(f"mix must be probabilities that sum to 1, not {dict(mix)}")
+        held = np.bincount(self.classes, minlength=len(self.class_names))
+        bare = [name for name, share in mix.items() if share > 0 and not held[self.class_names.index(name)]]
+        if bare:
+            there = ", ".join(name for name, n in zip(self.class_names, held, strict=True) if n)
+            raise OptionError(f"mix asks for {', '.join(bare)}, which has no shape; there are shapes of: {there}")
+        return tuple(float(mix.get(name, 0.0)) for name in self.class_names)
 
     def save(self, path: Path | str) -> None:
         """Write `to_bytes`, all or nothing."""
