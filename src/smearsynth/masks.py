@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -384,7 +385,8 @@ class MaskSource:
         if layout == "contact":
             generator = np.random.default_rng(rng)
             smear = self.contact_law.draw(generator)
-            count = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
+            expected = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
+            count = math.floor(expected + generator.random())  # of that mean on the smallest canvas, too
             laid = contact_layout(size, count, self._workspace, law=smear, mix=mix, rng=generator)
             labels: LabelArray = paint_labels(laid, self._workspace).astype(np.int32, copy=False)
             return DrawnMask(labels, laid.classes, laid)

@@ -132,11 +132,13 @@ def shape_sizes(
     present = float(odds @ sizes.means)
     if law.diameter is None:
         return shapes.unscaled, present
-    pooled = math.sqrt(odds @ sizes.deviations**2)
+    # The law is that of the library's own mix of classes, whatever mix is asked for.
+    factor = law.diameter / float(shapes.odds @ sizes.means)
+    pooled = math.sqrt(shapes.odds @ sizes.deviations**2)
     deviations = sizes.deviations * (law.spread / pooled if pooled > 1e-6 else 1.0)
-    middles = np.log(sizes.means * law.diameter / present) - deviations**2 / 2
+    middles = np.log(sizes.means * factor) - deviations**2 / 2
     scores = np.clip(sizes.scores, -_FAR_OUT, _FAR_OUT)
-    return np.exp(middles[sizes.classes] + deviations[sizes.classes] * scores - sizes.logs), law.diameter
+    return np.exp(middles[sizes.classes] + deviations[sizes.classes] * scores - sizes.logs), factor * present
 
 
 def density_field(

@@ -19,6 +19,7 @@ from smearsynth.statistics import DataStatistics, SmearStatistics
 
 _FIELDS, _MANY_FIELDS = 24, 64  # laid out for each trial of a law, at first and near its end
 _ROUNDS, _TRIALS, _LAST = 12, 6, 4
+_AROUND = 0.4  # usual ranges, between the trials round the best one of the first half
 _SETTLING = 3  # passes, twice, over all smears that settle how often the cells of each touch
 _CLASS_SETTLING = 4  # passes that settle how often the cells of each class touch
 _MIN_OF_CLASS = 30  # cells of a class that tell how often it touches
@@ -91,14 +92,19 @@ def fit_contact(
     smears = _parameters(rows)
     chosen = _sample(smears, _FIELDS)
     trials = _Trials(warm, rows, smears, chosen, _kept_at_border(rows), generator)
+    trials.empty = sum(row.count == 0 for row in statistics.rows) / len(statistics.rows)
     fits: list[tuple[FloatArray, FloatArray]] = []
     start, width = np.array(list(_START.values())).T
-    total = 3 * len(start) + _ROUNDS * _TRIALS + _LAST
+    total = 5 * len(start) + _ROUNDS * _TRIALS + _LAST
+
+    done = 0
 
     def run(point: FloatArray) -> None:
+        nonlocal done
+        done += 1
         fits.append((point, (trials.moments(point) - target) / error))
         if on_trial is not None:
-            on_trial(len(fits), total)
+            on_trial(done, total)
 
     for _ in range(3 * len(start)):
         run(start + width * np.clip(generator.standard_normal(len(start)), -2, 2))
@@ -110,13 +116,18 @@ def fit_contact(
             for k in range(_SETTLING):
                 trials.settle(best, 1 / math.sqrt(1 + k))
             trials.chosen = _sample(smears, _MANY_FIELDS)
-            fits = fits[-2 * len(start) :]
+            # What was found with another touch of each smear would mislead the regression.
+            fits.clear()
+            for _ in range(2 * len(start)):
+                run(best + _AROUND * width * np.clip(generator.standard_normal(len(start)), -2, 2))
+            best = _next_point(fits, start, width)
         for k in range(_TRIALS):
             nudge = 0.0 if k == 0 else 0.5 / (1 + number / 3)
             run(best + nudge * width * generator.standard_normal(len(start)))
     # A trial may look good by luck, and the regression may be off: what is taken proves itself once more.
-    good = sorted(fits[-3 * _TRIALS :], key=lambda fit: float((fit[1] ** 2).sum()))[: _LAST - 1]
-    last = [_next_point(fits, start, width), *(point for point, _ in good)]
+    trials.chosen = list(range(len(rows)))
+    good = sorted(fits[-3 * _TRIALS :], key=lambda fit: float((fit[1] ** 2).sum()))[: _LAST - 2]
+    last = [best, _next_point(fits, start, width), *(point for point, _ in good)]
     for point in last:
         run(point)
     best, _ = min(fits[-_LAST:], key=lambda fit: float((fit[1] ** 2).sum()))
@@ -144,6 +155,7 @@ class _Trials:
         self.touch: FloatArray | None = None  # (n,) logits, once each smear has its own
         self.base = 0.0  # coordinate of touch at which they hold
         self.class_adhesion: dict[str, float] = {}
+        self.empty = 0.0
         self._last: list[FieldMoments] = []
 
     def moments(self, point: FloatArray) -> FloatArray:
@@ -254,6 +266,7 @@ class _Trials:
             adhesion_slope=round(float(point[1]), 5),
             class_adhesion=self.class_adhesion,
             smears=tuple(kept),
+            empty=self.empty,
         )
 
 

@@ -86,8 +86,8 @@ class SmearLaw(_Record):
 
     Examples
     --------
-    >>> SmearLaw(adhesion=0.3, intensity=200).count_on((1000, 1000), 40.0)
-    216
+    >>> round(SmearLaw(adhesion=0.3, intensity=200).count_on((1000, 1000), 40.0), 2)
+    216.25
     """
 
     adhesion: float = Field(ge=0, le=1)
@@ -112,10 +112,10 @@ class SmearLaw(_Record):
         logit = math.log(self.adhesion / (1 - self.adhesion))
         return np.array([_share(logit + self.class_adhesion.get(name, 0.0)) for name in class_names])
 
-    def count_on(self, size: tuple[int, int], diameter: float, density: float = 1.0) -> int:
-        """Cells seen on a canvas (H, W) px, those cut by its border included as often as they are annotated."""
+    def count_on(self, size: tuple[int, int], diameter: float, density: float = 1.0) -> float:
+        """Cells to expect on a canvas (H, W) px, those cut by its border as often as they are annotated."""
         whole, cut = field_areas(size, diameter)
-        return round(density * self.intensity * (whole + cut * kept_of_cut(self.form.border)) / 1e6)
+        return density * self.intensity * (whole + cut * kept_of_cut(self.form.border)) / 1e6
 
 
 class ContactLaw(_Record):
@@ -130,6 +130,8 @@ class ContactLaw(_Record):
         Its change with the logit of touch.
     class_adhesion : dict of str to float
         As in `SmearLaw`.
+    empty : float
+        Share of the smears without a cell.
     smears : tuple of (float, float, float, float)
         Of each real smear: the logarithms of its intensity (cells per Mpx), of its mean diameter (px) and of the
         deviation of its cells' log diameter; and the logit of `SmearLaw.touch`.
@@ -149,12 +151,16 @@ class ContactLaw(_Record):
     adhesion: float
     adhesion_slope: float = 0.0
     class_adhesion: dict[str, float] = {}
+    empty: float = Field(0.0, ge=0, lt=1)
     smears: tuple[tuple[float, float, float, float], ...] = Field(min_length=1)
 
     def draw(self, rng: int | np.random.Generator) -> SmearLaw:
         """Draw the parameters of one smear together: those of a real one, smoothed."""
         generator = np.random.default_rng(rng)
-        return self.smear(self._draw_row(generator))
+        smear = self.smear(self._draw_row(generator))
+        if self.empty and generator.random() < self.empty:
+            smear = smear.model_copy(update={"intensity": 0.0})
+        return smear
 
     def smear(self, row: npt.ArrayLike) -> SmearLaw:
         """The law of a smear with these four parameters, ordered as in `smears`."""

@@ -23,6 +23,7 @@ _MOST_NEIGHBOURS = 64  # of one cell that are noted
 _NEAREST = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
 _PAIRS = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
 _CLUSTERS = (3, 4, 5)
+_LEAST_SHARES = [0.01, 0.015, 0.004, 0.002, 0.002]  # errors of touching, its deviation, and clusters
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ def uncertainty(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:
     generator = np.random.default_rng(0)
     n = len(fields)
     least = np.concatenate(
-        [np.full(len(_NEAREST), 0.01), np.full(len(_PAIRS) - 1, 0.03), [0.01, 0.015, 0.004, 0.002, 0.002]]
+        # Few pairs are nearer than a diameter, but they are what deep overlaps show in.
+        [np.full(len(_NEAREST), 0.005), [0.005, 0.01, 0.02], np.full(len(_PAIRS) - 4, 0.03), _LEAST_SHARES]
     )
     if n < 3:
         return 3 * least

@@ -17,7 +17,6 @@ from smearsynth.layout.sliding import place_under, settle
 DIRECTIONS = 64  # in which a cell's radius is known
 _PUSH = 0.45  # of the overlap, for each of two cells
 _LONGEST = 0.25  # diameters that a cell is moved at once
-_CLEARANCE = 0.5  # px that cells keep, for the rounding of their centres
 _ENOUGH = 0.025  # mean overlap of the pushed pairs in diameters, at which pushing ends
 _SKIN = 0.2  # diameters within which two cells are noted as neighbours before they meet
 _NEIGHBOURS = 16  # noted pairs for each cell, at most
@@ -112,8 +111,8 @@ def set_out(polar: Floats, cells: Any, crowd: Any) -> None:
 
 
 @kernel
-def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, rounds: int) -> None:
-    """Push overlapping cells apart along the line of their centres, `rounds` times at most.
+def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, clearance: float, rounds: int) -> None:
+    """Push cells less than `clearance` px apart along the line of their centres, `rounds` times at most.
 
     All of a round move at once. Neighbours are looked up again when two cells may have met that were not noted
     (Verlet 1967).
@@ -128,7 +127,7 @@ def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, rounds: int)
             moves[k, 0] = moves[k, 1] = 0.0
         total, pairs = 0.0, 0
         for k in range(noted):
-            deep = _push(crowd, crowd.pairs[k, 0], crowd.pairs[k, 1])
+            deep = _push(crowd, crowd.pairs[k, 0], crowd.pairs[k, 1], clearance)
             if deep > 0.0:
                 total += deep
                 pairs += 1
@@ -174,19 +173,19 @@ def note_pairs(board: Any, crowd: Any, skin: float) -> int:
 
 
 @inlined
-def _push(crowd: Any, k: int, other: int) -> float:
+def _push(crowd: Any, k: int, other: int, clearance: float) -> float:
     """Add to the moves of two cells what parts them; their overlap in px."""
     places, moves, radii = crowd.places, crowd.moves, crowd.radii
     dx, dy = places[other, 0] - places[k, 0], places[other, 1] - places[k, 1]
     squared = dx * dx + dy * dy
-    most = crowd.outer[k] + crowd.outer[other] + _CLEARANCE
+    most = crowd.outer[k] + crowd.outer[other] + clearance
     if squared > most * most:
         return 0.0
     distance = math.sqrt(squared)
     if distance < 1e-6:
         dx, dy, distance = 1e-3, 0.0, 1e-3
     way = direction(dx, dy)
-    deep = radii[k, way] + radii[other, (way + DIRECTIONS // 2) % DIRECTIONS] + _CLEARANCE - distance
+    deep = radii[k, way] + radii[other, (way + DIRECTIONS // 2) % DIRECTIONS] + clearance - distance
     if deep <= 0.0:
         return 0.0
     step = _PUSH * deep / distance

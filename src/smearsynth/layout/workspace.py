@@ -39,6 +39,8 @@ _LEVELS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 _EAGER = 0.1
 _MORE = 0.055  # more cells for each that is over what went in one by one: pushed to the margin, fewer are seen
 _MOST = 1.0  # coverage that is tried
+# px that pushed cells keep: where there is room they do not touch, in the densest fields they just do not overlap.
+_LEAST_CLEARANCE, _MOST_CLEARANCE = 0.5, 2.0
 _PUSHES = 250  # rounds, at most, in which the cells of a crowded field are pushed apart
 _ADDITIONS = 3  # times, at most, that cells are added to it
 
@@ -196,7 +198,9 @@ class Workspace:
                 self._crowd = make_crowd(max(n, _FIRST_CELLS))
             crowd = self._crowd.first(n)
             set_out(self._polar, self._cells, crowd)
-            push_apart(board, self._cells, crowd, law.diameter, _PUSHES)
+            free = 1 - n * math.pi * law.diameter**2 / 4 / (board.height * board.width)
+            clearance = min(max(12 * (free - 0.1), _LEAST_CLEARANCE), _MOST_CLEARANCE)
+            push_apart(board, self._cells, crowd, law.diameter, clearance, _PUSHES)
             missing = job.requested - count_seen(law, board, crowd)
             wanted = min(n + math.ceil(share * missing), most)
             if wanted <= n:
@@ -259,7 +263,7 @@ class Workspace:
             self._buckets = np.empty(across * down, np.int64)
         buckets = self._buckets[: across * down]
         buckets[:] = -1
-        half = np.empty(4 * reach + 1, np.int64)  # a disc reaches as far as two cells
+        half = np.empty(2 * math.ceil(float(radii[-1]) + reach) + 1, np.int64)
         return Board(height, width, pad, stride, bits, radii, half, marked, eager, buckets, side, across, reach)
 
     def _levels(self, job: Job) -> tuple[npt.NDArray[np.float64], int]:
