@@ -23,7 +23,8 @@ _MOST_NEIGHBOURS = 64  # of one cell that are noted
 _NEAREST = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
 _PAIRS = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
 _CLUSTERS = (3, 4, 5)
-_LEAST_SHARES = [0.01, 0.015, 0.004, 0.002, 0.002]  # errors of touching, its deviation, and clusters
+# Errors of touching, its deviation, clusters, and empty areas.
+_LEAST_SHARES = [0.01, 0.015, 0.004, 0.002, 0.002, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class FieldMoments:
         Cells in clusters of at least 3, 4 and 5.
     cut : float
         Share of cells cut by the border.
+    empty : (6,) float64 array
+        Share of the field farther from any cell than each of `EMPTY_DISTANCES`; NaN where not known.
     """
 
     count: int
@@ -55,6 +58,7 @@ class FieldMoments:
     pairs: FloatArray
     clustered: FloatArray
     cut: float
+    empty: FloatArray
 
     @classmethod
     def of_row(cls, row: SmearStatistics) -> FieldMoments:
@@ -70,6 +74,7 @@ class FieldMoments:
             np.array(row.pair_correlation, np.float64),
             np.array([cells[sizes >= least].sum() for least in _CLUSTERS], np.float64),
             row.border_fraction,
+            np.array(row.empty_shares or [math.nan] * len(patterns.EMPTY_DISTANCES), np.float64),
         )
 
     @classmethod
@@ -118,6 +123,7 @@ def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> MeasuredF
         patterns.pair_correlation(centres, (labels.shape[1], labels.shape[0]), mean),
         np.array([(groups >= least).sum() for least in _CLUSTERS], np.float64),
         1 - float(whole.mean()) if count else math.nan,
+        patterns.empty_shares(labels, mean),
     )
     return MeasuredField(moments, sums[:, 0], ~whole, groups)
 
@@ -157,10 +163,10 @@ def _note(near: Any, first: int, second: int) -> None:
 
 
 def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
-    """The moments of several fields together, (26,): what a law is fitted to.
+    """The moments of several fields together, (32,): what a law is fitted to.
 
     Shares of nearest-neighbour distances and pair correlation in bins, mean and deviation of the touching
-    fraction between fields, shares of cells in clusters of at least 3, 4 and 5.
+    fraction between fields, shares of cells in clusters of at least 3, 4 and 5, mean shares of empty areas.
     """
     nearest = np.add.reduceat(sum(field.nearest for field in fields), _NEAREST)
     curves = np.stack([field.pairs for field in fields])
@@ -178,12 +184,13 @@ def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
             groups,
             [touching.mean() if len(touching) else 0.0, spread],
             sum(field.clustered for field in fields) / cells,
+            np.mean([field.empty for field in fields], axis=0),
         ]
     )
 
 
 def uncertainty(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:
-    """Standard errors of `pooled`, (26,), by bootstrap over the fields; never below what a fit needs to reach.
+    """Standard errors of `pooled`, (32,), by bootstrap over the fields; never below what a fit needs to reach.
 
     The draws are the same for the same fields.
     """

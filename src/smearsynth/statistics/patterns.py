@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
@@ -12,6 +15,9 @@ from smearsynth.smear import LabelArray, Mask
 
 BIN_WIDTH = 0.1  # of the distance histograms, in mean cell diameters
 BINS = 40  # so they reach four diameters: beyond that a field of blood shows no structure of single cells
+
+EMPTY_DISTANCES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # from the nearest cell, in mean cell diameters
+_EMPTY_GRID = 100
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -162,3 +168,36 @@ def distance_histogram(distances: FloatArray, diameter: float) -> tuple[int, ...
         return (0,) * BINS
     bins = np.minimum(distances / (diameter * BIN_WIDTH), BINS - 1).astype(np.int64)
     return tuple(np.bincount(bins, minlength=BINS).tolist())
+
+
+def empty_shares(labels: npt.NDArray[np.integer[Any]], diameter: float) -> FloatArray:
+    """Share of a field farther from any cell than each of `EMPTY_DISTANCES`: empty areas, holes, gradients.
+
+    Distances are those of a grid of about 100 points on the longer side.
+
+    Parameters
+    ----------
+    labels : (H, W) int array
+    diameter : float
+        Mean cell diameter in px.
+
+    Returns
+    -------
+    (6,) float64 array
+        NaN without a diameter, 1 on a field without a cell.
+
+    Examples
+    --------
+    >>> labels = np.zeros((100, 100), np.int32)
+    >>> labels[:, :50] = 1
+    >>> empty_shares(labels, 10.0).round(2).tolist()
+    [0.48, 0.45, 0.43, 0.4, 0.35, 0.3]
+    """
+    if math.isnan(diameter):
+        return np.full(len(EMPTY_DISTANCES), math.nan)
+    step = max(1, max(labels.shape) // _EMPTY_GRID)
+    free = labels[::step, ::step] == 0
+    if free.all():
+        return np.ones(len(EMPTY_DISTANCES))
+    away = ndimage.distance_transform_edt(free).ravel() * step
+    return np.asarray((away[:, None] > np.array(EMPTY_DISTANCES) * diameter).mean(axis=0))

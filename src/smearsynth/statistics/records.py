@@ -152,6 +152,9 @@ class SmearStatistics(_Record):
         Number of connected groups of touching cells by their size; a cell alone is a group of one.
     pair_correlation : tuple of float, (BINS,)
         g(r) in the same bins, see `pair_correlation`.
+    empty_shares : tuple of float, (6,)
+        Share of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_shares`. Empty in files
+        of before it was measured.
 
     Notes
     -----
@@ -180,6 +183,7 @@ class SmearStatistics(_Record):
     nearest_histogram: tuple[int, ...]
     cluster_sizes: dict[int, int]
     pair_correlation: tuple[Number, ...]
+    empty_shares: tuple[Number, ...] = ()
 
 
 class DataStatistics(_Record):
