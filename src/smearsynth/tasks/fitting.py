@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from smearsynth.augment import Augment
 from smearsynth.errors import ModelError
 from smearsynth.smear import Smear
 from smearsynth.synthesis.interrupt import StopRequest
@@ -24,7 +25,7 @@ from smearsynth.synthesis.training import hash_seed
 from smearsynth.tasks.base import Task, drawing_from
 from smearsynth.tasks.config import FitConfig
 from smearsynth.tasks.folder import FitReport, FitState, finished_report, load_state, save_model, save_state
-from smearsynth.tasks.samples import Augment, SmearSupply, draw_samples
+from smearsynth.tasks.samples import SmearSupply, draw_samples
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def fit(
         To choose the best weights by. When None some of `smears` are held out (see `hold_out`); of a stream
         none can be, and the last weights are kept.
     augment : callable, optional
-        Changes each crop, see `smearsynth.tasks.samples.Augment`.
+        Changes each crop, see `smearsynth.augment.Augment`.
 
     Returns
     -------

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
 import numpy as np
 
+from smearsynth.augment import Augment
 from smearsynth.errors import DataError
 from smearsynth.smear import Smear
 from smearsynth.tasks.config import FitConfig
 
 WINDOW = 32  # smears of a stream that are at hand at a time
-
-Augment = Callable[[Smear, Sequence[Smear], np.random.Generator], Smear]
-"""From a crop, other crops it may borrow from, and a generator, to the crop to train on."""
 
 
 class SmearSupply:
