@@ -7,8 +7,8 @@ Arms: RD (the real train split), SD (as many smears of a model), and both with t
 trains an FCN-8s (small preset, from scratch) for the same number of steps and takes the best weights by smears held
 out of its own; the score is Dice on the real test split. Rows (data set, seed, arm, dice, Dice of each image) go to
 ``--out`` when an arm is done, under a hash of all that went into it: run the same line again to continue, and
-nothing is used for what it is not. Intervals are 95 %, by paired bootstrap of the test images. Real smears are read from
-``../shared/data`` or SMEARSYNTH_DATA.
+nothing is used for what it is not. Intervals are 95 %, by paired bootstrap of the test images. Real smears are read
+from ``../shared/data`` or SMEARSYNTH_DATA.
 """
 
 from __future__ import annotations

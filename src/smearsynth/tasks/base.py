@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from smearsynth.errors import OptionError
+from smearsynth.evaluation.matching import box_ious, match
+from smearsynth.evaluation.precision import Detections, PrecisionRecord, average_precision
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.tasks.config import TaskConfig, TaskName
 
@@ -95,12 +97,39 @@ class Evaluation:
     images : tuple of ImageScore
     ap50 : float, optional
         AP at IoU 0.5, for detection.
+    precision : PrecisionRecord, optional
+        For detection: AP of any sample of the images, from which its interval comes.
     """
 
     metric: str
     value: float
     images: tuple[ImageScore, ...]
     ap50: float | None = None
+    precision: PrecisionRecord | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of_boxes(cls, found: Sequence[Prediction], smears: Sequence[Smear], sure: float = 0.0) -> Evaluation:
+        """Score the boxes found in each smear.
+
+        Parameters
+        ----------
+        found : sequence of Prediction
+            One for each smear.
+        smears : sequence of Smear
+        sure : float
+            Cells of at least this score are counted; AP looks at all.
+        """
+        ours = [Detections(each.boxes, each.classes, each.scores) for each in found]
+        theirs = [Detections(smear.boxes(), smear.classes) for smear in smears]
+        images = []
+        for smear, mine, true in zip(smears, ours, theirs, strict=True):
+            assert mine.scores is not None
+            kept = np.asarray(mine.scores) >= sure
+            same = mine.classes[kept][:, None] == true.classes
+            matched = match(box_ious(mine.boxes[kept], true.boxes) * same)
+            images.append(ImageScore(smear.name, matched.f1, matched.tp, matched.fp, matched.fn))
+        scored = average_precision(ours, theirs)
+        return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(ours, theirs))
 
     @property
     def counts(self) -> tuple[int, int, int]:
