@@ -6,6 +6,7 @@
 
 from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task
 from smearsynth.tasks.contours import Contours
+from smearsynth.tasks.detection import Detection
 from smearsynth.tasks.fitting import FitRun, fit
 from smearsynth.tasks.folder import FitReport, save_model
 from smearsynth.tasks.registry import TASKS, load_model
@@ -14,6 +15,7 @@ from smearsynth.tasks.segmentation import Segmentation
 __all__ = [
     "TASKS",
     "Contours",
+    "Detection",
     "Evaluation",
     "FitReport",
     "FitRun",

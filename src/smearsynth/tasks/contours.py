@@ -102,8 +102,8 @@ def contour_mask(labels: LabelArray, width: int) -> Mask:
 def isolate(cells: npt.NDArray[np.floating], contours: npt.NDArray[np.floating], least_area: int = 1) -> LabelArray:
     """Instance labels from the probabilities of cells and of their contours.
 
-    What is cell and not contour falls apart into cores; each core takes the part of the mask that lies on its side of
-    the contours. A blob without a core, as of a small cell, stays whole.
+    What is cell and not contour falls apart into cores; each core takes the part of the mask that lies on its side
+    of the contours. A blob without a core, as of a small cell, stays whole.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def isolate(cells: npt.NDArray[np.floating], contours: npt.NDArray[np.floating],
     bare = ~cored[blobs] & (blobs > 0)
     whole, _ = ndimage.label(bare)
     markers = np.where(bare, whole + n, cores)
-    labels: LabelArray = watershed(contours, markers, mask=blobs > 0).astype(np.int32)
+    labels: LabelArray = watershed(contours, markers, mask=blobs > 0).astype(np.int32)  # type: ignore[no-untyped-call]
     return labels
 
 

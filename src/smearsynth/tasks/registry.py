@@ -8,10 +8,11 @@ from smearsynth.errors import OptionError
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
 from smearsynth.tasks.contours import Contours
+from smearsynth.tasks.detection import Detection
 from smearsynth.tasks.folder import restored
 from smearsynth.tasks.segmentation import Segmentation
 
-TASKS: dict[TaskName, type[Task]] = {"segmentation": Segmentation, "contours": Contours}
+TASKS: dict[TaskName, type[Task]] = {"segmentation": Segmentation, "detection": Detection, "contours": Contours}
 
 
 def task_type(name: str) -> type[Task]:
