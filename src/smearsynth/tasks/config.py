@@ -43,6 +43,9 @@ class FcnConfig(Config):
     filters: int = Field(64, ge=4, le=64, description="of the first layer; those of the others grow with it")
     head: int = Field(4096, ge=8, le=4096, description="filters of the two layers that replace VGG's classifier")
     dropout: float = Field(0.5, ge=0, lt=1)
+    maps: int = Field(
+        1, ge=1, le=64, description="score maps of each output; 1 in the FCN paper, more draw finer than 8 px"
+    )
     groups: int = Field(8, ge=1, description="of group normalisation, which does not depend on the batch")
 
     @field_validator("groups")

@@ -122,7 +122,7 @@ def isolate(cells: npt.NDArray[np.floating], contours: npt.NDArray[np.floating],
     >>> cells = np.array([[0, 1, 1, 1, 1, 1, 0]], float)
     >>> contours = np.array([[1, 0, 0, 1, 0, 0, 1]], float)
     >>> isolate(cells, contours).tolist()
-    [[0, 1, 1, 1, 2, 2, 0]]
+    [[0, 1, 1, 2, 2, 2, 0]]
     """
     mask = cells > 0.5
     cores, n = ndimage.label(_without_specks(mask & (contours <= 0.5), least_area))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -14,16 +14,18 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from smearsynth.errors import ModelError, OptionError
+from smearsynth.errors import ModelError
 from smearsynth.smear import ImageArray, Smear
 from smearsynth.tasks.base import Evaluation, Prediction, Task
 from smearsynth.tasks.config import Config, FitConfig, TaskConfig
 
 _MOST = 2000  # cells of an image; torchvision's 100 is less than a smear holds
 _RATIOS = (0.5, 1.0, 2.0)
+_MEAN, _SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, as pretrained weights expect
 
 
 class DetectorConfig(Config):
@@ -86,13 +88,37 @@ class Detection(Task):
     config: DetectionConfig
     network: FasterRCNN
 
+    @classmethod
+    def pretrained(
+        cls, file: Path | str, name: str = "paper", *, class_names: tuple[str, ...] | None = None, **fit: object
+    ) -> Self:
+        """As `preset`, its backbone with the weights of a local file.
+
+        Parameters
+        ----------
+        file : Path or str
+            State dict of torchvision's ResNet of as many blocks, such as ``resnet101`` for preset "paper".
+        name, class_names, **fit
+            As for `preset`.
+
+        Raises
+        ------
+        ModelError
+            When the file is not such a state dict.
+        """
+        config = cls.preset(name, class_names=class_names, **fit).config
+        network = config.network.model_copy(update={"norm": "frozen"})
+        model = cls(config.model_copy(update={"network": network}))
+        model._start_from(Path(file))
+        return model
+
     def build(self) -> FasterRCNN:
         """The network of `config`."""
         network, classes = self.config.network, len(self.config.class_names)
         backbone = _backbone(network)
         sizes = [network.least_anchor * 2**k for k in range(network.levels + 1)]  # the pyramid adds a level
         anchors = AnchorGenerator(tuple((size, round(size * 2**0.5)) for size in sizes), (_RATIOS,) * len(sizes))
-        return FasterRCNN(
+        detector = FasterRCNN(
             backbone,
             rpn_anchor_generator=anchors,
             box_head=TwoMLPHead(backbone.out_channels * 7**2, network.head),
@@ -101,22 +127,11 @@ class Detection(Task):
             rpn_post_nms_top_n_test=_MOST,
             box_detections_per_img=_MOST,
             box_batch_size_per_image=network.proposals,
-            _skip_resize=True,  # cells keep their size in px
         )
+        detector.transform = _Unscaled(1, 1, _MEAN, _SPREAD)
+        return detector
 
-    def start_from(self, file: Path | str) -> None:
-        """Give the backbone pretrained weights: a state dict of torchvision's ResNet, such as ``resnet101``.
-
-        Raises
-        ------
-        OptionError
-            When the model has another norm than the weights.
-        ModelError
-            When the file is not such a state dict.
-        """
-        file = Path(file)
-        if self.config.network.norm != "frozen":
-            raise OptionError('pretrained weights come with frozen batch norm; build the model with norm="frozen"')
+    def _start_from(self, file: Path) -> None:
         if not file.is_file():
             raise ModelError("no such weight file", file)
         try:
@@ -165,6 +180,16 @@ class Detection(Task):
 
     def _input(self, image: ImageArray) -> Tensor:
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1).float() / 255
+
+
+class _Unscaled(GeneralizedRCNNTransform):
+    """Normalises and batches; torchvision's would scale every image to 800 px, and cells with it."""
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Leave the image and its boxes as they are."""
+        return image, target
 
 
 def _backbone(config: DetectorConfig) -> BackboneWithFPN:

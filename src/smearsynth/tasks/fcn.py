@@ -55,6 +55,7 @@ class Fcn8s(nn.Module):
             layers = [layer(inputs if k == 0 else filters, filters, 3) for k in range(convolutions)]
             stages.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
             inputs = filters
+        maps = outputs * config.maps
         self.to_pool3 = nn.Sequential(*stages[:3])
         self.to_pool4, to_pool5 = stages[3], stages[4]
         self.deep = nn.Sequential(
@@ -63,12 +64,12 @@ class Fcn8s(nn.Module):
             nn.Dropout2d(config.dropout),
             layer(config.head, config.head, 1),
             nn.Dropout2d(config.dropout),
-            nn.Conv2d(config.head, outputs, 1),
+            nn.Conv2d(config.head, maps, 1),
         )
-        self.score_pool3 = nn.Conv2d(4 * config.filters, outputs, 1)
-        self.score_pool4 = nn.Conv2d(8 * config.filters, outputs, 1)
-        self.double_deep, self.double_fused = _upsampling(outputs, 2), _upsampling(outputs, 2)
-        self.eightfold = _upsampling(outputs, 8)
+        self.score_pool3 = nn.Conv2d(4 * config.filters, maps, 1)
+        self.score_pool4 = nn.Conv2d(8 * config.filters, maps, 1)
+        self.double_deep, self.double_fused = _upsampling(maps, 2), _upsampling(maps, 2)
+        self.eightfold = _joining(outputs, config.maps, 8)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -88,12 +89,28 @@ class Fcn8s(nn.Module):
 def _upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
     """Learned upsampling that starts as bilinear interpolation of each channel (the FCN paper, section 3.3)."""
     layer = nn.ConvTranspose2d(channels, channels, 2 * factor, factor, factor // 2, bias=False)
-    ramp = 1 - (torch.arange(2 * factor) - factor + 0.5).abs() / factor
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
         for k in range(channels):
-            layer.weight[k, k] = ramp[:, None] * ramp
+            layer.weight[k, k] = _ramp(factor)
     return layer
+
+
+def _joining(outputs: int, maps: int, factor: int) -> nn.ConvTranspose2d:
+    """As `_upsampling`, from `maps` maps to each output: the first as it is, the others for what lies between."""
+    layer = nn.ConvTranspose2d(
+        outputs * maps, outputs, 2 * factor, factor, factor // 2, groups=outputs, bias=False
+    )
+    nn.init.normal_(layer.weight, std=0.05)
+    with torch.no_grad():
+        layer.weight[::maps] = _ramp(factor)
+    return layer
+
+
+def _ramp(factor: int) -> Tensor:
+    """Weights of bilinear interpolation, (2 factor, 2 factor)."""
+    ramp = 1 - (torch.arange(2 * factor) - factor + 0.5).abs() / factor
+    return ramp[:, None] * ramp
 
 
 def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import overload
 
 import numpy as np
@@ -169,6 +171,14 @@ def fit(
         if run.folder is not None:
             save_model(run.folder, task, state.report)
     return state.report
+
+
+def rehearse(task: Task, smears: Sequence[Smear], device: str, steps: int = 6) -> float:
+    """Median seconds of a training step; the first warms up. The task given is left as it is."""
+    trial = type(task)(task.config.with_fit(steps=steps, held_out=0, validate_every=steps))
+    marks: list[float] = []
+    fit(trial, smears, FitRun(device=device, on_step=lambda step, row: marks.append(time.monotonic())))
+    return median(later - earlier for earlier, later in pairwise(marks))
 
 
 def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[str, float]:
