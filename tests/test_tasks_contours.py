@@ -14,16 +14,17 @@ PAIR = analytic_smear((64, 96), [(30, 32, 14), (56, 32, 14)])  # touching discs
 
 
 def large_cells(seed: int) -> Smear:
-    """A field of four to nine cells of 30 px, some of which touch: an FCN-8s thinks in 8 px."""
+    """A field of cells of 28 px, most of which touch: an FCN-8s thinks in 8 px."""
     rng = np.random.default_rng(seed)
-    discs = [(*rng.uniform(5, 123, 2), rng.uniform(14, 16)) for _ in range(int(rng.integers(4, 10)))]
+    centres = [(x, y) for x in range(16, 128, 27) for y in range(16, 128, 27) if rng.random() < 0.7]
+    discs = [(x + rng.uniform(-2, 2), y + rng.uniform(-2, 2), rng.uniform(13, 15)) for x, y in centres]
     return analytic_smear((128, 128), discs, noise=3.0, seed=seed, name=str(seed))
 
 
 @pytest.fixture(scope="module")
 def learned() -> Contours:
     """A small model that has seen eight fields of large cells."""
-    model = Contours.preset("tiny", steps=100, crop=(96, 96), seed=1)
+    model = Contours.preset("tiny", steps=200, crop=(96, 96), learning_rate=5e-3)
     fit(model, [large_cells(k) for k in range(8)], validation=[])
     return model
 
@@ -105,7 +106,7 @@ def test_it_is_scored_by_the_ap_of_its_boxes(learned: Contours) -> None:
     found, fresh = learned.evaluate(unseen), Contours.preset("tiny", seed=1).evaluate(unseen)
     assert found.metric == "ap"
     assert found.ap50 is not None
-    assert found.ap50 > 0.5 > fresh.value + 0.3
+    assert found.ap50 > 0.6 > fresh.value + 0.4
     assert found.value < found.ap50
     tp, fp, fn = found.counts
     assert tp + fn == sum(smear.count for smear in unseen)

@@ -44,12 +44,12 @@ class Contours(Task):
     config_type = ContoursConfig
     presets: ClassVar[Mapping[str, TaskConfig]] = {
         # a quarter of VGG16's filters, crops: about two minutes on one CPU thread
-        "cpu": ContoursConfig(network=FcnConfig(filters=16, head=256, dropout=0.1)),
+        "cpu": ContoursConfig(network=FcnConfig(filters=16, head=256, dropout=0.1, maps=8)),
         # all of VGG16, whole fields
         "paper": ContoursConfig(fit=FitConfig(steps=6000, batch=1, crop=None, learning_rate=3e-4, warm_up=200)),
         # seconds: to see that all works, not to use
         "tiny": ContoursConfig(
-            network=FcnConfig(filters=4, head=8, dropout=0.0),
+            network=FcnConfig(filters=4, head=8, dropout=0.0, maps=8),
             fit=FitConfig(steps=20, batch=2, crop=(64, 64), validate_every=10),
         ),
     }

@@ -182,7 +182,7 @@ class Detection(Task):
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1).float() / 255
 
 
-class _Unscaled(GeneralizedRCNNTransform):
+class _Unscaled(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is untyped
     """Normalises and batches; torchvision's would scale every image to 800 px, and cells with it."""
 
     def resize(

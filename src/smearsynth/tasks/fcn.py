@@ -98,10 +98,8 @@ def _upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
 
 def _joining(outputs: int, maps: int, factor: int) -> nn.ConvTranspose2d:
     """As `_upsampling`, from `maps` maps to each output: the first as it is, the others for what lies between."""
-    layer = nn.ConvTranspose2d(
-        outputs * maps, outputs, 2 * factor, factor, factor // 2, groups=outputs, bias=False
-    )
-    nn.init.normal_(layer.weight, std=0.05)
+    layer = nn.ConvTranspose2d(outputs * maps, outputs, 2 * factor, factor, factor // 2, groups=outputs, bias=False)
+    nn.init.zeros_(layer.weight)
     with torch.no_grad():
         layer.weight[::maps] = _ramp(factor)
     return layer
