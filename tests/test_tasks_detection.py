@@ -9,7 +9,7 @@ from torchvision.models import ResNet, resnet101
 from torchvision.models.resnet import BasicBlock
 
 from smears import analytic_smear, random_smear
-from smearsynth.errors import ModelError
+from smearsynth.errors import DataError, ModelError
 from smearsynth.evaluation.matching import box_ious
 from smearsynth.tasks import Detection, FitRun, Prediction, fit, load_model
 from smearsynth.tasks.base import Evaluation
@@ -128,6 +128,19 @@ def test_files_that_are_no_such_weights_are_refused(tmp_path: Path, content: obj
     said = "no such weight file" if content is None else "not the weights of this backbone"
     with pytest.raises(ModelError, match=f"resnet.pth: {said}"):
         Detection.pretrained(file, "tiny")
+
+
+def test_a_model_of_one_class_takes_all_cells_for_one_and_another_asks_for_its_own() -> None:
+    smear = random_smear(2, class_names=KINDS)
+    one = Detection.preset("tiny")
+    one.network.train()
+    assert torch.isfinite(one.loss([smear]))
+    found = Prediction(
+        smear.boxes().astype(np.float32), np.ones(smear.count, np.float32), 0 * smear.classes, ("cell",)
+    )
+    assert Evaluation.of_boxes([found], [smear]).value == pytest.approx(1)
+    with pytest.raises(DataError, match="has the classes cell, the model red cell, white cell; read both alike"):
+        Detection.preset("tiny", class_names=KINDS).loss([random_smear(2)])
 
 
 def test_boxes_of_another_class_are_no_matches() -> None:

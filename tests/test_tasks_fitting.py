@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import IterableDataset
 
-from smears import random_smear
+from smears import analytic_smear, random_smear
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.smear import Smear
-from smearsynth.tasks import FitRun, Segmentation, fit, load_model, save_model
+from smearsynth.tasks import Contours, FitRun, Segmentation, fit, load_model, save_model
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
 from smearsynth.tasks.fitting import hold_out
 from smearsynth.tasks.samples import WINDOW, SmearSupply, draw_samples
@@ -143,6 +144,14 @@ def test_too_few_smears_to_hold_any_out_keep_the_last_weights() -> None:
     assert report.best_step == report.steps == 6
 
 
+def test_validation_smears_without_a_cell_choose_nothing(tmp_path: Path) -> None:
+    report = fit(
+        Contours.preset("tiny", steps=2), SMEARS[:3], FitRun(tmp_path), validation=[analytic_smear(discs=[])]
+    )
+    assert report.best_score is None
+    assert load_model(tmp_path).name == "contours"
+
+
 def test_a_stream_gives_new_smears_every_step_and_goes_on_from_any() -> None:
     stream = Endless()
     supply = SmearSupply(stream, 0)  # type: ignore[arg-type]
@@ -153,6 +162,14 @@ def test_a_stream_gives_new_smears_every_step_and_goes_on_from_any() -> None:
     assert later.made[0] == 2
     plain = SmearSupply((random_smear(k, (64, 64)) for k in range(99)), 2)
     assert [smear.name for smear in plain.at(2)] == names[2]
+
+
+def test_a_stream_of_pytorch_that_cannot_be_indexed_is_iterated() -> None:
+    class Stream(IterableDataset[Smear]):
+        def __iter__(self) -> Iterator[Smear]:
+            return (random_smear(k, (64, 64)) for k in range(99))
+
+    assert [smear.name for smear in SmearSupply(Stream(), 3).at(3)][:2] == ["smear-03", "smear-04"]
 
 
 def test_it_trains_on_a_stream(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from smearsynth.errors import OptionError
+from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.matching import box_ious, match
 from smearsynth.evaluation.precision import Detections, PrecisionRecord, average_precision
 from smearsynth.smear import ImageArray, LabelArray, Smear
@@ -63,6 +63,24 @@ class Prediction:
         """Cells by class."""
         found = np.bincount(self.classes, minlength=len(self.class_names)).tolist()
         return dict(zip(self.class_names, found, strict=True))
+
+
+def true_classes(smear: Smear, class_names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Class of each cell (n,) to a model of these classes: for one of a single class all cells are alike.
+
+    Raises
+    ------
+    DataError
+        When the smear has other classes than a model that tells several apart.
+    """
+    if len(class_names) == 1:
+        return np.zeros(smear.count, np.int64)
+    if smear.class_names != class_names:
+        raise DataError(
+            f"has the classes {', '.join(smear.class_names)}, the model {', '.join(class_names)}; read both alike",
+            smear.name or None,
+        )
+    return smear.classes
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,10 @@ class Evaluation:
             Cells of at least this score are counted; AP looks at all.
         """
         ours = [Detections(each.boxes, each.classes, each.scores) for each in found]
-        theirs = [Detections(smear.boxes(), smear.classes) for smear in smears]
+        theirs = [
+            Detections(smear.boxes(), true_classes(smear, each.class_names))
+            for smear, each in zip(smears, found, strict=True)
+        ]
         images = []
         for smear, mine, true in zip(smears, ours, theirs, strict=True):
             assert mine.scores is not None

@@ -20,7 +20,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from smearsynth.errors import ModelError
 from smearsynth.smear import ImageArray, Smear
-from smearsynth.tasks.base import Evaluation, Prediction, Task
+from smearsynth.tasks.base import Evaluation, Prediction, Task, true_classes
 from smearsynth.tasks.config import Config, FitConfig, TaskConfig
 
 _MOST = 2000  # cells of an image; torchvision's 100 is less than a smear holds
@@ -149,7 +149,7 @@ class Detection(Task):
         targets = [
             {
                 "boxes": torch.from_numpy(smear.boxes()).float().to(self.device),
-                "labels": torch.from_numpy(smear.classes + 1).to(self.device),
+                "labels": torch.from_numpy(true_classes(smear, self.config.class_names) + 1).to(self.device),
             }
             for smear in smears
         ]

@@ -130,11 +130,11 @@ def fit(
     True
     """
     run, config = run or FitRun(), task.config.fit
+    task.to(run.device)
     if run.folder is not None and (done := finished_report(run.folder, task)) is not None:
         return done
     if validation is None and isinstance(smears, Sequence):
         smears, validation = hold_out(smears, config)
-    task.to(run.device)
     state = FitState.fresh(task)
     if run.folder is not None:
         load_state(run.folder, state, task)
@@ -188,8 +188,9 @@ def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[s
     if not math.isfinite(loss):
         raise ModelError(f"training diverged at step {state.step}; lower the learning rate")
     row = {"loss": loss}
-    if len(validation):
-        row["validation"] = task.evaluate(validation).value
+    score = task.evaluate(validation).value if len(validation) else math.nan
+    if not math.isnan(score):  # as AP is of smears without a cell
+        row["validation"] = score
         if state.best is None or row["validation"] >= state.best_score:
             state.best_score, state.best_step = row["validation"], state.step
             state.best = {name: tensor.detach().clone() for name, tensor in task.network.state_dict().items()}

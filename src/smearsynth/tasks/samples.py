@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from smearsynth.augment import Augment
 from smearsynth.errors import DataError
@@ -60,10 +61,10 @@ class SmearSupply:
 
 
 def _from(smears: Iterable[Smear], start: int) -> Iterator[Smear]:
-    take = getattr(smears, "__getitem__", None)
-    if take is None:
+    take = getattr(type(smears), "__getitem__", None)
+    if take is None or take is Dataset.__getitem__:  # PyTorch's streams inherit one that raises
         return islice(iter(smears), start, None)
-    return (take(index) for index in count(start))
+    return (take(smears, index) for index in count(start))
 
 
 def draw_samples(
