@@ -24,7 +24,6 @@ from pathlib import Path
 
 import torch
 
-from smearsynth.augment import named_augment
 from smearsynth.datasets import open_smears
 from smearsynth.evaluation.matching import paired_interval
 from smearsynth.formats.files import write_text
@@ -58,26 +57,22 @@ class Bench:
     def key(self, arm: str, seed: int) -> str:
         """Hash of all that decides the result of an arm."""
         model = self.model.hash if self.model is not None and arm.startswith("SD") else None
-        facts = [arm, seed, model, self.task(seed).config.model_dump(mode="json"), self.options.device]
+        facts = [arm, seed, model, self.task(arm, seed).config.model_dump(mode="json"), self.options.device]
         facts += [(smears.names, smears.scale) for smears in (self.train, self.test)]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def task(self, seed: int) -> Segmentation:
+    def task(self, arm: str, seed: int) -> Segmentation:
         """A fresh segmenter."""
-        return Segmentation.preset(self.options.preset, steps=self.options.steps, seed=seed)
+        augment = "classic" if arm.endswith("+aug") else "none"
+        return Segmentation.preset(self.options.preset, steps=self.options.steps, augment=augment, seed=seed)
 
     def run(self, arm: str, seed: int) -> dict[str, object] | None:
         """Train and test one arm; None when it was interrupted."""
         started = time.perf_counter()
-        source, _, augmented = arm.partition("+")
+        source = arm.partition("+")[0]
         smears = self.synthetic(seed) if source == "SD" else self.train
-        task = self.task(seed)
-        report = fit(
-            task,
-            smears,
-            FitRun(device=self.options.device),
-            augment=named_augment("classic" if augmented else "none"),
-        )
+        task = self.task(arm, seed)
+        report = fit(task, smears, FitRun(device=self.options.device))
         if not report.finished:
             return None
         found = task.evaluate(self.test)

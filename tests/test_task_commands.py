@@ -82,6 +82,10 @@ def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -
     other = run(*line, "--seed", 3)
     assert other.code == 2
     assert "fit.seed = 0, now it is 3" in other.err
+    # neither is a finished model passed off as one of other smears
+    fewer = run(*line, "--limit", 3)
+    assert fewer.code == 2
+    assert "smears = 6 smears" in fewer.err
 
 
 def test_ctrl_c_keeps_what_was_learned(
@@ -109,7 +113,7 @@ def test_ctrl_c_keeps_what_was_learned(
     [
         (("counting",), "unknown task 'counting'; choose one of segmentation, detection, contours"),
         (("contours", "--preset", "gpu"), "unknown preset 'gpu' of contours"),
-        (("contours", "--augment", "mixup"), "augmentation 'mixup': choose none, classic, copy-paste, both"),
+        (("contours", "--augment", "mixup"), "augment: Input should be 'none', 'classic', 'copy-paste' or 'both'"),
         (("contours", "--weights", "x.pth"), "contours is trained from scratch; leave out --weights"),
         (("detection", "--weights", "none.pth"), "none.pth: no such weight file"),
         (("contours", "--split", "dev"), "has no split 'dev'"),

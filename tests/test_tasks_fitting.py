@@ -82,6 +82,10 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         with pytest.raises(ModelError, match=r"holds a model with fit.seed = 0, now it is 7; use the same"):
             fit(tiny(seed=7), SMEARS, FitRun(tmp_path / folder))
+        with pytest.raises(ModelError, match=r"smears = 10 smears, now it is 9 smears; use the same"):
+            fit(tiny(), SMEARS[1:], FitRun(tmp_path / folder))
+        with pytest.raises(ModelError, match="holds a model of segmentation, not contours"):
+            fit(Contours.preset("tiny"), SMEARS, FitRun(tmp_path / folder))
 
 
 def test_a_damaged_state_says_so(tmp_path: Path) -> None:

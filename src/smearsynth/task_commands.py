@@ -56,18 +56,16 @@ def fit_task(
     ] = False,
 ) -> int:
     """Train a model of a task on annotated smears."""
-    from smearsynth.augment import named_augment
     from smearsynth.tasks import FitRun, fit
     from smearsynth.tasks.detection import Detection
     from smearsynth.tasks.registry import task_type
 
     kind = task_type(task)
-    change = named_augment(augment)
     device = device_of(device)
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, _ = training_split(smears, split, limit)
     names = smears.class_names if kind is Detection else None
-    settings = {"steps": steps, "batch": batch, "seed": seed}
+    settings = {"steps": steps, "batch": batch, "augment": augment, "seed": seed}
     if weights is None:
         model = kind.preset(preset, class_names=names, **settings)
     elif kind is Detection:
@@ -78,7 +76,7 @@ def fit_task(
         return _rehearse(model, smears, device)
     wanted = model.config.fit.steps
     with training_progress(wanted, every=100) as on_step, naming(data):
-        report = fit(model, smears, FitRun(output, device, minutes=minutes, on_step=on_step), augment=change)
+        report = fit(model, smears, FitRun(output, device, minutes=minutes, on_step=on_step))
     if not report.finished:
         say(out, f"stopped at step {report.steps}; run the same command again to continue ({output})")
         return 0 if minutes is not None else 130

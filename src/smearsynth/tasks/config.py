@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from smearsynth.augment import AugmentName
 from smearsynth.errors import OptionError
 
 
@@ -21,6 +22,7 @@ class FitConfig(Config):
     steps: int = Field(400, ge=1)
     batch: int = Field(4, ge=1, le=1024)
     crop: tuple[int, int] | None = Field((192, 192), description="height and width in px; None: the whole field")
+    augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.augment")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="after warm-up; falls to zero along a cosine")
     warm_up: int = Field(20, ge=0, description="steps")
     weight_decay: float = Field(1e-4, ge=0, le=1)

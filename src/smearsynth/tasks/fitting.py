@@ -6,6 +6,7 @@ weights so far: an interrupted run continues where it stopped, bit-identically o
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from smearsynth.augment import Augment
+from smearsynth.augment import named_augment
+from smearsynth.datasets import SmearFolder
 from smearsynth.errors import ModelError
 from smearsynth.smear import Smear
 from smearsynth.synthesis.interrupt import StopRequest
@@ -90,7 +92,6 @@ def fit(
     run: FitRun | None = None,
     *,
     validation: Sequence[Smear] | None = None,
-    augment: Augment | None = None,
 ) -> FitReport:
     """Train a task model in place; with a folder, from the state there if there is one.
 
@@ -105,8 +106,6 @@ def fit(
     validation : sequence of Smear, optional
         To choose the best weights by. When None some of `smears` are held out (see `hold_out`); of a stream
         none can be, and the last weights are kept.
-    augment : callable, optional
-        Changes each crop, see `smearsynth.augment.Augment`.
 
     Returns
     -------
@@ -131,14 +130,14 @@ def fit(
     """
     run, config = run or FitRun(), task.config.fit
     task.to(run.device)
-    if run.folder is not None and (done := finished_report(run.folder, task)) is not None:
+    state = FitState.fresh(task, _described(smears))
+    if run.folder is not None and (done := finished_report(run.folder, state)) is not None:
         return done
     if validation is None and isinstance(smears, Sequence):
         smears, validation = hold_out(smears, config)
-    state = FitState.fresh(task)
     if run.folder is not None:
-        load_state(run.folder, state, task)
-    supply = SmearSupply(smears, state.step)
+        load_state(run.folder, state)
+    supply, augment = SmearSupply(smears, state.step), named_augment(config.augment)
     deadline = math.inf if run.minutes is None else time.monotonic() + 60 * run.minutes
     ending = False
     with StopRequest() as stop:
@@ -164,7 +163,7 @@ def fit(
             if run.on_step:
                 run.on_step(state.step, row)
             if run.folder is not None and not done_all and (ending or state.step % run.save_every == 0):
-                save_state(run.folder, state, task)
+                save_state(run.folder, state)
     if state.step == config.steps:
         if state.best is not None:
             task.network.load_state_dict(state.best)
@@ -196,6 +195,16 @@ def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[s
             state.best = {name: tensor.detach().clone() for name, tensor in task.network.state_dict().items()}
     state.history.append({"step": state.step, **row})
     return row
+
+
+def _described(smears: Sequence[Smear] | Iterable[Smear]) -> str:
+    """What tells smears from others without reading them, so that a run does not go on with other ones."""
+    if not isinstance(smears, Sequence):
+        return "a stream"
+    if not isinstance(smears, SmearFolder):
+        return f"{len(smears)} smears"
+    digest = hashlib.sha256(repr((smears.names, smears.scale)).encode()).hexdigest()[:12]
+    return f"{len(smears)} smears, names and scale {digest}"
 
 
 class _Chosen(Sequence[Smear]):

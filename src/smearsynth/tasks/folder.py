@@ -35,6 +35,8 @@ class FitReport(BaseModel):
 
     Parameters
     ----------
+    smears : str
+        What tells the smears it was trained on from others.
     steps : int
         Steps done.
     finished : bool
@@ -48,6 +50,7 @@ class FitReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    smears: str
     steps: int
     finished: bool
     best_step: int
@@ -73,6 +76,7 @@ class FitState:
     """All that a training is at one moment: step, weights (the task's own), moments, best weights so far."""
 
     task: Task
+    smears: str
     optimiser: torch.optim.AdamW
     step: int = 0
     best: dict[str, Tensor] | None = None
@@ -82,16 +86,17 @@ class FitState:
     losses: list[Tensor] = field(default_factory=list)  # since the last row of the history
 
     @classmethod
-    def fresh(cls, task: Task) -> FitState:
+    def fresh(cls, task: Task, smears: str) -> FitState:
         """The state before the first step."""
         parameters = [p for p in task.network.parameters() if p.requires_grad]
-        return cls(task, torch.optim.AdamW(parameters, lr=0.0, weight_decay=task.config.fit.weight_decay))
+        return cls(task, smears, torch.optim.AdamW(parameters, lr=0.0, weight_decay=task.config.fit.weight_decay))
 
     @property
     def report(self) -> FitReport:
         """How it went so far."""
         known = self.best is not None
         return FitReport(
+            smears=self.smears,
             steps=self.step,
             finished=self.step == self.task.config.fit.steps,
             best_step=self.best_step if known else self.step,
@@ -124,11 +129,12 @@ class FitState:
         self.best_score, self.best_step = float(record["best_score"]), int(record["best_step"])
 
 
-def save_state(folder: Path, state: FitState, task: Task) -> None:
+def save_state(folder: Path, state: FitState) -> None:
     """Write the state of an unfinished run, one file, whole or not at all."""
     record = {
-        "task": task.name,
-        "config": task.config.model_dump(mode="json"),
+        "task": state.task.name,
+        "config": state.task.config.model_dump(mode="json"),
+        "smears": state.smears,
         "step": state.step,
         "history": state.history,
         "best_score": state.best_score,
@@ -139,13 +145,13 @@ def save_state(folder: Path, state: FitState, task: Task) -> None:
         _save(tensors, temporary, {"record": json.dumps(record)})
 
 
-def load_state(folder: Path, state: FitState, task: Task) -> bool:
+def load_state(folder: Path, state: FitState) -> bool:
     """Fill `state` from the folder; False when there is none.
 
     Raises
     ------
     ModelError
-        When it is damaged or was made with other settings.
+        When it is damaged or was made with other settings or smears.
     """
     path = folder / _STATE
     if folder.exists() and not folder.is_dir():
@@ -155,7 +161,7 @@ def load_state(folder: Path, state: FitState, task: Task) -> bool:
     try:
         with safe_open(path, "pt") as file:
             record = json.loads(file.metadata()["record"])
-        _refuse_others(record["task"], record["config"], task, folder)
+        _refuse_others(record["task"], record["config"], record["smears"], state, folder)
         state.fill(safetensors.torch.load_file(path), record)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise ModelError(f"the training state is damaged ({error}); delete it to start again", path) from error
@@ -172,7 +178,9 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
     """
     folder = Path(folder)
     steps = task.config.fit.steps
-    report = report or FitReport(steps=steps, finished=True, best_step=steps, best_score=None, history=())
+    report = report or FitReport(
+        smears="not stated", steps=steps, finished=True, best_step=steps, best_score=None, history=()
+    )
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in task.network.state_dict().items()}
     with replacing(folder / _WEIGHTS) as temporary:
         _save(weights, temporary, {})
@@ -192,8 +200,8 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
     (folder / _STATE).unlink(missing_ok=True)
 
 
-def finished_report(folder: Path, task: Task) -> FitReport | None:
-    """When the folder holds this very model, finished: give it to `task` and tell how its training went.
+def finished_report(folder: Path, state: FitState) -> FitReport | None:
+    """When the folder holds this very model, finished: give it to the task and tell how its training went.
 
     Raises
     ------
@@ -203,8 +211,8 @@ def finished_report(folder: Path, task: Task) -> FitReport | None:
     if not (folder / _CONFIG).exists():
         return None
     record = _read_record(folder)
-    _refuse_others(record.task, record.config, task, folder)
-    _read_weights(folder, record, task)
+    _refuse_others(record.task, record.config, record.report.smears, state, folder)
+    _read_weights(folder, record, state.task)
     return record.report
 
 
@@ -258,16 +266,17 @@ def _read_weights(folder: Path, record: _Record, task: Task) -> None:
         raise ModelError(f"does not fit {_CONFIG} beside it ({first}); {_AGAIN}", path) from None
 
 
-def _refuse_others(name: str, stored: dict[str, Any], task: Task, folder: Path) -> None:
+def _refuse_others(name: str, stored: dict[str, Any], smears: str, state: FitState, folder: Path) -> None:
+    task = state.task
     if name != task.name:
         raise ModelError(f"holds a model of {name}, not {task.name}; choose another folder", folder)
-    wanted = _flat(task.config.model_dump(mode="json"))
-    before = _flat(stored)
-    for key in before.keys() | wanted.keys():
+    wanted = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
+    before = _flat(stored) | {"smears": smears}
+    for key in sorted(before.keys() | wanted.keys()):
         if before.get(key) != wanted.get(key):
             raise ModelError(
                 f"holds a model with {key} = {before.get(key)}, now it is {wanted.get(key)}; "
-                "use the same settings or another folder",
+                "use the same settings and smears, or another folder",
                 folder,
             )
 
