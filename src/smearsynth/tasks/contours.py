@@ -149,7 +149,7 @@ def isolate(
     relief = ndimage.gaussian_filter(odds, smoothing) if smoothing else odds
     # outside lies higher than any ridge, so that every blob holds a basin, be it all contour
     relief = np.where(mask, relief, relief.max() + 2 * depth)
-    # minima that lie `depth` below every way out of them (Soille, *Morphological Image Analysis*, 6.3)
+    # extended minima: those that lie `depth` below every way out of them (Soille, *Morphological Image Analysis*)
     filled = reconstruction(relief + depth, relief, method="erosion")  # type: ignore[no-untyped-call]
     basins, _ = ndimage.label(local_minima(filled) & mask, np.ones((3, 3)))  # type: ignore[no-untyped-call]
     labels: LabelArray = watershed(relief, basins, mask=mask).astype(np.int32)  # type: ignore[no-untyped-call]
