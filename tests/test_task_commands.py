@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from conftest import Run
 from smears import random_smear, write_folder
+from smearsynth.datasets import open_smears
 from smearsynth.tasks import load_model
 
 TINY = ("--preset", "tiny", "--steps", 4, "--device", "cpu")
@@ -31,6 +33,24 @@ def test_from_annotated_smears_to_counts(run: Run, smear_folder: Path, tmp_path:
         assert [row["image"] for row in csv.DictReader(file)] == [f"smear-{k:02d}" for k in range(9)]
     assert len(list((tmp_path / "found" / "overlays").iterdir())) == 9
     assert (tmp_path / "found" / "labels").exists() == (task != "detection")
+
+
+@pytest.mark.parametrize(("task", "metric"), [("segmentation", "dice"), ("contours", "ap")])
+def test_a_model_is_scored_on_the_test_split(
+    run: Run, smear_folder: Path, tmp_path: Path, task: str, metric: str
+) -> None:
+    assert run("fit-task", task, smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
+    assert ran.code == 0, ran
+    found = json.loads(ran.out)
+    test = open_smears(smear_folder, split="test")
+    wanted = load_model(tmp_path / "m").evaluate(test)
+    assert (found["metric"], found["split"], found["value"]) == (metric, "test", pytest.approx(wanted.value))
+    assert [image["name"] for image in found["images"]] == list(test.names)
+    assert found["tp"] + found["fn"] == sum(smear.count for smear in test)
+    told = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--split", "train", "--limit", 2)
+    assert told.out.startswith("2 smears: ")
+    assert told.out.rstrip().endswith("missed")
 
 
 def test_the_train_split_alone_is_learned_from(run: Run, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_model_of_one_class_takes_all_cells_for_one_and_another_asks_for_its_o
     found = Prediction(
         smear.boxes().astype(np.float32), np.ones(smear.count, np.float32), 0 * smear.classes, ("cell",)
     )
-    assert Evaluation.of_boxes([found], [smear]).value == pytest.approx(1)
+    assert Evaluation.of_boxes([(smear, found)]).value == pytest.approx(1)
     with pytest.raises(DataError, match="has the classes cell, the model red cell, white cell; read both alike"):
         Detection.preset("tiny", class_names=KINDS).loss([random_smear(2)])
 
@@ -149,7 +149,7 @@ def test_boxes_of_another_class_are_no_matches() -> None:
     right = Prediction(boxes, np.ones(3, np.float32), smear.classes, KINDS)
     wrong = Prediction(boxes, np.ones(3, np.float32), 1 - smear.classes, KINDS)
     unsure = Prediction(boxes, np.array([0.9, 0.9, 0.2], np.float32), smear.classes, KINDS)
-    scored = [Evaluation.of_boxes([found], [smear], 0.5) for found in (right, wrong, unsure)]
+    scored = [Evaluation.of_boxes([(smear, found)], 0.5) for found in (right, wrong, unsure)]
     assert [each.value for each in scored] == [pytest.approx(value) for value in (1, 0, 1)]
     assert [each.counts for each in scored] == [(3, 0, 0), (0, 3, 3), (2, 0, 1)]
     assert scored[0].images[0].score == 1.0

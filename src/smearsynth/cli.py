@@ -36,13 +36,13 @@ from smearsynth.options import (
     layout_of,
     load_model,
     named_smear,
+    named_split,
     naming,
     open_data,
     parse_mix,
     parse_size,
-    training_split,
 )
-from smearsynth.task_commands import fit_task, predict
+from smearsynth.task_commands import fit_task, predict, score
 from smearsynth.terminal import err, fail, out, progress, say, training_progress
 
 app = typer.Typer(
@@ -197,7 +197,7 @@ def train(
     from smearsynth.synthesis.training import TrainingRun, fabric_for
 
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
-    smears, split = training_split(smears, split, limit)
+    smears, split = named_split(smears, split, limit, default="train")
     chosen = choose(
         preset,
         class_names=smears.class_names,
@@ -364,6 +364,7 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
 
 app.command("fit-task")(fit_task)
 app.command()(predict)
+app.command()(score)
 
 
 def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:

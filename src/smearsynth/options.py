@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -13,6 +13,7 @@ import typer
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.masks import LayoutName
+from smearsynth.smear import Smear
 from smearsynth.terminal import err, say
 
 Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COCO file).", show_default=False)]
@@ -101,11 +102,20 @@ def open_data(
     return smears
 
 
-def training_split(smears: SmearFolder, split: str | None, limit: int | None) -> tuple[SmearFolder, str | None]:
-    """The smears to train on: of the split named, else of ``train`` where there is one; with its name."""
-    split = split or ("train" if "train" in smears.splits else None)
+def named_split(
+    smears: SmearFolder, split: str | None, limit: int | None, *, default: str
+) -> tuple[SmearFolder, str | None]:
+    """The smears of the split named, else of the `default` one where there is such; with its name."""
+    split = split or (default if default in smears.splits else None)
     smears = smears.split(split) if split else smears
     return (smears[:limit] if limit else smears), split
+
+
+def counted(smears: SmearFolder, tick: Callable[[int], object]) -> Iterator[Smear]:
+    """The smears, one by one; `tick` is told how many are done."""
+    for done, smear in enumerate(smears, 1):
+        yield smear
+        tick(done)
 
 
 def check_all(smears: SmearFolder) -> None:

@@ -1,7 +1,8 @@
-"""The commands of the tasks: train a model on annotated smears, and put it to use."""
+"""The commands of the tasks: train a model on annotated smears, put it to use, score it."""
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import OptionError
 from smearsynth.options import (
+    AsJson,
     Binary,
     Classes,
     Data,
@@ -18,10 +20,11 @@ from smearsynth.options import (
     Reading,
     Scale,
     check_all,
+    counted,
     device_of,
+    named_split,
     naming,
     open_data,
-    training_split,
 )
 from smearsynth.terminal import out, progress, say, training_progress
 
@@ -63,7 +66,7 @@ def fit_task(
     kind = task_type(task)
     device = device_of(device)
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
-    smears, _ = training_split(smears, split, limit)
+    smears, _ = named_split(smears, split, limit, default="train")
     names = smears.class_names if kind is Detection else None
     settings = {"steps": steps, "batch": batch, "augment": augment, "seed": seed}
     if weights is None:
@@ -103,6 +106,38 @@ def predict(
     cells = sum(int(row["total"]) for row in counts)
     say(out, f"{cells} cells in {len(counts)} of {len(found)} images; counts, boxes and pictures in {output}")
     return 0 if len(counts) == len(found) else 130
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="Folder that fit-task made.", show_default=False)],
+    data: Data,
+    split: Annotated[str | None, typer.Option(help="Default: test, where the folder has it.")] = None,
+    scale: Scale = 1.0,
+    classes: Classes = "auto",
+    format: Reading = "auto",
+    binary: Binary = False,
+    limit: Limit = None,
+    device: Device = "auto",
+    json: AsJson = False,
+) -> None:
+    """Score a model on annotated smears: Dice or AP, with cells found, made up and missed."""
+    from dataclasses import asdict
+
+    from smearsynth.tasks import load_model
+
+    task = load_model(model, device_of(device))
+    smears = open_data(data, None, scale, classes=classes, format=format, binary=binary)
+    smears, split = named_split(smears, split, limit, default="test")
+    with progress("scoring", len(smears), quiet=json) as tick, naming(data):
+        found = task.evaluate(counted(smears, tick))
+    tp, fp, fn = found.counts
+    figures = {"metric": found.metric, "value": found.value, "ap50": found.ap50, "tp": tp, "fp": fp, "fn": fn}
+    if json:
+        print(dumps(figures | {"split": split, "images": [asdict(image) for image in found.images]}))
+        return
+    half = "" if found.ap50 is None else f", AP50 {found.ap50:.4f}"
+    name = "Dice" if found.metric == "dice" else "AP"
+    say(out, f"{len(smears)} smears: {name} {found.value:.4f}{half}; {tp} cells found, {fp} made up, {fn} missed")
 
 
 def _rehearse(model: Task, smears: SmearFolder, device: str) -> int:

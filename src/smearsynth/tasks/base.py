@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -126,28 +126,23 @@ class Evaluation:
     precision: PrecisionRecord | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of_boxes(cls, found: Sequence[Prediction], smears: Sequence[Smear], sure: float = 0.0) -> Evaluation:
+    def of_boxes(cls, pairs: Iterable[tuple[Smear, Prediction]], sure: float = 0.0) -> Evaluation:
         """Score the boxes found in each smear.
 
         Parameters
         ----------
-        found : sequence of Prediction
-            One for each smear.
-        smears : sequence of Smear
+        pairs : iterable of (Smear, Prediction)
+            Looked at once.
         sure : float
             Cells of at least this score are counted; AP looks at all.
         """
-        ours = [Detections(each.boxes, each.classes, each.scores) for each in found]
-        theirs = [
-            Detections(smear.boxes(), true_classes(smear, each.class_names))
-            for smear, each in zip(smears, found, strict=True)
-        ]
-        images = []
-        for smear, mine, true in zip(smears, ours, theirs, strict=True):
-            assert mine.scores is not None
-            kept = np.asarray(mine.scores) >= sure
-            same = mine.classes[kept][:, None] == true.classes
-            matched = match(box_ious(mine.boxes[kept], true.boxes) * same)
+        ours, theirs, images = [], [], []
+        for smear, found in pairs:
+            ours.append(Detections(found.boxes, found.classes, found.scores))
+            theirs.append(Detections(smear.boxes(), true_classes(smear, found.class_names)))
+            kept = found.scores >= sure
+            same = found.classes[kept][:, None] == theirs[-1].classes
+            matched = match(box_ious(found.boxes[kept], theirs[-1].boxes) * same)
             images.append(ImageScore(smear.name, matched.f1, matched.tp, matched.fp, matched.fn))
         scored = average_precision(ours, theirs)
         return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(ours, theirs))
@@ -223,8 +218,8 @@ class Task(ABC):
         """The cells of an image (H, W, 3) uint8, of any size."""
 
     @abstractmethod
-    def evaluate(self, smears: Sequence[Smear]) -> Evaluation:
-        """Score the model on annotated smears."""
+    def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
+        """Score the model on annotated smears; each is looked at once."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -83,9 +83,9 @@ class Contours(Task):
         scores = np.asarray(ndimage.mean(cells, labels, np.arange(1, n + 1))) if n else np.zeros(0)
         return Prediction.of_labels(labels, scores, self.config.class_names)
 
-    def evaluate(self, smears: Sequence[Smear]) -> Evaluation:
+    def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
         """AP of the boxes of the blobs, with counts."""
-        return Evaluation.of_boxes([self.predict(smear.image) for smear in smears], smears)
+        return Evaluation.of_boxes((smear, self.predict(smear.image)) for smear in smears)
 
 
 def contour_mask(labels: LabelArray, width: int) -> Mask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -174,9 +174,9 @@ class Detection(Task):
         kept = found.scores >= self.config.sure
         return Prediction(found.boxes[kept], found.scores[kept], found.classes[kept], found.class_names)
 
-    def evaluate(self, smears: Sequence[Smear]) -> Evaluation:
+    def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
         """AP of the boxes, with counts of those the model is sure of."""
-        return Evaluation.of_boxes([self.candidates(smear.image) for smear in smears], smears, self.config.sure)
+        return Evaluation.of_boxes(((smear, self.candidates(smear.image)) for smear in smears), self.config.sure)
 
     def _input(self, image: ImageArray) -> Tensor:
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1).float() / 255

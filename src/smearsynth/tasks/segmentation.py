@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -77,7 +77,7 @@ class Segmentation(Task):
         scores = ndimage.mean(probability, labels, np.arange(1, n + 1)) if n else np.zeros(0)
         return Prediction.of_labels(labels, np.asarray(scores), self.config.class_names)
 
-    def evaluate(self, smears: Sequence[Smear]) -> Evaluation:
+    def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
         """Dice of each image (paper, equation 8) and their mean, with counts of connected components."""
         images = []
         for smear in smears:
