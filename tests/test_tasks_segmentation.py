@@ -65,6 +65,14 @@ def test_the_network_has_the_layers_of_vgg16_and_both_skips() -> None:
     assert shapes[13:] == [(4096, 512, 7, 7), (4096, 4096, 1, 1), (1, 4096, 1, 1), (1, 256, 1, 1), (1, 512, 1, 1)]
 
 
+@pytest.mark.parametrize(("filters", "head"), [(4, 8), (9, 30), (36, 100)])
+def test_any_width_can_be_built(filters: int, head: int) -> None:
+    network = Fcn8s(FcnConfig(filters=filters, head=head))
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert all(norm.num_channels >= 4 * norm.num_groups or norm.num_groups == 1 for norm in norms)
+    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+
+
 def test_scores_of_pool3_and_pool4_reach_the_output() -> None:
     network = Fcn8s(FcnConfig(filters=4, head=8, dropout=0.0)).eval()
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

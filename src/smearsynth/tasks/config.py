@@ -48,14 +48,7 @@ class FcnConfig(Config):
     maps: int = Field(
         1, ge=1, le=64, description="score maps of each output; 1 in the FCN paper, more draw finer than 8 px"
     )
-    groups: int = Field(8, ge=1, description="of group normalisation, which does not depend on the batch")
-
-    @field_validator("groups")
-    @classmethod
-    def _groups_divide(cls, groups: int) -> int:
-        if groups & (groups - 1):
-            raise ValueError("groups must be a power of two")
-        return groups
+    groups: int = Field(8, ge=1, description="of group normalisation, fewer where a layer is narrow")
 
 
 class TaskConfig(Config):

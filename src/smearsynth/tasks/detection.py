@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from math import gcd
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -199,7 +200,7 @@ def _backbone(config: DetectorConfig) -> BackboneWithFPN:
         if config.norm == "frozen":
             frozen: nn.Module = FrozenBatchNorm2d(channels)
             return frozen
-        return nn.GroupNorm(min(32, channels // 4), channels)
+        return nn.GroupNorm(gcd(32, channels, max(channels // 4, 1)), channels)
 
     body = ResNet(Bottleneck if config.bottleneck else BasicBlock, list(config.blocks), norm_layer=norm)
     first = body.inplanes // 8

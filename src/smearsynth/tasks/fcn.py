@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ _STRIDE = 32
 class Fcn8s(nn.Module):
     """VGG16's convolutions, its classifier as two more, scores at 1/32 joined with those of pool4 and pool3.
 
-    Trained from scratch every convolution needs a norm. Batch norm fails the small batches of large fields;
-    group norm treats each field alone, in training as in use.
+    Trained from scratch every convolution needs a norm. Batch norm would see a few fields at a time in training and
+    other statistics in use; group norm treats each field alone in both.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class Fcn8s(nn.Module):
             return layer
 
         def norm(filters: int) -> nn.Module:
-            return nn.GroupNorm(min(config.groups, filters // 4), filters)
+            return nn.GroupNorm(gcd(config.groups, filters, max(filters // 4, 1)), filters)
 
         stages, inputs = [], 3
         for factor, convolutions in _STAGES:
