@@ -24,7 +24,7 @@ from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
 from smearsynth.synthesis import checkpoint
 
-COMMANDS = ("stats", "masks", "train", "generate", "demo", "info")
+COMMANDS = ("stats", "masks", "train", "generate", "demo", "certify", "fit-task", "predict", "score", "info")
 
 
 def error_of(ran: Ran) -> str:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from smears import random_smear
 from smearsynth.datasets import open_smears
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.training import TrainingRun, fabric_for, train
+from smearsynth.tasks import Contours, Detection, FitRun, Segmentation, Task, fit, load_model
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,3 +41,16 @@ def test_the_gpu_paints_the_picture_of_the_cpu(tiny_folder: Path) -> None:
     )
     assert (on_cpu.labels == on_gpu.labels).all()
     assert np.abs(on_cpu.image.astype(int) - on_gpu.image.astype(int)).max() <= 3
+
+
+@pytest.mark.parametrize("kind", [Segmentation, Detection, Contours])
+def test_a_task_trains_and_continues_on_the_gpu_and_predicts_as_on_the_cpu(
+    kind: type[Task], tmp_path: Path
+) -> None:
+    smears = [random_smear(k) for k in range(6)]
+    for minutes in (0, None):
+        model = kind.preset("tiny", steps=4)
+        report = fit(model, smears, FitRun(tmp_path, "cuda", minutes=minutes))
+    assert report.finished
+    on_gpu, on_cpu = (load_model(tmp_path, device).predict(smears[0].image) for device in ("cuda", "cpu"))
+    assert abs(len(on_gpu.boxes) - len(on_cpu.boxes)) <= 0.1 * len(on_cpu.boxes) + 1

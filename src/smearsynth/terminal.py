@@ -39,8 +39,8 @@ def progress(label: str, total: int | None = None, *, quiet: bool = False) -> It
 
 
 @contextmanager
-def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
-    """As `progress`, with seconds a step and the losses; on a pipe, a line now and then."""
+def training_progress(steps: int, *, every: int = 500) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
+    """As `progress`, with seconds a step and the losses; on a pipe, a line every so many steps."""
     started: list[tuple[float, int]] = []
     losses_column = TextColumn("[dim]{task.fields[losses]}")
     with Progress(*_bar_columns(), losses_column, console=err, disable=not err.is_terminal) as bar:
@@ -54,7 +54,7 @@ def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | 
                 pace = (now - started[0][0]) / max(step - started[0][1], 1)
                 shown = " ".join(f"{name} {value:.2f}" for name, value in losses.items())
                 bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
-                if not err.is_terminal and step % 500 == 0:
+                if not err.is_terminal and step % every == 0:
                     left = pace * (steps - step) / 60
                     say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
 

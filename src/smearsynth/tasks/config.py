@@ -1,0 +1,83 @@
+"""How a task model is built and trained: typed, bounded, unknown keys forbidden."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from smearsynth.augment import AugmentName
+from smearsynth.errors import OptionError
+
+
+class Config(BaseModel):
+    """A frozen record whose unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FitConfig(Config):
+    """Schedule and data handling of one training run; the defaults are those of preset ``cpu``."""
+
+    steps: int = Field(400, ge=1)
+    batch: int = Field(4, ge=1, le=1024)
+    crop: tuple[int, int] | None = Field((192, 192), description="height and width in px; None: the whole field")
+    augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.augment")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="after warm-up; falls to zero along a cosine")
+    warm_up: int = Field(20, ge=0, description="steps")
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    held_out: int = Field(8, ge=0, description="smears kept to choose the best weights by, at most a fifth of all")
+    validate_every: int = Field(50, ge=1, description="steps")
+    seed: int = Field(0, ge=0, lt=1 << 63)
+
+    @field_validator("crop")
+    @classmethod
+    def _crop_is_seen(cls, crop: tuple[int, int] | None) -> tuple[int, int] | None:
+        if crop is not None and min(crop) < 32:
+            raise ValueError(f"crop: sides must be at least 32 px (got {crop[0]}×{crop[1]})")
+        return crop
+
+
+class FcnConfig(Config):
+    """Architecture of an FCN-8s on the layers of VGG16; the defaults are the paper's."""
+
+    filters: int = Field(64, ge=4, le=64, description="of the first layer; those of the others grow with it")
+    head: int = Field(4096, ge=8, le=4096, description="filters of the two layers that replace VGG's classifier")
+    dropout: float = Field(0.5, ge=0, lt=1)
+    maps: int = Field(
+        1, ge=1, le=64, description="score maps of each output; 1 in the FCN paper, more draw finer than 8 px"
+    )
+    groups: int = Field(8, ge=1, description="of group normalisation, fewer where a layer is narrow")
+
+
+class TaskConfig(Config):
+    """What every task has: the classes it tells apart and its training."""
+
+    class_names: tuple[str, ...] = Field(("cell",), min_length=1)
+    fit: FitConfig = FitConfig()
+
+    def with_fit(self, **settings: object) -> Self:
+        """The same with training settings overridden by those that are not None.
+
+        Raises
+        ------
+        OptionError
+            For an unknown setting or a value out of its range.
+
+        Examples
+        --------
+        >>> TaskConfig().with_fit(steps=7, seed=None).fit.steps
+        7
+        """
+        given = {key: value for key, value in settings.items() if value is not None}
+        try:
+            return self.model_copy(update={"fit": FitConfig(**{**self.fit.model_dump(), **given})})
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise OptionError(f"{place}: {reason} (got {first['input']!r})") from None
+
+
+TaskName = Literal["segmentation", "detection", "contours"]

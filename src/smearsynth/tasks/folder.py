@@ -1,0 +1,299 @@
+"""A task model on disk: JSON and safetensors, never pickle; the state of an unfinished run beside it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import safe_open
+from torch import Tensor
+
+from smearsynth.errors import DataError, ModelError
+from smearsynth.formats.files import read_text, replacing, write_text
+from smearsynth.tasks.base import Task
+from smearsynth.tasks.config import TaskName
+
+_CONFIG = "config.json"
+_WEIGHTS = "weights.safetensors"
+_STATE = "state.safetensors"
+_LOG = "fit-log.csv"
+_AGAIN = "copy the folder again, or fit the model anew in another one"
+
+
+class FitReport(BaseModel):
+    """How a training went.
+
+    Parameters
+    ----------
+    smears : str
+        What tells the smears it was trained on from others.
+    steps : int
+        Steps done.
+    finished : bool
+    best_step : int
+        Step whose weights are kept: the last one where there was nothing to validate on.
+    best_score : float, optional
+        Validation score of these weights.
+    history : tuple of dict
+        A row for each validation: step, loss since the last row, validation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    smears: str
+    steps: int
+    finished: bool
+    best_step: int
+    best_score: float | None
+    history: tuple[dict[str, float], ...]
+
+
+class _Record(BaseModel):
+    """What config.json says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    task: TaskName
+    smearsynth: str
+    config: dict[str, Any]
+    weights_sha256: str
+    report: FitReport
+
+
+@dataclass
+class FitState:
+    """All that a training is at one moment: step, weights (the task's own), moments, best weights so far."""
+
+    task: Task
+    smears: str
+    optimiser: torch.optim.AdamW
+    step: int = 0
+    best: dict[str, Tensor] | None = None
+    best_score: float = 0.0
+    best_step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)  # since the last row of the history
+
+    @classmethod
+    def fresh(cls, task: Task, smears: str) -> FitState:
+        """The state before the first step."""
+        parameters = [p for p in task.network.parameters() if p.requires_grad]
+        return cls(task, smears, torch.optim.AdamW(parameters, lr=0.0, weight_decay=task.config.fit.weight_decay))
+
+    @property
+    def report(self) -> FitReport:
+        """How it went so far."""
+        known = self.best is not None
+        return FitReport(
+            smears=self.smears,
+            steps=self.step,
+            finished=self.step == self.task.config.fit.steps,
+            best_step=self.best_step if known else self.step,
+            best_score=self.best_score if known else None,
+            history=tuple(self.history),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name."""
+        named = {f"network.{k}": t for k, t in self.task.network.state_dict().items()}
+        named |= {f"best.{k}": t for k, t in (self.best or {}).items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            named |= {f"optimiser.{index}.{k}": t for k, t in moments.items()}
+        if self.losses:
+            named["losses"] = torch.stack(self.losses)
+        return named
+
+    def fill(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+        """Become what was stored."""
+        self.task.network.load_state_dict(_under("network.", tensors))
+        self.best = _under("best.", tensors) or None
+        own = self.optimiser.state_dict()
+        own["state"] = {}
+        for name, tensor in _under("optimiser.", tensors).items():
+            index, key = name.split(".")
+            own["state"].setdefault(int(index), {})[key] = tensor
+        self.optimiser.load_state_dict(own)
+        self.losses = list(tensors["losses"].to(self.task.device)) if "losses" in tensors else []
+        self.step, self.history = int(record["step"]), list(record["history"])
+        self.best_score, self.best_step = float(record["best_score"]), int(record["best_step"])
+
+
+def save_state(folder: Path, state: FitState) -> None:
+    """Write the state of an unfinished run, one file, whole or not at all."""
+    record = {
+        "task": state.task.name,
+        "config": state.task.config.model_dump(mode="json"),
+        "smears": state.smears,
+        "step": state.step,
+        "history": state.history,
+        "best_score": state.best_score,
+        "best_step": state.best_step,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
+    with replacing(folder / _STATE) as temporary:
+        _save(tensors, temporary, {"record": json.dumps(record)})
+
+
+def load_state(folder: Path, state: FitState) -> bool:
+    """Fill `state` from the folder; False when there is none.
+
+    Raises
+    ------
+    ModelError
+        When it is damaged or was made with other settings or smears.
+    """
+    path = folder / _STATE
+    if folder.exists() and not folder.is_dir():
+        raise ModelError("is a file; name a folder for the model", folder)
+    if not path.exists():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads(file.metadata()["record"])
+        _refuse_others(record["task"], record["config"], record["smears"], state, folder)
+        state.fill(safetensors.torch.load_file(path), record)
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise ModelError(f"the training state is damaged ({error}); delete it to start again", path) from error
+    return True
+
+
+def save_model(folder: Path | str, task: Task, report: FitReport | None = None) -> None:
+    """Write the model folder, config.json last; an earlier state goes.
+
+    Raises
+    ------
+    DataError
+        When it cannot be written.
+    """
+    folder = Path(folder)
+    steps = task.config.fit.steps
+    report = report or FitReport(
+        smears="not stated", steps=steps, finished=True, best_step=steps, best_score=None, history=()
+    )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in task.network.state_dict().items()}
+    with replacing(folder / _WEIGHTS) as temporary:
+        _save(weights, temporary, {})
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    with replacing(folder / _LOG) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["step", "loss", "validation"])
+        writer.writeheader()
+        writer.writerows(report.history)
+    record = _Record(
+        task=task.name,
+        smearsynth=version("smearsynth"),
+        config=task.config.model_dump(mode="json"),
+        weights_sha256=digest,
+        report=report,
+    )
+    write_text(folder / _CONFIG, record.model_dump_json(indent=2))
+    (folder / _STATE).unlink(missing_ok=True)
+
+
+def finished_report(folder: Path, state: FitState) -> FitReport | None:
+    """When the folder holds this very model, finished: give it to the task and tell how its training went.
+
+    Raises
+    ------
+    ModelError
+        When it holds another model, or this one damaged.
+    """
+    if not (folder / _CONFIG).exists():
+        return None
+    record = _read_record(folder)
+    _refuse_others(record.task, record.config, record.report.smears, state, folder)
+    _read_weights(folder, record, state.task)
+    return record.report
+
+
+def restored(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
+    """The model in a folder, of whichever kind it is; `smearsynth.tasks.load_model` knows the kinds."""
+    record = _read_record(folder)
+    kind = kinds[record.task]
+    try:
+        task = kind(kind.config_type.model_validate(record.config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ModelError(
+            f"made by another version of smearsynth ({place}: {first['msg']}); fit the model again",
+            folder / _CONFIG,
+        ) from None
+    _read_weights(folder, record, task)
+    return task
+
+
+def _read_record(folder: Path) -> _Record:
+    if not folder.is_dir():
+        raise ModelError("no such model folder; make one with `smearsynth fit-task`", folder)
+    if not (folder / _CONFIG).exists():
+        remedy = (
+            "its training is not finished: run the same `smearsynth fit-task` again"
+            if (folder / _STATE).exists()
+            else "name a folder that `smearsynth fit-task` made"
+        )
+        raise ModelError(f"not a task model, {_CONFIG} is missing; {remedy}", folder)
+    try:
+        return _Record.model_validate_json(read_text(folder / _CONFIG))
+    except (DataError, ValidationError):
+        raise ModelError(
+            "not the configuration of a task model; name a folder that `smearsynth fit-task` made", folder / _CONFIG
+        ) from None
+
+
+def _read_weights(folder: Path, record: _Record, task: Task) -> None:
+    path = folder / _WEIGHTS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror or error}); {_AGAIN}", path) from error
+    if hashlib.sha256(content).hexdigest() != record.weights_sha256:
+        raise ModelError(f"altered or damaged, its hash is not the one in {_CONFIG}; {_AGAIN}", path)
+    try:
+        task.network.load_state_dict(safetensors.torch.load(content))
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:200]
+        raise ModelError(f"does not fit {_CONFIG} beside it ({first}); {_AGAIN}", path) from None
+
+
+def _refuse_others(name: str, stored: dict[str, Any], smears: str, state: FitState, folder: Path) -> None:
+    task = state.task
+    if name != task.name:
+        raise ModelError(f"holds a model of {name}, not {task.name}; choose another folder", folder)
+    wanted = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
+    before = _flat(stored) | {"smears": smears}
+    for key in sorted(before.keys() | wanted.keys()):
+        if before.get(key) != wanted.get(key):
+            raise ModelError(
+                f"holds a model with {key} = {before.get(key)}, now it is {wanted.get(key)}; "
+                "use the same settings and smears, or another folder",
+                folder,
+            )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        safetensors.torch.save_file(tensors, path, metadata)
+    except safetensors.SafetensorError as error:  # for a full disk
+        raise DataError(f"cannot be written ({error}); check the disk or choose another folder", path) from error

@@ -1,0 +1,89 @@
+"""Segmentation: which pixels are cells. FCN-8s from scratch, loss 1 − Dice (paper, section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from torch import Tensor
+
+from smearsynth.evaluation.matching import dice, label_ious, match
+from smearsynth.smear import ImageArray, Smear
+from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task
+from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
+from smearsynth.tasks.fcn import Fcn8s, collate, collate_masks, dice_loss, probabilities
+
+
+class SegmentationConfig(TaskConfig):
+    """A segmentation model; all cells are of one class."""
+
+    network: FcnConfig = FcnConfig()
+
+
+class Segmentation(Task):
+    """FCN-8s that tells cells from the background.
+
+    Parameters
+    ----------
+    config : SegmentationConfig
+
+    Examples
+    --------
+    >>> model = Segmentation.preset("tiny", seed=1)
+    >>> found = model.predict(np.zeros((40, 50, 3), np.uint8))
+    >>> found.labels.shape
+    (40, 50)
+    """
+
+    name = "segmentation"
+    config_type = SegmentationConfig
+    presets: ClassVar[Mapping[str, TaskConfig]] = {
+        # a quarter of VGG16's filters, crops: about two minutes on one CPU thread
+        "cpu": SegmentationConfig(network=FcnConfig(filters=16, head=256, dropout=0.1)),
+        # all of VGG16, whole fields
+        "paper": SegmentationConfig(fit=FitConfig(steps=6000, batch=1, crop=None, learning_rate=3e-4, warm_up=200)),
+        # seconds: to see that all works, not to use
+        "tiny": SegmentationConfig(
+            network=FcnConfig(filters=4, head=8, dropout=0.0),
+            fit=FitConfig(steps=20, batch=2, crop=(64, 64), validate_every=10),
+        ),
+    }
+    config: SegmentationConfig
+    network: Fcn8s
+
+    def build(self) -> Fcn8s:
+        """The network of `config`."""
+        return Fcn8s(self.config.network)
+
+    def loss(self, smears: Sequence[Smear]) -> Tensor:
+        """1 − Dice of the crops of one step."""
+        batch = collate(smears, self.device)
+        target = collate_masks([smear.labels > 0 for smear in smears], batch)
+        return dice_loss(self.network(batch.images)[:, 0], target, batch.valid)
+
+    def probability(self, image: ImageArray) -> npt.NDArray[np.float32]:
+        """Probability of each pixel (H, W) to be of a cell."""
+        probability: npt.NDArray[np.float32] = probabilities(self.network, image)[0]
+        return probability
+
+    def predict(self, image: ImageArray) -> Prediction:
+        """Mask of the cells; those that touch make one instance (`Contours` tells them apart)."""
+        probability = self.probability(image)
+        labels, n = ndimage.label(probability > 0.5)
+        labels = labels.astype(np.int32)
+        scores = ndimage.mean(probability, labels, np.arange(1, n + 1)) if n else np.zeros(0)
+        return Prediction.of_labels(labels, np.asarray(scores), self.config.class_names)
+
+    def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
+        """Dice of each image (paper, equation 8) and their mean, with counts of connected components."""
+        images = []
+        for smear in smears:
+            labels = self.predict(smear.image).labels
+            assert labels is not None
+            found = match(label_ious(labels, smear.labels))
+            score = dice(labels > 0, smear.labels > 0)
+            images.append(ImageScore(smear.name, score, found.tp, found.fp, found.fn))
+        return Evaluation("dice", float(np.mean([image.score for image in images])), tuple(images))

@@ -1,0 +1,166 @@
+"""fit-task and predict, by the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import Run
+from smears import random_smear, write_folder
+from smearsynth.datasets import open_smears
+from smearsynth.tasks import load_model
+
+TINY = ("--preset", "tiny", "--steps", 4, "--device", "cpu")
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection", "contours"])
+def test_from_annotated_smears_to_counts(run: Run, smear_folder: Path, tmp_path: Path, task: str) -> None:
+    made = run("fit-task", task, smear_folder, "-o", tmp_path / "m", *TINY)
+    assert made.code == 0, made
+    assert f"model: {tmp_path / 'm'}" in made.out
+    assert "validation: 0." in made.out
+    assert load_model(tmp_path / "m").name == task
+    found = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "found", "--device", "cpu")
+    assert found.code == 0, found
+    assert "cells in 9 of 9 images" in found.out
+    with (tmp_path / "found" / "counts.csv").open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [f"smear-{k:02d}" for k in range(9)]
+    assert len(list((tmp_path / "found" / "overlays").iterdir())) == 9
+    assert (tmp_path / "found" / "labels").exists() == (task != "detection")
+
+
+@pytest.mark.parametrize(("task", "metric"), [("segmentation", "dice"), ("contours", "ap")])
+def test_a_model_is_scored_on_the_test_split(
+    run: Run, smear_folder: Path, tmp_path: Path, task: str, metric: str
+) -> None:
+    assert run("fit-task", task, smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
+    assert ran.code == 0, ran
+    found = json.loads(ran.out)
+    test = open_smears(smear_folder, split="test")
+    wanted = load_model(tmp_path / "m").evaluate(test)
+    assert (found["metric"], found["split"], found["value"]) == (metric, "test", pytest.approx(wanted.value))
+    assert [image["name"] for image in found["images"]] == list(test.names)
+    assert found["tp"] + found["fn"] == sum(smear.count for smear in test)
+    told = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--split", "train", "--limit", 2)
+    assert told.out.startswith("2 smears: ")
+    assert told.out.rstrip().endswith("missed")
+
+
+def test_the_train_split_alone_is_learned_from(run: Run, tmp_path: Path) -> None:
+    smears = [random_smear(k) for k in range(3)]
+    folder = write_folder(tmp_path / "data", smears, splits=("train", "test", "test"))
+    # were it read, the test split would stop the training
+    for image in sorted((folder / "images").iterdir())[1:]:
+        image.write_bytes(b"")
+    ran = run("fit-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
+    assert ran.code == 0, ran
+    assert "no smears to spare for validation" in ran.out
+
+
+def test_a_detector_learns_the_classes_of_the_data(run: Run, tmp_path: Path) -> None:
+    kinds = ("red cell", "white cell")
+    folder = write_folder(tmp_path / "data", (random_smear(k, class_names=kinds) for k in range(3)))
+    assert run("fit-task", "detection", folder, "-o", tmp_path / "m", *TINY).code == 0
+    assert load_model(tmp_path / "m").config.class_names == kinds
+    assert run("predict", tmp_path / "m", folder, "-o", tmp_path / "out", "--device", "cpu").code == 0
+    assert (tmp_path / "out" / "counts.csv").read_text().splitlines()[0] == "image,red cell,white cell,total"
+
+
+def test_a_dry_run_says_how_long_it_takes_and_leaves_nothing(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    ran = run("fit-task", "contours", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+    assert ran.code == 0
+    assert "6 smears, all readable; classes cell" in ran.out
+    assert "4 steps at 0." in ran.out
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_dry_run_lists_bad_smears(run: Run, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", (random_smear(k) for k in range(3)))
+    (folder / "images" / "smear-01.png").write_bytes(b"x")
+    ran = run("fit-task", "contours", folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+    assert ran.code == 2
+    assert "smear-01.png" in ran.err
+    assert "1 of 3 smears cannot be used" in ran.err
+
+
+def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    line = ("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
+    first = run(*line, "--minutes", 0)
+    assert first.code == 0
+    assert "stopped at step 1; run the same command again" in first.out
+    early = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "found")
+    assert early.code == 2
+    assert "not finished: run the same `smearsynth fit-task` again" in early.err
+    assert run(*line).code == 0
+    other = run(*line, "--seed", 3)
+    assert other.code == 2
+    assert "fit.seed = 0, now it is 3" in other.err
+    # neither is a finished model passed off as one of other smears
+    fewer = run(*line, "--limit", 3)
+    assert fewer.code == 2
+    assert "smears = 6 smears" in fewer.err
+
+
+def test_ctrl_c_keeps_what_was_learned(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smearsynth.tasks.segmentation import Segmentation
+
+    original, calls = Segmentation.loss, []
+
+    def interrupted(self: Segmentation, smears: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, smears)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Segmentation, "loss", interrupted)
+    ran = run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
+    assert ran.code == 130
+    assert "stopped at step 2" in ran.out
+    assert (tmp_path / "m" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("counting",), "unknown task 'counting'; choose one of segmentation, detection, contours"),
+        (("contours", "--preset", "gpu"), "unknown preset 'gpu' of contours"),
+        (("contours", "--augment", "mixup"), "augment: Input should be 'none', 'classic', 'copy-paste' or 'both'"),
+        (("contours", "--weights", "x.pth"), "contours is trained from scratch; leave out --weights"),
+        (("detection", "--weights", "none.pth"), "none.pth: no such weight file"),
+        (("contours", "--split", "dev"), "has no split 'dev'"),
+        (("contours", "--batch", "2000"), "batch: Input should be less than or equal to 1024"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    run: Run, smear_folder: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    task, *options = arguments
+    ran = run("fit-task", task, smear_folder, "-o", tmp_path / "m", "--device", "cpu", *options)
+    assert ran.code == 2
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_predict_names_what_is_wrong(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    none = run("predict", tmp_path / "none", smear_folder, "-o", tmp_path / "out")
+    assert none.code == 2
+    assert "no such model folder; make one with `smearsynth fit-task`" in none.err
+    assert run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(photo)
+    one = run("predict", tmp_path / "m", photo, "-o", tmp_path / "out", "--no-overlays", "--device", "cpu")
+    assert one.code == 0
+    assert not (tmp_path / "out" / "overlays").exists()
+    own = run("predict", tmp_path / "m", smear_folder, "-o", smear_folder)
+    assert own.code == 2
+    assert "was not written by `smearsynth predict`" in own.err
