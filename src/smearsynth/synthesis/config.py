@@ -27,13 +27,26 @@ class NetworkConfig(_Config):
     discriminator_filters: int = Field(16, ge=2, le=256, description="filters of the first layer of D")
     downs: int = Field(3, ge=1, le=6, description="halvings of the resolution in G")
     blocks: int = Field(6, ge=0, le=32, description="residual blocks of G")
+    padding: Literal["reflect", "zeros"] = Field(
+        "reflect", description="beyond the edge of the field; zeros are faster, and crops teach G what they mean"
+    )
     discriminator_layers: int = Field(3, ge=1, le=6)
     discriminator_scales: int = Field(2, ge=1, le=4)
+    discriminator_norm: Literal["instance", "spectral"] = Field(
+        "instance", description="statistics of the activations, or the largest gain of each convolution held to 1"
+    )
+    debris: bool = Field(False, description="one more channel of the condition: platelets, ghosts and dirt")
+    modulation: bool = Field(
+        False, description="classes, boundaries and styles scale and shift every normalisation of G (as SPADE)"
+    )
+    label_discriminator: bool = Field(
+        False, description="one more discriminator, which names the class of every pixel or calls it fake (as OASIS)"
+    )
 
     @property
     def condition_channels(self) -> int:
-        """Background, one channel per cell class, and the instance boundaries."""
-        return len(self.class_names) + 2
+        """Background, one channel per cell class, the instance boundaries, and the debris if any."""
+        return len(self.class_names) + 2 + self.debris
 
 
 class TrainingConfig(_Config):
@@ -52,6 +65,11 @@ class TrainingConfig(_Config):
     perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
     perceptual_features: FeatureName = "efficientnet_lite0"
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
+    r1: float = Field(0.0, ge=0, description="weight of the squared slope of D at real images")
+    label_weight: float = Field(1.0, ge=0, description="weight of the label-aware discriminator, where there is one")
+    augment: float = Field(
+        0.0, ge=0, le=1, description="share of crops that D sees rotated, scaled and recoloured, real and fake alike"
+    )
     flips: bool = True
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
     precision: Literal["fp32", "bf16"] = Field(
@@ -68,7 +86,8 @@ class Preset(_Config):
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preset:
-        grid = 1 << self.network.downs
+        # the label-aware discriminator halves the resolution three times
+        grid = max(1 << self.network.downs, 8 if self.network.label_discriminator else 1)
         height, width = self.training.crop
         if height % grid or width % grid or min(height, width) < max(2 * grid, 16):
             raise ValueError(

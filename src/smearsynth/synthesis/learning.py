@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from smearsynth.masks import MaskSource
 from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import Smear
 from smearsynth.statistics import DataStatistics
+from smearsynth.synthesis.acquisition import AcquisitionLaw
 from smearsynth.synthesis.card import StyleFidelity, model_card
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.features import PerceptualFeatures
@@ -94,6 +96,9 @@ def learn(
         ParametricShapes.fit(measured.shapes) if parametric else measured.shapes,
         law,
     )
+    say("measuring illumination, focus, noise and debris")
+    taken = AcquisitionLaw.fit(smears, model.repaint, preset.training.seed)
+    model = replace(model, acquisition=taken)
     # what travels is small: fp16 weights, for a model that is to be passed on
     model.save(run.folder, half=parametric)
     say("measuring style fidelity")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from smearsynth.smear import ImageArray, LabelArray
+from smearsynth.smear import ImageArray, LabelArray, Mask
 from smearsynth.synthesis.conditioning import condition, paint_styles, pool_sums
 from smearsynth.synthesis.networks import Encoder, Generator, draw_noise
 from smearsynth.synthesis.styles import Styles
@@ -86,6 +86,7 @@ def paint_field(
     *,
     max_tile_pixels: int = MAX_TILE_PIXELS,
     precision: torch.dtype = torch.float32,
+    debris: Mask | None = None,
 ) -> ImageArray:
     """Synthesise the image of a field.
 
@@ -103,6 +104,8 @@ def paint_field(
         Memory bound: about 500 bytes a pixel in fp32 for the small generator.
     precision : torch.dtype
         ``torch.bfloat16`` runs the convolutions in bf16.
+    debris : (H, W) bool array, optional
+        For a generator that is told of it; none when not given.
 
     Returns
     -------
@@ -120,12 +123,16 @@ def paint_field(
     noise = draw_noise((1, h, w), generator.downs, torch.Generator().manual_seed(seed))
     channels_of = torch.from_numpy(np.concatenate([[0], classes + 1])).long()[None].to(device)
     vectors = torch.from_numpy(styles)[None].to(device)
-    n_classes = generator.config.condition_channels - 2
+    n_classes = len(generator.config.class_names)
+    blobs = None
+    if generator.config.debris:
+        blobs = np.zeros(field.shape, bool) if debris is None else np.pad(debris, padded, mode="symmetric")
     image = np.empty((h, w, 3), np.uint8)
     for down, across in tiles((h, w), grid, generator.reach, max_tile_pixels):
         window = (down.window, across.window)
         own = torch.from_numpy(np.ascontiguousarray(field[window]))[None].to(device)
-        given = condition(own, channels_of, n_classes)
+        seen = None if blobs is None else torch.from_numpy(np.ascontiguousarray(blobs[window]))[None].to(device)
+        given = condition(own, channels_of, n_classes, seen)
         grains = [
             level[
                 :,
