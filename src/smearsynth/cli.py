@@ -223,7 +223,7 @@ def train(
         licence=licence,
         citation=citation,
     )
-    with training_progress(chosen.training.steps) as on_step, naming(data):
+    with training_progress(chosen.steps) as on_step, naming(data):
         run = TrainingRun(
             output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
         )
@@ -376,7 +376,7 @@ def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
     with naming(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
-    steps = chosen.training.steps
+    steps = chosen.steps
     for precision, pace in rehearse(smears, chosen, device, net).items():
         mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
         say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")

@@ -24,8 +24,8 @@ from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import png_text
 from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
-from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.acquisition import Acquisition
+from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import DEFAULT, Synthesizer
 from smearsynth.synthesis.styles import Styles
 

@@ -1,8 +1,8 @@
 """How a field was taken: illumination, focus, sensor noise, and the debris on the slide.
 
-The generator paints from instance styles and neighbourhoods alone, so it knows nothing of what varies over a whole
-field, and what its losses punish it paints too rarely. These parameters are measured on the real smears, drawn for each
-synthetic one and written into its recipe.
+The generator paints from instance styles and neighbourhoods alone, so it knows nothing of what varies over a
+whole field, and what its losses punish it paints too rarely. These parameters are measured on the real smears,
+drawn for each synthetic one and written into its recipe.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ def measure_illumination(image: ImageArray, labels: LabelArray) -> npt.NDArray[n
     found = []
     for channel in range(3):
         plane = np.where(bare, image[..., channel], 0)[:height, :width].astype(np.float64)
-        means = plane.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).sum((1, 3))[usable] / counts[usable]
+        means = (
+            plane.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).sum((1, 3))[usable] / counts[usable]
+        )
         solution = np.linalg.lstsq(matrix, np.log(np.maximum(means, 1.0)), rcond=None)[0]
         found.append(solution[1:])
     return np.concatenate(found)

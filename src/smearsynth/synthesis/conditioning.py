@@ -136,6 +136,9 @@ def paint_styles(styles: Tensor, labels: Tensor) -> Tensor:
     (B, S, H, W) float tensor
     """
     b, rows, s = styles.shape
+    if labels.is_cuda and not torch.is_grad_enabled():
+        # channel by channel: a GPU is slow to gather short rows (10 times at 1920 × 1200)
+        return torch.stack([own.t()[:, where.long()] for own, where in zip(styles, labels, strict=True)])
     offset = torch.arange(b, device=labels.device).view(b, 1, 1) * rows
     painted: Tensor = F.embedding(labels.long() + offset, styles.reshape(b * rows, s))
     return painted.permute(0, 3, 1, 2)

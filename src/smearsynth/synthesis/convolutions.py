@@ -25,7 +25,8 @@ class AlignedConv(nn.Conv2d):
             weight = F.pad(weight, (0, 0, 0, 0, 0, inputs, 0, outputs))
         bias = F.pad(self.bias, (0, outputs)) if outputs and self.bias is not None else self.bias
         painted = self._conv_forward(x, weight, bias)
-        return painted[:, : self.out_channels] if outputs else painted
+        kept: Tensor = painted[:, : self.out_channels] if outputs else painted
+        return kept
 
 
 def aligned(*parts: Tensor) -> Tensor:
@@ -43,8 +44,8 @@ class SpectralConv(AlignedConv):
     One power iteration a forward pass in training mode; `direction` carries it on.
     """
 
-    def __init__(self, *args: int) -> None:
-        super().__init__(*args)
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding)
         self.direction: Tensor
         self.register_buffer("direction", F.normalize(torch.ones(self.out_channels), dim=0))
 

@@ -66,6 +66,20 @@ class CropBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Downsized(Sequence[Smear]):
+    """Smears at `scale` times their size, resized when they are asked for."""
+
+    smears: Sequence[Smear]
+    scale: float
+
+    def __len__(self) -> int:
+        return len(self.smears)
+
+    def __getitem__(self, index: int) -> Smear:  # type: ignore[override]
+        return self.smears[index].resized(self.scale)
+
+
+@dataclass(frozen=True)
 class _Steps(Dataset[CropBatch]):
     """The crops of every step, by its number."""
 

@@ -1,7 +1,7 @@
 """Debris: what real grounds hold and no label names (platelets, ghosts, dirt), as a condition of its own.
 
-A generator that is not told of it paints grounds too clean, because a spot in the wrong place costs it more than none;
-a model trained on its smears then takes every real spot for a cell.
+A generator that is not told of it paints grounds too clean, because a spot in the wrong place costs it more than
+none; a model trained on its smears then takes real spots for cells.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class DebrisLaw:
     def fit(cls, smears: Sequence[Smear], rng: int | np.random.Generator = 0) -> DebrisLaw:
         """Measure the debris of smears.
 
-        What the border cuts, and what is half as large as a cell, may be a cell that was not labelled: the generator
-        is told of it in training, but new smears get none.
+        What the border cuts, and what is half as large as a cell, may be a cell that was not labelled: the
+        generator is told of it in training, but new smears get none.
         """
         densities, axes = [], []
         for smear in smears:
@@ -128,7 +128,8 @@ class DebrisLaw:
             along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
             across = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
             mask[top : top + y.shape[0], left : left + y.shape[1]] |= (along / a) ** 2 + (across / b) ** 2 <= 1
-        return mask & (labels == 0)
+        drawn: Mask = mask & (labels == 0)
+        return drawn
 
 
 def _half_axes(pixels: npt.NDArray[np.int64]) -> tuple[float, float]:

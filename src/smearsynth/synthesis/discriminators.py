@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from smearsynth.synthesis.config import NetworkConfig
 from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, aligned
 
+_FINE = 8  # channels of the label-aware discriminator at full resolution
+
 
 class Judgement(NamedTuple):
     """What the discriminators say of images.
@@ -90,12 +92,17 @@ class LabelDiscriminator(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         n = config.discriminator_filters
-        widths = (3, n, 2 * n, 4 * n)
+        widths, fine = (3, n, 2 * n, 4 * n), _FINE
         self.down = nn.ModuleList(SpectralConv(widths[k], widths[k + 1], 4, 2, 1) for k in range(3))
+        # few channels at full resolution, where they cost most
         self.up = nn.ModuleList(
-            SpectralConv(widths[k + 1] + widths[k], max(widths[k], n // 2), 3, 1, 1) for k in (2, 1, 0)
+            [
+                SpectralConv(4 * n + 2 * n, n, 3, 1, 1),
+                SpectralConv(n + n, fine, 3, 1, 1),
+                SpectralConv(fine + 3, fine, 3, 1, 1),
+            ]
         )
-        self.last = AlignedConv(max(3, n // 2), len(config.class_names) + 2, 1)
+        self.last = AlignedConv(fine, len(config.class_names) + 2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, classes + 2, H, W) logits: fake, background, classes; sides multiples of 8."""
@@ -104,7 +111,8 @@ class LabelDiscriminator(nn.Module):
             passed.append(F.leaky_relu(layer(passed[-1]), 0.2))
         x = passed.pop()
         for layer in self.up:
-            x = aligned(F.interpolate(x, scale_factor=2.0, mode="nearest"), passed.pop().to(x.dtype))
+            beside = passed.pop().to(x.dtype)
+            x = aligned(F.interpolate(x, scale_factor=2.0, mode="nearest"), beside[:, :3] if not passed else beside)
             x = F.leaky_relu(layer(x), 0.2)
         logits: Tensor = self.last(x)
         return logits

@@ -1,7 +1,7 @@
 """Differentiable augmentation: what D sees is changed, real and synthesised crops alike (Zhao, Karras et al. 2020).
 
-From few smears D learns the crops by heart, and G collapses. Turned, scaled and recoloured copies keep it from that;
-G is not taught the changes, because the gradient flows back through them.
+From few smears D learns the crops by heart. Turned, scaled and recoloured copies keep it from that; G is not taught
+the changes, because the gradient flows back through them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 COLUMNS = 9  # cosine and sine over the scale, saturation, three gains, three shifts
 
-_SCALES = (0.8, 1.25)
+_SCALE = 0.22  # of the logarithm: from 0.8 to 1.25
 _SATURATION = (0.5, 1.5)
 _GAIN = 0.25
 _SHIFT = 0.2
@@ -33,7 +33,7 @@ def draw_changes(n: int, share: float, rng: np.random.Generator) -> npt.NDArray[
     [[1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]
     """
     angle = rng.uniform(0, 2 * np.pi, (n, 1))
-    scale = np.exp(rng.uniform(*np.log(_SCALES), (n, 1)))
+    scale = np.exp(rng.uniform(-_SCALE, _SCALE, (n, 1)))
     drawn = np.concatenate(
         [
             np.cos(angle) / scale,
@@ -76,5 +76,5 @@ def disguise(condition: Tensor, image: Tensor, changes: Tensor) -> tuple[Tensor,
     turned = F.grid_sample(image.float(), grid, padding_mode="reflection", align_corners=False)
     seen = F.grid_sample(condition.float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
     grey = turned.mean(1, keepdim=True)
-    saturation, gain, shift = (part[:, :, None, None] for part in changes[:, 2:].split([1, 3, 3], 1))
+    saturation, gain, shift = (part[:, :, None, None] for part in torch.split(changes[:, 2:], [1, 3, 3], 1))
     return seen, (grey + saturation * (turned - grey)) * gain + shift

@@ -185,6 +185,7 @@ class _SameConv(nn.Module):
 
     def fold(self) -> None:
         """Make convolution and norm one convolution."""
+        assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
         self.norm = nn.Identity()
 

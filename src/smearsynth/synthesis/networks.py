@@ -10,13 +10,14 @@ Two departures from the reference, both because of what it loses:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smearsynth.synthesis.config import NetworkConfig
+from smearsynth.synthesis.config import NetworkConfig, PaddingName
 from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, aligned
 
 
@@ -56,7 +57,7 @@ class PixelNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions beside an identity."""
 
-    def __init__(self, channels: int, padding: str, given: int = 0) -> None:
+    def __init__(self, channels: int, padding: PaddingName, given: int = 0) -> None:
         super().__init__()
         # numbered as in a sequence, for the files of older models
         self.body = nn.ModuleList(
@@ -111,8 +112,8 @@ class Generator(nn.Module):
         self.down = nn.ModuleList(
             _Stage(nn.Conv2d(n << k, n << (k + 1), 3, 2, 1), noisy=False) for k in range(config.downs)
         )
-        modulating = given if config.modulation else 0
-        self.blocks = nn.ModuleList(ResidualBlock(n << config.downs, config.padding, modulating) for _ in range(config.blocks))
+        modulating, coarse = given if config.modulation else 0, n << config.downs
+        self.blocks = nn.ModuleList(ResidualBlock(coarse, config.padding, modulating) for _ in range(config.blocks))
         # nearest-neighbour upsampling before a plain convolution: transposed ones leave checkerboards
         self.up = nn.ModuleList(
             _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True, given=modulating)
@@ -215,3 +216,42 @@ def draw_noise(
         )
         for k in range(downs - 1, -1, -1)
     ]
+
+
+def field_noise(seed: int, downs: int, rows: slice, columns: slice, device: torch.device) -> list[Tensor]:
+    """Noise inputs of G for a window of a field, coarse to fine: a pure function of seed, resolution and place.
+
+    A pixel gets the same noise in whatever window it lies and on whatever device, and no memory is needed beyond
+    the window. Hash: SplitMix64 (Steele et al. 2014); normal law: Box and Muller.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**63 - 1.
+    downs : int
+    rows, columns : slice
+        Window in px of the full resolution, on the grid of ``2 ** downs``.
+    device : torch.device
+
+    Returns
+    -------
+    list of (1, 1, h, w) float32 tensors
+    """
+    levels = []
+    for k in range(downs - 1, -1, -1):
+        y = torch.arange(rows.start >> k, rows.stop >> k, device=device)[:, None]
+        x = torch.arange(columns.start >> k, columns.stop >> k, device=device)[None]
+        # 2**30 px a side and 2**4 resolutions keep apart; products wrap around as they must
+        bits = _mixed(_mixed(((y << 30) + x) + (k << 60)) ^ seed)
+        radius = torch.sqrt(-2 * torch.log(((bits >> 40 & 0xFFFFFF).float() + 0.5) / 2**24))
+        angle = (bits >> 16 & 0xFFFFFF).float() * (2 * math.pi / 2**24)
+        levels.append((radius * torch.cos(angle))[None, None])
+    return levels
+
+
+def _mixed(z: Tensor) -> Tensor:
+    """The output function of SplitMix64 on 64-bit integers; shifts are made logical by masks."""
+    z = z + -0x61C8864680B583EB
+    z = (z ^ (z >> 30 & 0x3_FFFF_FFFF)) * -0x40A7B892E31B1A47
+    z = (z ^ (z >> 27 & 0x1F_FFFF_FFFF)) * -0x6B2FB644ECCEEE15
+    return z ^ (z >> 31 & 0x1_FFFF_FFFF)

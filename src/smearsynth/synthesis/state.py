@@ -78,3 +78,10 @@ class TrainingState:
             torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999)),
             torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999)),
         )
+
+    def continue_from(self, earlier: TrainingState) -> None:
+        """Take the networks of an earlier stage; its kept encoder is the one whose styles go on."""
+        self.translator.load_state_dict(earlier.translator.state_dict())
+        self.translator.encoder.load_state_dict(earlier.average.encoder.state_dict())
+        self.average.load_state_dict(earlier.average.state_dict())
+        self.discriminators.load_state_dict(earlier.discriminators.state_dict())

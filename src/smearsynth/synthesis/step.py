@@ -43,6 +43,13 @@ class Step:
         fabric.to_device(state.translator)
         fabric.to_device(state.discriminators)
 
+    def compile(self) -> None:
+        """Let the networks be compiled at the next step; their shapes must stay the same."""
+        networks = (self.state.translator.generator, self.state.translator.encoder, self.state.discriminators)
+        for network in (*networks, self.features):
+            if network is not None:
+                network.compile(dynamic=False)
+
     def __call__(self, batch: CropBatch, noise: list[Tensor]) -> Losses:
         """Update the networks.
 
@@ -123,7 +130,7 @@ class GraphedStep:
         self.step = step
         self._seen: dict[tuple[torch.Size, ...], int] = {}
         self._recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, batch: CropBatch, noise: list[Tensor]) -> Losses:
