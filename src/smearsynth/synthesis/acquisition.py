@@ -195,9 +195,10 @@ def missing_blur(real: ImageArray, painted: ImageArray, labels: LabelArray) -> f
     rim = ndimage.binary_dilation(inside, iterations=_RIM) & ~ndimage.binary_erosion(inside, iterations=_RIM)
     if not rim.any():
         return 0.0
-    wanted = _steepness(real[..., 1].astype(np.float32), rim)
+    ground = ndimage.binary_dilation(inside, iterations=2 * _RIM) == 0
+    wanted = _steepness(real[..., 1].astype(np.float32), rim, ground)
     plane = painted[..., 1].astype(np.float32)
-    slopes = [_steepness(ndimage.gaussian_filter(plane, sigma), rim) for sigma in _SIGMAS]
+    slopes = [_steepness(ndimage.gaussian_filter(plane, sigma), rim, ground) for sigma in _SIGMAS]
     # slopes fall with the blur: where they cross the real one
     return float(np.interp(-wanted, -np.array(slopes), _SIGMAS))
 
@@ -214,9 +215,12 @@ def grain(image: ImageArray, labels: LabelArray) -> float:
     return float((size**2).mean() ** 0.5)
 
 
-def _steepness(plane: npt.NDArray[np.float32], where: Mask) -> float:
+def _steepness(plane: npt.NDArray[np.float32], rim: Mask, ground: Mask) -> float:
+    """Root mean square slope of the rims, without what noise adds: the ground has that, too."""
     down, across = np.gradient(plane)
-    return float(np.hypot(down, across)[where].mean())
+    squares = down**2 + across**2
+    noise = float(squares[ground].mean()) if ground.any() else 0.0
+    return max(0.0, float(squares[rim].mean()) - noise) ** 0.5
 
 
 def _basis(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
