@@ -350,6 +350,18 @@ def certify(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Model folder, or 'default'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
+) -> None:
+    """Write the sampler of a model as ONNX, to paint without PyTorch."""
+    from smearsynth.synthesis.export import export_sampler
+
+    export_sampler(load_model(model, "cpu"), output)
+    say(out, f"sampler: {output}")
+
+
+@app.command()
 def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'.")] = "default") -> None:
     """Show the card of a model and check that its files are whole."""
     from rich.markdown import Markdown
