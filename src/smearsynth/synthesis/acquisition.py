@@ -103,6 +103,8 @@ class AcquisitionLaw:
         smears: Sequence[Smear],
         repaint: Callable[[Smear], ImageArray],
         rng: int | np.random.Generator = 0,
+        *,
+        debris: bool = True,
     ) -> AcquisitionLaw:
         """Measure smears, and what their reconstructions lack.
 
@@ -112,6 +114,8 @@ class AcquisitionLaw:
         repaint : callable
             The generator's image of a smear (`Synthesizer.repaint`).
         rng : int or Generator
+        debris : bool
+            Whether the generator can paint debris; otherwise none is drawn.
         """
         light = [measure_illumination(smear.image, smear.labels) for smear in smears]
         shown = [smears[int(k)] for k in np.linspace(0, len(smears) - 1, min(len(smears), _MEASURED))]
@@ -122,7 +126,8 @@ class AcquisitionLaw:
             softened = Acquisition(blur=blur).expose(painted)
             ours, theirs = (grain(image, smear.labels) for image in (softened, smear.image))
             focus.append((blur, max(0.0, theirs**2 - ours**2) ** 0.5))
-        return cls(np.array(light), np.array(focus), DebrisLaw.fit(smears, rng))
+        # rounded here and not on the way to the file: a model must draw the same before and after it is saved
+        return cls(np.round(light, 5), np.round(focus, 3), DebrisLaw.fit(smears if debris else [], rng))
 
     def draw(self, labels: LabelArray, rng: int | np.random.Generator) -> Acquisition:
         """Draw how a new field is taken: the light of one training smear, turned over; focus and noise of one."""
@@ -142,11 +147,11 @@ class AcquisitionLaw:
     def to_json(self) -> str:
         """As JSON; see `from_json`."""
         return _Measured(
-            illumination=np.round(self.illumination, 5).tolist(),
-            blur=np.round(self.focus[:, 0], 3).tolist(),
-            noise=np.round(self.focus[:, 1], 3).tolist(),
+            illumination=self.illumination.tolist(),
+            blur=self.focus[:, 0].tolist(),
+            noise=self.focus[:, 1].tolist(),
             debris_densities=self.debris.densities.tolist(),
-            debris_axes=np.round(self.debris.axes, 2).tolist(),
+            debris_axes=self.debris.axes.tolist(),
         ).model_dump_json()
 
     @classmethod
@@ -161,7 +166,7 @@ class AcquisitionLaw:
             )
         except (ValidationError, ValueError):
             raise DataError("not the law of acquisition of a model") from None
-        if not (len(law.illumination) and len(law.focus) and len(law.debris.densities)):
+        if not (len(law.illumination) and len(law.focus)):
             raise DataError("not the law of acquisition of a model")
         return law
 
@@ -217,10 +222,10 @@ def grain(image: ImageArray, labels: LabelArray) -> float:
 
 def _steepness(plane: npt.NDArray[np.float32], rim: Mask, ground: Mask) -> float:
     """Root mean square slope of the rims, without what noise adds: the ground has that, too."""
-    down, across = np.gradient(plane)
-    squares = down**2 + across**2
+    down, across = np.gradient(plane, axis=0), np.gradient(plane, axis=1)
+    squares: npt.NDArray[np.float32] = down**2 + across**2
     noise = float(squares[ground].mean()) if ground.any() else 0.0
-    return max(0.0, float(squares[rim].mean()) - noise) ** 0.5
+    return float(np.sqrt(max(0.0, float(squares[rim].mean()) - noise)))
 
 
 def _basis(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

@@ -94,7 +94,7 @@ class DebrisLaw:
             own = [_half_axes(pixels) for pixels in found if len(pixels) < largest]
             densities.append(len(own) / max(int((smear.labels == 0).sum()), 1))
             axes += own
-        rows = np.array(axes, np.float64).reshape(-1, 2)
+        rows = np.round(np.array(axes, np.float64).reshape(-1, 2), 2)
         rng = np.random.default_rng(rng)
         kept = rows if len(rows) <= _KEPT else rows[rng.choice(len(rows), _KEPT, replace=False)]
         return cls(np.array(densities), kept)

@@ -105,7 +105,7 @@ def learn(
         law,
     )
     say("measuring illumination, focus, noise and debris")
-    taken = AcquisitionLaw.fit(smears, model.repaint, preset.training.seed)
+    taken = AcquisitionLaw.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
     model = replace(model, acquisition=taken)
     # what travels is small: fp16 weights, for a model that is to be passed on
     model.save(run.folder, half=parametric)

@@ -224,7 +224,7 @@ class Synthesizer:
         return self.paint(smear.labels, smear.classes, rng, styles=self.encode(smear), debris=debris)
 
     def accelerated(self) -> Synthesizer:
-        """The same model for many fields of one size on a GPU: half precision, compiled, replayed as CUDA graphs.
+        """The same model for many fields of one size on a GPU: half precision, and compiled.
 
         The first field takes some seconds; here and there a grey level differs from full precision.
 
@@ -236,7 +236,7 @@ class Synthesizer:
         if self.device.type != "cuda":
             raise OptionError("only a model on a CUDA device can be accelerated; load it with device='cuda'")
         generator = copy.deepcopy(self.generator).half().to(memory_format=torch.channels_last)
-        generator.compile(mode="reduce-overhead", dynamic=False)
+        generator.compile(dynamic=False)
         fast = replace(self, generator=generator)
         fast.__dict__["hash"] = self.hash
         return fast

@@ -77,7 +77,7 @@ def tiles(shape: tuple[int, int], grid: int, reach: int, max_pixels: int) -> Ite
             yield down, across
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what runs in it cannot be compiled
 def paint_field(
     generator: Generator,
     labels: LabelArray,

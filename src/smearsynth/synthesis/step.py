@@ -43,13 +43,6 @@ class Step:
         fabric.to_device(state.translator)
         fabric.to_device(state.discriminators)
 
-    def compile(self) -> None:
-        """Let the networks be compiled at the next step; their shapes must stay the same."""
-        networks = (self.state.translator.generator, self.state.translator.encoder, self.state.discriminators)
-        for network in (*networks, self.features):
-            if network is not None:
-                network.compile(dynamic=False)
-
     def __call__(self, batch: CropBatch, noise: list[Tensor]) -> Losses:
         """Update the networks.
 

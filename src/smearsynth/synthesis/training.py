@@ -50,8 +50,6 @@ class TrainingRun:
         Stop after so long, state saved, as if interrupted.
     graphs : bool
         Record the step as CUDA graphs where there is a GPU.
-    compiled : bool
-        Compile the networks where there is a GPU: half a minute, then faster steps.
     on_step : callable, optional
         Called with (step, losses or None) after every step, for a progress bar.
     """
@@ -64,7 +62,6 @@ class TrainingRun:
     workers: int = 0
     minutes: float | None = None
     graphs: bool = True
-    compiled: bool = False
     on_step: OnStep | None = None
 
 
@@ -128,8 +125,6 @@ def train(
     step = Step(state, preset, fabric, None if features is None else features.to(fabric.device))
     state.average.to(fabric.device)
     load_state(run.folder / "state", state, preset)
-    if on_gpu and run.compiled:
-        step.compile()
     update = GraphedStep(step) if on_gpu and run.graphs else step
     noise_source = torch.Generator(fabric.device)
     log = TrainingLog(run.folder, state.step)
