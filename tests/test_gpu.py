@@ -54,3 +54,23 @@ def test_a_task_trains_and_continues_on_the_gpu_and_predicts_as_on_the_cpu(
     assert report.finished
     on_gpu, on_cpu = (load_model(tmp_path, device).predict(smears[0].image) for device in ("cuda", "cpu"))
     assert abs(len(on_gpu.boxes) - len(on_cpu.boxes)) <= 0.1 * len(on_cpu.boxes) + 1
+
+
+def test_a_recorded_step_is_the_step_itself(smear_folder: Path, tmp_path: Path) -> None:
+    smears = open_smears(smear_folder, split="train")
+    settings = preset("tiny", steps=12, crop=(64, 64), batch=2)
+    one, other = (
+        train(smears, settings, TrainingRun(tmp_path / str(graphs), fabric_for("cuda", "fp32"), graphs=graphs))
+        for graphs in (True, False)
+    )
+    for a, b in zip(one.average.parameters(), other.average.parameters(), strict=True):
+        # sums over instances are added in any order on a GPU, and Adam divides by their size
+        torch.testing.assert_close(a, b, atol=2e-3, rtol=0)
+
+
+def test_an_accelerated_model_paints_the_same_to_a_few_grey_levels(tiny_folder: Path) -> None:
+    model = Synthesizer.load(tiny_folder, "cuda")
+    fast = model.accelerated()
+    assert fast.hash == model.hash
+    plain, quick = (SyntheticSmears(m, size=(64, 96), seed=4)[0].image.astype(int) for m in (model, fast))
+    assert np.abs(plain - quick).max() <= 4

@@ -27,6 +27,7 @@ FILES = (
     "statistics.json",
     "shapes.safetensors",
     "layout.json",
+    "acquisition.json",
 )
 
 

@@ -32,6 +32,29 @@ def test_the_paper_preset_is_the_paper():
     assert training.colour == 0
 
 
+def test_the_two_stages_are_those_of_the_paper():
+    preset = PRESETS["paper"]
+    first, second = preset.training, preset.second
+
+    assert (first.crop, second.crop) == ((640, 1024), (1200, 1920))
+    assert first.scale * 1200 == pytest.approx(640)
+    assert second.scale == 1
+    assert (first.steps, second.steps, preset.steps) == (7200, 7200, 14400)  # 120 epochs of 60 fields each
+    assert [stage.training for stage in preset.stages] == [first, second]
+    assert len(PRESETS["cpu"].stages) == 1
+
+
+def test_crops_of_both_stages_fit_smaller_fields():
+    fitted = PRESETS["paper"].within((480, 640))
+    assert (fitted.training.crop, fitted.second.crop) == ((256, 336), (480, 640))
+    assert PRESETS["paper"].within((5000, 5000)) == PRESETS["paper"]
+
+
+def test_overrides_hold_for_both_stages():
+    given = preset("paper", steps=5, seed=3)
+    assert (given.training.steps, given.second.steps, given.second.seed) == (5, 5, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smearsynth.synthesis.config import TrainingConfig
+from smearsynth.synthesis.discriminators import Judgement
 from smearsynth.synthesis.losses import (
     colour_loss,
     discriminator_loss,
     feature_matching_loss,
     generator_loss,
     generator_objective,
+    label_loss,
     perceptual_loss,
+    slope_penalty,
 )
 
 FORMS = pytest.mark.parametrize("form", ["lsgan", "log"])
@@ -25,6 +28,12 @@ FORMS = pytest.mark.parametrize("form", ["lsgan", "log"])
 def verdict(score: float, scales: int = 2) -> list[list[Tensor]]:
     """Outputs of a discriminator that gives every patch the same score."""
     return [[torch.zeros(1, 2, 4, 4), torch.full((1, 1, 3, 3), score)] for _ in range(scales)]
+
+
+def judgements(outputs: tuple) -> tuple[Judgement, Judgement]:
+    """Outputs of the patch discriminators as judgements, without a label-aware one."""
+    real, fake = outputs
+    return Judgement(real, None), Judgement(fake, None)
 
 
 class Pyramid(nn.Module):
@@ -180,7 +189,7 @@ def test_the_objective_weights_each_term_of_equation_4():
     judged = layered(0.5), layered(0.75)
     config = TrainingConfig(feature_matching=10, perceptual=3, colour=7)
 
-    terms = generator_objective(real, fake, judged, Pyramid(), config)
+    terms = generator_objective(real, fake, real, judgements(judged), Pyramid(), config)
 
     assert list(terms) == ["adversarial", "feature_matching", "perceptual", "colour"]
     assert terms["adversarial"].item() == pytest.approx(2 * 0.25**2)
@@ -192,8 +201,9 @@ def test_the_objective_weights_each_term_of_equation_4():
 def test_terms_of_no_weight_are_left_out():
     config = TrainingConfig(feature_matching=0, perceptual=0, colour=0)
     judged = layered(0.5), layered(0.75)
-    assert list(generator_objective(picture(), picture(1), judged, Pyramid(), config)) == ["adversarial"]
-    without = generator_objective(picture(), picture(1), judged, None, TrainingConfig())
+    both = judgements(judged)
+    assert list(generator_objective(picture(), picture(1), picture(), both, Pyramid(), config)) == ["adversarial"]
+    without = generator_objective(picture(), picture(1), picture(), both, None, TrainingConfig())
     assert list(without) == ["adversarial", "feature_matching", "colour"]
 
 
@@ -205,3 +215,38 @@ def test_losses_of_half_precision_outputs_are_single():
         feature_matching_loss(halves, halves),
     ):
         assert loss.dtype == torch.float32
+
+
+def named(classes: Tensor, confidence: float = 4.0) -> Tensor:
+    """Logits (1, 4, H, W) that name each pixel: 0 fake, 1 background, 2 and 3 cells."""
+    return confidence * F.one_hot(classes, 4).permute(2, 0, 1)[None].float()
+
+
+def test_label_loss_is_small_for_the_right_class_alone():
+    truth = torch.tensor([[1, 1, 1, 1], [1, 1, 2, 3]])
+    condition = F.one_hot(truth - 1, 4).permute(2, 0, 1)[None].float()  # the fourth plane, boundaries, is not read
+    right, swapped, fake = (label_loss(named(x), condition, real=True) for x in (truth, truth % 3 + 1, truth * 0))
+
+    assert right < 0.1 < swapped
+    assert right < 0.1 < fake
+    assert (
+        label_loss(named(truth * 0), condition, real=False) < 0.1 < label_loss(named(truth), condition, real=False)
+    )
+
+
+def test_label_loss_weighs_a_rare_class_as_much_as_a_frequent_one():
+    truth = torch.ones(10, 10, dtype=torch.long)
+    truth[0, 0] = 2
+    condition = F.one_hot(truth - 1, 4).permute(2, 0, 1)[None].float()
+    missed = torch.ones_like(truth)
+    assert label_loss(named(missed), condition, real=True) > 1.9  # half of the loss of a pixel that is all wrong
+
+
+def test_slope_penalty_is_half_the_squared_slope_per_score():
+    image = torch.randn(2, 3, 8, 8, requires_grad=True)
+    scores = [(5 * image).mean(1, keepdim=True), image.sum(1, keepdim=True)]
+
+    found = slope_penalty(scores, image)
+
+    assert found.item() == pytest.approx(0.5 * 3 * (5 / 3) ** 2 + 0.5 * 3 * 1, rel=1e-5)
+    assert slope_penalty([scores[0] * 0], image).item() == 0

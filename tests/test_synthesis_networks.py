@@ -8,12 +8,12 @@ from torch import nn
 
 from smearsynth.synthesis.config import NetworkConfig
 from smearsynth.synthesis.networks import (
-    Discriminators,
     Encoder,
     Generator,
     PixelNorm,
     ResidualBlock,
     draw_noise,
+    field_noise,
     initialise,
 )
 
@@ -51,9 +51,10 @@ def test_generator_paints_any_multiple_of_the_grid(size, classes):
     assert image.std() > 0.01
 
 
+@pytest.mark.parametrize("options", [{}, {"modulation": True}, {"modulation": True, "padding": "zeros"}])
 @pytest.mark.parametrize(("downs", "blocks"), [(1, 0), (1, 2), (2, 1), (3, 1)])
-def test_reach_is_honest(downs, blocks):
-    config = tiny(downs=downs, blocks=blocks)
+def test_reach_is_honest(downs, blocks, options):
+    config = tiny(downs=downs, blocks=blocks, **options)
     network = lively(Generator(config))
     reach, grid = network.reach, 1 << downs
     assert reach % grid == 0
@@ -67,7 +68,7 @@ def test_reach_is_honest(downs, blocks):
 
         changed = network(given + 5 * outside, styles - 3 * outside, noise)
 
-        torch.testing.assert_close(changed[..., at, at], before[..., at, at], atol=1e-6, rtol=0)
+        torch.testing.assert_close(changed[..., at, at], before[..., at, at], atol=1e-5, rtol=0)
         assert (changed - before)[..., 0, 0].abs().max() > 1e-3
 
 
@@ -86,8 +87,9 @@ def test_reach_is_not_much_too_large():
     assert network.reach - 8 <= max(-int(rows.min()), int(rows.max())) <= network.reach
 
 
-def test_a_crop_with_margin_is_painted_as_the_whole():
-    config = tiny()
+@pytest.mark.parametrize("modulation", [False, True])
+def test_a_crop_with_margin_is_painted_as_the_whole(modulation):
+    config = tiny(modulation=modulation)
     network = lively(Generator(config))
     reach = network.reach
     side = 2 * reach + 24
@@ -98,7 +100,7 @@ def test_a_crop_with_margin_is_painted_as_the_whole():
     cut = [noise[0][..., : side // 2], noise[1][..., :side]]
     part = network(given[..., :side], styles[..., :side], cut)
 
-    torch.testing.assert_close(part[..., : side - reach], whole[..., : side - reach], atol=1e-6, rtol=0)
+    torch.testing.assert_close(part[..., : side - reach], whole[..., : side - reach], atol=1e-5, rtol=0)
 
 
 def test_items_of_a_batch_do_not_touch():
@@ -165,30 +167,6 @@ def test_encoder_tells_a_stain_that_is_the_same_all_over():
     assert (pale - dark).abs().max() > 0.1
 
 
-def test_discriminators_judge_at_full_and_half_resolution():
-    config = tiny(discriminator_layers=3, discriminator_scales=2)
-    network = Discriminators(config)
-    given = torch.randn(2, config.condition_channels, 64, 48)
-
-    outputs = network(given, torch.randn(2, 3, 64, 48))
-
-    assert [len(scale) for scale in outputs] == [5, 5]  # three layers, one of stride 1, the score
-    assert [x.shape[1] for x in outputs[0]] == [4, 8, 16, 32, 1]
-    assert [tuple(x.shape[2:]) for x in outputs[0]] == [(33, 25), (17, 13), (9, 7), (10, 8), (11, 9)]
-    assert tuple(outputs[1][0].shape[2:]) == (17, 13)
-    assert all(x.shape[0] == 2 for scale in outputs for x in scale)
-
-
-def test_discriminators_see_labels_and_image():
-    config = tiny()
-    network = lively(Discriminators(config))
-    given, image = torch.randn(1, config.condition_channels, 64, 64), torch.randn(1, 3, 64, 64)
-    score = network(given, image)[0][-1]
-
-    assert (network(given.flip(-1), image)[0][-1] - score).abs().max() > 1e-3
-    assert (network(given, image.flip(-1))[0][-1] - score).abs().max() > 1e-3
-
-
 def test_pixel_norm_is_the_root_mean_square_of_a_pixel():
     x = torch.randn(2, 6, 5, 5) * 40
     normed = PixelNorm(6)(x)
@@ -199,7 +177,7 @@ def test_pixel_norm_is_the_root_mean_square_of_a_pixel():
 
 
 def test_a_residual_block_keeps_its_input():
-    block = ResidualBlock(4)
+    block = ResidualBlock(4, "reflect")
     for parameter in block.parameters():
         parameter.data.zero_()
     x = torch.randn(1, 4, 8, 8)
@@ -239,3 +217,39 @@ def test_noise_is_drawn_from_its_generator_alone():
     assert [tuple(level.shape) for level in one] == [(2, 1, 4, 6), (2, 1, 8, 12), (2, 1, 16, 24)]
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[-1], other[-1])
+
+
+def test_modulation_brings_the_condition_past_the_convolutions():
+    config = tiny(modulation=True)
+    network = lively(Generator(config))
+    given, styles, noise = inputs(config, 32, 32)
+    before = network(given, styles, noise)
+    for stage in (network.first, *network.down):  # the way of the condition through the first layers is cut
+        stage.conv.weight.data.zero_()
+    network.mix.weight.data[:, config.filters :] = 0
+    cut = network(given, styles, noise)
+
+    assert (before - cut).abs().max() > 1e-3
+    assert (network(given.flip(-1), styles, noise) - cut).abs().max() > 1e-3
+
+
+def test_noise_of_a_field_depends_on_seed_and_place_alone():
+    whole = field_noise(7, 3, slice(0, 128), slice(0, 160), torch.device("cpu"))
+    part = field_noise(7, 3, slice(32, 96), slice(64, 160), torch.device("cpu"))
+
+    assert [tuple(level.shape) for level in whole] == [(1, 1, 32, 40), (1, 1, 64, 80), (1, 1, 128, 160)]
+    for k, (level, own) in enumerate(zip(whole, part, strict=True)):
+        f = 4 >> k
+        assert torch.equal(level[..., 32 // f : 96 // f, 64 // f : 160 // f], own)
+    other = field_noise(8, 3, slice(0, 128), slice(0, 160), torch.device("cpu"))
+    assert abs(torch.corrcoef(torch.stack([whole[2].flatten(), other[2].flatten()]))[0, 1]) < 0.03
+
+
+def test_noise_of_a_field_is_white_and_normal():
+    noise = field_noise(3, 1, slice(0, 512), slice(0, 512), torch.device("cpu"))[0][0, 0]
+
+    assert abs(noise.mean()) < 0.01
+    assert noise.std().item() == pytest.approx(1, abs=0.01)
+    assert (noise**4).mean().item() == pytest.approx(3, abs=0.1)
+    for a, b in ((noise[:, 1:], noise[:, :-1]), (noise[1:], noise[:-1]), (noise[1:, 1:], noise[:-1, :-1])):
+        assert abs((a * b).mean()) < 0.01

@@ -200,3 +200,36 @@ def test_bf16_is_close(generator):
     half = paint_field(generator, *given, rng=0, precision=torch.bfloat16)
     assert np.abs(half - single).mean() < 6
     assert (half != single).any()
+
+
+def test_styles_at_another_scale_are_those_of_the_downsized_smear(encoder):
+    smear = random_smear(4, (96, 128))
+    small = smear.resized(0.5)
+    assert small.count == smear.count
+    direct = encode_field(encoder, small.image, small.labels, small.count)
+    np.testing.assert_allclose(
+        encode_field(encoder, smear.image, smear.labels, smear.count, scale=0.5), direct, atol=1e-5
+    )
+
+
+def test_instances_that_vanish_at_another_scale_take_the_mean_of_the_others(encoder):
+    smear = random_smear(4, (96, 128))
+    labels = smear.labels.copy()
+    labels[1, 1] = smear.count + 1  # one pixel between those that are kept
+    styles = encode_field(encoder, smear.image, labels, smear.count + 1, scale=0.25)
+    np.testing.assert_allclose(styles[-1], styles[1:-1].mean(0), atol=1e-5)
+
+
+def test_debris_is_painted_where_it_lies_and_nowhere_else():
+    config = CONFIG.model_copy(update={"debris": True})
+    network = lively(Generator(config))
+    given = field(128, 128)
+    spot = np.zeros((128, 128), bool)
+    spot[10:14, 10:14] = True
+    clean, dirty = (paint_field(network, *given, rng=1, debris=mask).astype(int) for mask in (None, spot))
+
+    changed = np.abs(clean - dirty).max(2) > 0
+    assert changed[8:16, 8:16].any()
+    assert not changed[14 + network.reach :, 14 + network.reach :].any()
+    tiled = paint_field(network, *given, rng=1, debris=spot, max_tile_pixels=9000)
+    assert np.abs(tiled.astype(int) - dirty).max() <= 1

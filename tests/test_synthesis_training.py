@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import multiprocessing
 import os
 import shutil
@@ -22,6 +23,7 @@ from smearsynth.synthesis.config import Preset, TrainingConfig, preset
 from smearsynth.synthesis.crops import draw_crops
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.interrupt import StopRequest
+from smearsynth.synthesis.learning import _train_stages, encode_smears
 from smearsynth.synthesis.networks import draw_noise
 from smearsynth.synthesis.state import TrainingState, Translator
 from smearsynth.synthesis.training import (
@@ -252,6 +254,80 @@ def test_bf16_trains(smears, tmp_path):
     state = train(smears, settings, run)
     assert all(torch.isfinite(tensor).all() for tensor in contents(state).values())
     assert state.translator.generator.mix.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("network", "training"),
+    [
+        ({"padding": "zeros", "modulation": True, "debris": True}, {}),
+        ({"discriminator_norm": "spectral"}, {"augment": 0.5}),
+        ({"label_discriminator": True}, {"r1": 1.0}),
+    ],
+)
+def test_every_option_trains_and_continues_bit_for_bit(smears, tmp_path, network, training):
+    def settings(steps: int) -> Preset:
+        base = preset("tiny", steps=steps, crop=(32, 32), batch=2, **training)
+        return base.model_copy(update={"network": base.network.model_copy(update=network)})
+
+    whole = train(smears, settings(4), TrainingRun(tmp_path / "whole", log_every=1))
+    for minutes in (0, 0, None):
+        state = train(smears, settings(4), TrainingRun(tmp_path / "pieces", log_every=1, minutes=minutes))
+
+    assert_same(state, whole)
+    assert all(torch.isfinite(tensor).all() for tensor in contents(whole).values())
+    assert ("labels" in rows(tmp_path / "whole")[0]) == ("label_discriminator" in network)
+    before, after = contents(TrainingState.fresh(settings(4))), contents(whole)
+    # the direction of a convolution of one output has no choice
+    assert {key for key in before if torch.equal(before[key], after[key])} <= {
+        key for key in before if key.endswith("layers.4.direction")
+    }
+
+
+def test_a_state_from_before_an_option_goes_on(smears, unbroken, tmp_path):
+    shutil.copytree(unbroken[0], tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "state" / "step-00000006" / "state.json"
+    record = json.loads(file.read_text())
+    for key in ("modulation", "debris", "padding"):
+        del record["preset"]["network"][key]
+    file.write_text(json.dumps(record))
+    assert_same(train(smears, SETTINGS, TrainingRun(tmp_path)), unbroken[1])
+
+
+def test_stage_two_trains_g_and_d_at_given_styles_and_keeps_the_encoder(smears, unbroken, tmp_path):
+    first = unbroken[1]
+    styles = encode_smears(first, smears)
+    settings = preset("tiny", steps=3, crop=(48, 48))
+    state = train(smears, settings, TrainingRun(tmp_path), earlier=first, styles=styles)
+
+    for key, tensor in first.average.encoder.state_dict().items():
+        assert torch.equal(state.average.encoder.state_dict()[key], tensor)
+        assert torch.equal(state.translator.encoder.state_dict()[key], tensor)
+    for name in ("translator", "average"):
+        was, now = (getattr(run, name).generator.mix.weight for run in (first, state))
+        assert 0 < (was - now).abs().max() < 0.01  # it went on from there
+    again = train(smears, settings, TrainingRun(tmp_path), earlier=first, styles=styles)
+    assert_same(again, state)
+
+
+def test_both_stages_run_in_turn_and_go_on_where_they_stopped(smears, tmp_path):
+    base = preset("tiny", steps=3, crop=(48, 48))
+    settings = Preset(
+        network=base.network,
+        training=base.training.model_copy(update={"scale": 0.5}),
+        second=base.training.model_copy(update={"steps": 2}),
+    )
+    told = []
+    run = TrainingRun(tmp_path, minutes=0, on_step=lambda step, row: told.append(step))
+    stops = [_train_stages(smears, settings, run, None, lambda line: None) for _ in range(3)]
+    assert stops == [None] * 3
+
+    found = _train_stages(smears, settings, run, None, lambda line: None)
+    assert found is not None
+    state, styles = found
+    assert state.step == 2
+    assert told == [1, 2, 3, 4, 5]
+    wanted = encode_smears(train(smears, settings.stages[0], TrainingRun(tmp_path)), smears, 0.5)
+    assert all((a == b).all() for a, b in zip(styles, wanted, strict=True))
 
 
 def test_two_classes_and_fields_without_cells(tmp_path):

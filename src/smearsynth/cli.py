@@ -253,7 +253,7 @@ def train(
         licence=licence,
         citation=citation,
     )
-    with training_progress(chosen.training.steps) as on_step, naming(data):
+    with training_progress(chosen.steps) as on_step, naming(data):
         run = TrainingRun(
             output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
         )
@@ -380,6 +380,18 @@ def certify(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Model folder, or 'default'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
+) -> None:
+    """Write the sampler of a model as ONNX, to paint without PyTorch."""
+    from smearsynth.synthesis.export import export_sampler
+
+    export_sampler(load_model(model, "cpu"), output)
+    say(out, f"sampler: {output}")
+
+
+@app.command()
 def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'.")] = "default") -> None:
     """Show the card of a model and check that its files are whole."""
     from rich.markdown import Markdown
@@ -410,7 +422,7 @@ def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
     with naming(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
-    steps = chosen.training.steps
+    steps = chosen.steps
     for precision, pace in rehearse(smears, chosen, device, net).items():
         mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
         say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")

@@ -24,6 +24,7 @@ from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import png_text
 from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
+from smearsynth.synthesis.acquisition import Acquisition
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import DEFAULT, Synthesizer
 from smearsynth.synthesis.styles import Styles
@@ -60,6 +61,8 @@ class Recipe(BaseModel):
         Cells asked of the layout, and those that found room.
     classes : dict of str to int
         Cells by class.
+    acquisition : Acquisition, optional
+        How the field was taken: illumination, focus, noise, debris; None for models that know nothing of it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,13 +81,14 @@ class Recipe(BaseModel):
     requested: int
     placed: int
     classes: dict[str, int]
+    acquisition: Acquisition | None = None
 
     def same_stream(self, other: Recipe) -> bool:
         """Whether both come from one stream, so that they belong into one folder."""
         return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
 
 
-_OWN = {"name", "index", "requested", "placed", "classes"}  # what differs within a stream
+_OWN = {"name", "index", "requested", "placed", "classes", "acquisition"}  # what differs within a stream
 
 
 class SyntheticSmears(IterableDataset[Smear]):
@@ -211,12 +215,14 @@ class SyntheticSmears(IterableDataset[Smear]):
             raise OptionError(f"smears are numbered from 0 on, got {index}")
         tick = timer or (lambda stage: None)
         # one independent stream per smear and stage: a change of style leaves the layout as it is
-        place, look, grain = (np.random.default_rng([self.seed, index, stage]) for stage in range(3))
+        place, look, grain, lens = (np.random.default_rng([self.seed, index, stage]) for stage in range(4))
         mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, mix=self._odds, rng=place)
         tick("layout")
         styles = self._styles(mask.classes, look)
         tick("styles")
-        image = self.model.paint(mask.labels, mask.classes, grain, styles=styles)
+        law = self.model.acquisition
+        taken = law.draw(mask.labels, lens) if law is not None else None
+        image = self.model.paint(mask.labels, mask.classes, grain, styles=styles, acquisition=taken)
         tick("image")
         name = _name(index)
         pixel = self.model.statistics.um_per_px
@@ -228,6 +234,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "index": index,
                 "requested": mask.layout.requested,
                 "placed": mask.layout.placed,
+                "acquisition": taken,
                 "classes": dict(zip(self.model.class_names, counts, strict=True)),
             }
         )

@@ -41,7 +41,7 @@ class StyleFidelity:
             cells = smear.labels > 0
             if not cells.any() or cells.all():
                 continue
-            again = model.paint(smear.labels, smear.classes, k, styles=model.encode(smear))
+            again = model.repaint(smear, k)
             real.append(mean_colours(smear.image, cells))
             painted.append(mean_colours(again, cells))
         return cls.of_colours(np.array(real).reshape(-1, 2, 3), np.array(painted).reshape(-1, 2, 3))

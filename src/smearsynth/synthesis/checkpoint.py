@@ -135,12 +135,14 @@ def _fill_moments(
 
 
 def _refuse_other_settings(stored: dict[str, dict[str, object]], preset: Preset, folder: Path) -> None:
-    wanted = preset.model_dump(mode="json")
-    for part, settings in wanted.items():
-        for key, value in settings.items():
-            if key != "steps" and stored[part].get(key) != value:
+    wanted, usual = preset.model_dump(mode="json"), Preset().model_dump(mode="json")
+    for part in ("network", "training"):
+        for key, value in wanted[part].items():
+            # states of older versions lack the settings that came later
+            if key != "steps" and stored[part].get(key, usual[part][key]) != value:
                 raise ModelError(
-                    f"this run was started with {key} = {stored[part].get(key)}, now it is {value}; "
+                    f"this run was started with {key} = {stored[part].get(key, usual[part][key])}, "
+                    f"now it is {value}; "
                     "use the same settings, another output folder, or delete this one",
                     folder,
                 )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from smearsynth.errors import OptionError
 
+PaddingName = Literal["reflect", "zeros"]
 FeatureName = Literal["efficientnet_lite0", "vgg19", "none"]
 
 
@@ -27,13 +28,27 @@ class NetworkConfig(_Config):
     discriminator_filters: int = Field(16, ge=2, le=256, description="filters of the first layer of D")
     downs: int = Field(3, ge=1, le=6, description="halvings of the resolution in G")
     blocks: int = Field(6, ge=0, le=32, description="residual blocks of G")
+    padding: PaddingName = Field(
+        "reflect", description="beyond the edge of the field; zeros are faster, and crops teach G what they mean"
+    )
     discriminator_layers: int = Field(3, ge=1, le=6)
     discriminator_scales: int = Field(2, ge=1, le=4)
+    discriminator_norm: Literal["instance", "spectral"] = Field(
+        "instance", description="statistics of the activations, or the largest gain of each convolution held to 1"
+    )
+    debris: bool = Field(False, description="one more channel of the condition: platelets, ghosts and dirt")
+    modulation: bool = Field(
+        False, description="classes, boundaries and styles scale and shift every normalisation of G (as SPADE)"
+    )
+    label_discriminator: bool = Field(
+        False,
+        description="one more D, which names the class of every pixel or calls it fake (as OASIS)",
+    )
 
     @property
     def condition_channels(self) -> int:
-        """Background, one channel per cell class, and the instance boundaries."""
-        return len(self.class_names) + 2
+        """Background, one channel per cell class, the instance boundaries, and the debris if any."""
+        return len(self.class_names) + 2 + self.debris
 
 
 class TrainingConfig(_Config):
@@ -42,6 +57,7 @@ class TrainingConfig(_Config):
     steps: int = Field(20_000, ge=1)
     batch: int = Field(1, ge=1, le=1024)
     crop: tuple[int, int] = Field((160, 160), description="height and width of a training crop in px")
+    scale: float = Field(1.0, gt=0, le=1, description="size of the smears in this stage, relative to the data")
     learning_rate: float = Field(2e-4, gt=0, le=0.1)
     # With single crops D learns too fast: by 2,000 steps on BBBC041Seg G answers with grain on cells and ground.
     # At 0.4 the loss of D stays near 0.4, feature matching near 3 (at 1.0: 0.22 and 5.6), and pallors appear.
@@ -52,6 +68,14 @@ class TrainingConfig(_Config):
     perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
     perceptual_features: FeatureName = "efficientnet_lite0"
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
+    r1: float = Field(0.0, ge=0, description="weight of the squared slope of D at real images")
+    label_weight: float = Field(1.0, ge=0, description="weight of the label-aware D, where there is one")
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of crops that D sees turned, scaled and recoloured, real and fake alike",
+    )
     flips: bool = True
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
     precision: Literal["fp32", "bf16"] = Field(
@@ -61,44 +85,97 @@ class TrainingConfig(_Config):
 
 
 class Preset(_Config):
-    """A named pair of network and training settings."""
+    """Network and training settings, and those of a second stage where there is one.
+
+    Stage one trains G, D and E together, on downsized smears if its scale says so; stage two goes on at its own
+    scale with G and D, at the styles that E gave each instance in stage one (section 5.1 of the paper).
+    """
 
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    second: TrainingConfig | None = None
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return self.training.steps + (self.second.steps if self.second else 0)
+
+    @property
+    def stages(self) -> tuple[Preset, ...]:
+        """Each stage as a preset of its own."""
+        both = (self.training, self.second) if self.second else (self.training,)
+        return tuple(Preset(network=self.network, training=stage) for stage in both)
+
+    def within(self, field: tuple[int, int]) -> Preset:
+        """The same preset, its crops no larger than fields of (H, W) px at the scale of their stage.
+
+        Examples
+        --------
+        >>> PRESETS["paper"].within((480, 640)).second.crop
+        (480, 640)
+        """
+        grid = self._grid
+
+        def fitted(stage: TrainingConfig) -> TrainingConfig:
+            sides = [
+                min(wanted, max(2 * grid, int(side * stage.scale) // grid * grid))
+                for wanted, side in zip(stage.crop, field, strict=True)
+            ]
+            return stage.model_copy(update={"crop": (sides[0], sides[1])})
+
+        second = fitted(self.second) if self.second else None
+        return Preset(network=self.network, training=fitted(self.training), second=second)
+
+    @property
+    def _grid(self) -> int:
+        # the label-aware discriminator halves the resolution three times
+        return max(1 << self.network.downs, 8 if self.network.label_discriminator else 1)
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> Preset:
-        grid = 1 << self.network.downs
-        height, width = self.training.crop
-        if height % grid or width % grid or min(height, width) < max(2 * grid, 16):
-            raise ValueError(
-                f"crop: sides must be multiples of {grid} and at least {max(2 * grid, 16)} px "
-                f"(got {height}×{width})"
-            )
+    def _crops_fit(self) -> Preset:
+        grid = self._grid
+        for stage in filter(None, (self.training, self.second)):
+            height, width = stage.crop
+            if height % grid or width % grid or min(height, width) < max(2 * grid, 16):
+                raise ValueError(
+                    f"crop: sides must be multiples of {grid} and at least {max(2 * grid, 16)} px "
+                    f"(got {height}×{width})"
+                )
         return self
 
+
+_PAPER = TrainingConfig(
+    steps=60 * 120,  # 120 epochs of its 60 fields
+    discriminator_rate=1.0,
+    crop=(1200, 1920),
+    perceptual=10.0,
+    perceptual_features="vgg19",
+    colour=0.0,
+)
 
 PRESETS: dict[str, Preset] = {
     # one to two hours on one CPU thread
     "cpu": Preset(),
-    # a data-centre GPU: the same generator, larger crops and batches
+    # a data-centre GPU: the same generator with modulation, larger crops and batches, a wider D that names classes
     "gpu": Preset(
-        network=NetworkConfig(discriminator_filters=32),
+        network=NetworkConfig(
+            discriminator_filters=32, padding="zeros", debris=True, modulation=True, label_discriminator=True
+        ),
         training=TrainingConfig(
-            steps=30_000, batch=32, crop=(256, 256), discriminator_rate=2.0, ema=0.999, precision="bf16"
+            steps=30_000,
+            batch=16,
+            crop=(256, 256),
+            discriminator_rate=1.0,
+            augment=0.3,
+            ema=0.999,
+            precision="bf16",
         ),
     ),
-    # section 5.1 of the paper, first stage
+    # section 5.1 of the paper: 1024 × 640 px, then 1920 × 1200
     "paper": Preset(
         network=NetworkConfig(style_channels=3, downs=4, blocks=9),
-        training=TrainingConfig(
-            steps=60 * 120,
-            discriminator_rate=1.0,
-            crop=(640, 1024),
-            perceptual=10.0,
-            perceptual_features="vgg19",
-            colour=0.0,
-        ),
+        training=_PAPER.model_copy(update={"crop": (640, 1024), "scale": 640 / 1200}),
+        second=_PAPER,
     ),
     # a minute on anything: to see that all works, not to look at
     "tiny": Preset(
@@ -131,6 +208,7 @@ def preset(name: str, *, class_names: tuple[str, ...] = ("cell",), **training: o
         return Preset(
             network=NetworkConfig(**{**base.network.model_dump(), "class_names": class_names}),
             training=TrainingConfig(**{**base.training.model_dump(), **given}),
+            second=TrainingConfig(**{**base.second.model_dump(), **given}) if base.second else None,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from smearsynth.smear import Smear, close_ids
+from smearsynth.smear import ImageArray, LabelArray, Smear, close_ids
 from smearsynth.synthesis.config import TrainingConfig
+from smearsynth.synthesis.debris import find_debris
+from smearsynth.synthesis.disguise import draw_changes
+from smearsynth.synthesis.styles import Styles
 
 
 class CropBatch(NamedTuple):
@@ -27,11 +32,20 @@ class CropBatch(NamedTuple):
         Instance labels, closed up per crop.
     channels_of : (B, n + 1) int64 tensor
         One-hot channel of every label: 0 background, class id + 1 for cells.
+    changes : (B, COLUMNS) float32 tensor or None
+        How D sees the crops (see `disguise`); None where it sees them as they are.
+    debris : (B, h, w) bool tensor or None
+        Where there is debris (see `find_debris`); None where G is not told of it.
+    styles : (B, n + 1, S) float32 tensor or None
+        Styles computed before; None where the encoder is trained along.
     """
 
     pixels: Tensor
     labels: Tensor
     channels_of: Tensor
+    changes: Tensor | None = None
+    debris: Tensor | None = None
+    styles: Tensor | None = None
 
     @property
     def image(self) -> Tensor:
@@ -40,7 +54,29 @@ class CropBatch(NamedTuple):
 
     def to(self, device: torch.device) -> CropBatch:
         """Copy to another device."""
-        return CropBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return CropBatch(*(None if part is None else part.to(device, non_blocking=True) for part in self))  # type: ignore[arg-type]
+
+    def padded(self, n: int) -> CropBatch:
+        """The same crops with room for labels up to `n`, for work that wants shapes it has seen."""
+        spare = n + 1 - self.channels_of.shape[1]
+        return self._replace(
+            channels_of=F.pad(self.channels_of, (0, spare)),
+            styles=None if self.styles is None else F.pad(self.styles, (0, 0, 0, spare)),
+        )
+
+
+@dataclass(frozen=True)
+class Downsized(Sequence[Smear]):
+    """Smears at `scale` times their size, resized when they are asked for."""
+
+    smears: Sequence[Smear]
+    scale: float
+
+    def __len__(self) -> int:
+        return len(self.smears)
+
+    def __getitem__(self, index: int) -> Smear:  # type: ignore[override]
+        return self.smears[index].resized(self.scale)
 
 
 @dataclass(frozen=True)
@@ -49,18 +85,27 @@ class _Steps(Dataset[CropBatch]):
 
     smears: Sequence[Smear]
     config: TrainingConfig
+    debris: bool
+    styles: Sequence[Styles] | None
 
     def __getitem__(self, step: int) -> CropBatch:
-        return draw_crops(self.smears, self.config, step)
+        return draw_crops(self.smears, self.config, step, debris=self.debris, styles=self.styles)
 
 
 def crop_stream(
-    smears: Sequence[Smear], config: TrainingConfig, start: int, workers: int, *, pinned: bool
+    smears: Sequence[Smear],
+    config: TrainingConfig,
+    start: int,
+    workers: int,
+    *,
+    pinned: bool,
+    debris: bool = False,
+    styles: Sequence[Styles] | None = None,
 ) -> Iterator[CropBatch]:
     """Crops of steps `start` to the last one, in order, read ahead by `workers` processes (0: in this one)."""
     return iter(
         DataLoader(
-            _Steps(smears, config),
+            _Steps(smears, config, debris, styles),
             batch_size=None,
             sampler=range(start, config.steps),
             num_workers=workers,
@@ -77,7 +122,15 @@ def _leave_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def draw_crops(smears: Sequence[Smear], config: TrainingConfig, step: int, *, stream: int = 0) -> CropBatch:
+def draw_crops(
+    smears: Sequence[Smear],
+    config: TrainingConfig,
+    step: int,
+    *,
+    stream: int = 0,
+    debris: bool = False,
+    styles: Sequence[Styles] | None = None,
+) -> CropBatch:
     """Crops of training step `step`: random smears, places and flips.
 
     Smears smaller than the crop are continued by reflection.
@@ -86,28 +139,52 @@ def draw_crops(smears: Sequence[Smear], config: TrainingConfig, step: int, *, st
     ----------
     smears : sequence of Smear
     config : TrainingConfig
-        Crop size, batch, flips and seed.
+        Crop size, batch, flips, share of changed crops and seed.
     step : int
         The draw depends on (seed, stream, step) alone.
     stream : int
         Another number gives an independent series (0 trains, 1 is shown in the sample grids).
+    debris : bool
+        Look for debris in the crops.
+    styles : sequence of (n + 1, S) float32 arrays, optional
+        Styles of every smear, where they were computed before.
     """
     rng = np.random.default_rng([config.seed, stream, step])
-    crops = [_draw_one(smears[int(rng.integers(len(smears)))], config, rng) for _ in range(config.batch)]
-    n = max(len(classes) for _, _, classes in crops)
+    chosen, crops = [], []
+    for _ in range(config.batch):
+        chosen.append(int(rng.integers(len(smears))))
+        crops.append(_draw_one(smears[chosen[-1]], config, rng))
+    n = max(len(crop.ids) for crop in crops)
     channels_of = np.zeros((len(crops), n + 1), np.int64)
-    for row, (_, _, classes) in zip(channels_of, crops, strict=True):
-        row[1 : len(classes) + 1] = classes + 1
+    for row, crop in zip(channels_of, crops, strict=True):
+        row[1 : len(crop.ids) + 1] = crop.classes + 1
+    vectors = None
+    if styles is not None:
+        vectors = torch.zeros(len(crops), n + 1, styles[0].shape[1])
+        for rows, smear, crop in zip(vectors, chosen, crops, strict=True):
+            rows[: len(crop.ids) + 1] = torch.from_numpy(styles[smear][[0, *crop.ids]])
+    blobs = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
+    changes = draw_changes(len(crops), config.augment, rng) if config.augment else None
     return CropBatch(
-        torch.from_numpy(np.stack([pixels for pixels, _, _ in crops])),
-        torch.from_numpy(np.stack([labels for _, labels, _ in crops])),
+        torch.from_numpy(np.stack([crop.pixels for crop in crops])),
+        torch.from_numpy(np.stack([crop.labels for crop in crops])),
         torch.from_numpy(channels_of),
+        None if changes is None else torch.from_numpy(changes),
+        None if blobs is None else torch.from_numpy(np.stack(blobs)),
+        vectors,
     )
 
 
-def _draw_one(
-    smear: Smear, config: TrainingConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class _Crop(NamedTuple):
+    """One crop: its labels closed up, the ids they had in the smear, and their classes."""
+
+    pixels: ImageArray
+    labels: LabelArray
+    ids: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+
+
+def _draw_one(smear: Smear, config: TrainingConfig, rng: np.random.Generator) -> _Crop:
     image, labels = smear.image, smear.labels
     lacking = [max(0, want - have) for want, have in zip(config.crop, smear.shape, strict=True)]
     if any(lacking):
@@ -121,4 +198,4 @@ def _draw_one(
         vertical, horizontal = (int(sign) for sign in rng.choice([-1, 1], 2))
         image, labels = image[::vertical, ::horizontal], labels[::vertical, ::horizontal]
     closed, ids = close_ids(labels)
-    return np.ascontiguousarray(image), closed, smear.classes[ids - 1]
+    return _Crop(np.ascontiguousarray(image), closed, ids, smear.classes[ids - 1])

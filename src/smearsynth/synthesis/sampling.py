@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
-from smearsynth.smear import ImageArray, LabelArray
+from smearsynth.smear import ImageArray, LabelArray, Mask
 from smearsynth.synthesis.conditioning import condition, paint_styles, pool_sums
-from smearsynth.synthesis.networks import Encoder, Generator, draw_noise
+from smearsynth.synthesis.networks import Encoder, Generator, field_noise
 from smearsynth.synthesis.styles import Styles
 
 # of one tile with its margins; 1920 × 1200 goes in one piece (about 1.1 GB in fp32)
@@ -76,7 +77,7 @@ def tiles(shape: tuple[int, int], grid: int, reach: int, max_pixels: int) -> Ite
             yield down, across
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what runs in it cannot be compiled
 def paint_field(
     generator: Generator,
     labels: LabelArray,
@@ -86,6 +87,7 @@ def paint_field(
     *,
     max_tile_pixels: int = MAX_TILE_PIXELS,
     precision: torch.dtype = torch.float32,
+    debris: Mask | None = None,
 ) -> ImageArray:
     """Synthesise the image of a field.
 
@@ -103,6 +105,8 @@ def paint_field(
         Memory bound: about 500 bytes a pixel in fp32 for the small generator.
     precision : torch.dtype
         ``torch.bfloat16`` runs the convolutions in bf16.
+    debris : (H, W) bool array, optional
+        For a generator that is told of it; none when not given.
 
     Returns
     -------
@@ -113,38 +117,43 @@ def paint_field(
     height, width = labels.shape
     # at least two coarse pixels (reflection needs a neighbour), and a multiple of the grid
     padded = [(0, max(2 * grid, -(-side // grid) * grid) - side) for side in labels.shape]
-    field = np.pad(labels, padded, mode="symmetric")
-    h, w = field.shape
-    device = next(generator.parameters()).device
+    device, own_precision = generator.last.weight.device, generator.last.weight.dtype
+    field = _on_device(labels, padded, device)
+    blobs = None
+    if generator.config.debris:
+        blobs = torch.zeros_like(field, dtype=torch.bool) if debris is None else _on_device(debris, padded, device)
     seed = int(np.random.default_rng(rng).integers(2**63 - 1))
-    noise = draw_noise((1, h, w), generator.downs, torch.Generator().manual_seed(seed))
     channels_of = torch.from_numpy(np.concatenate([[0], classes + 1])).long()[None].to(device)
     vectors = torch.from_numpy(styles)[None].to(device)
-    n_classes = generator.config.condition_channels - 2
-    image = np.empty((h, w, 3), np.uint8)
-    for down, across in tiles((h, w), grid, generator.reach, max_tile_pixels):
-        window = (down.window, across.window)
-        own = torch.from_numpy(np.ascontiguousarray(field[window]))[None].to(device)
-        given = condition(own, channels_of, n_classes)
-        grains = [
-            level[
-                :,
-                :,
-                down.window.start >> k : down.window.stop >> k,
-                across.window.start >> k : across.window.stop >> k,
-            ].to(device)
-            for k, level in zip(range(generator.downs - 1, -1, -1), noise, strict=True)
-        ]
+    n_classes = len(generator.config.class_names)
+    image = np.empty((*field.shape[1:], 3), np.uint8)
+    for down, across in tiles(image.shape[:2], grid, generator.reach, max_tile_pixels):
+        own = field[:, down.window, across.window]
+        seen = None if blobs is None else blobs[:, down.window, across.window]
+        given = condition(own, channels_of, n_classes, seen).to(own_precision)
+        noise = field_noise(seed, generator.downs, down.window, across.window, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            painted = generator(given, paint_styles(vectors, own), grains)
+            painted = generator(given, paint_styles(vectors, own), noise)
         core = painted[0, :, down.inner, across.inner].float()
         image[down.core, across.core] = _bytes(core)
     return image[:height, :width]
 
 
+def _on_device(plane: LabelArray | Mask, padded: list[tuple[int, int]], device: torch.device) -> Tensor:
+    if any(after for _, after in padded):
+        return torch.from_numpy(np.pad(plane, padded, mode="symmetric"))[None].to(device)
+    return torch.from_numpy(np.ascontiguousarray(plane))[None].to(device)
+
+
 @torch.inference_mode()
 def encode_field(
-    encoder: Encoder, image: ImageArray, labels: LabelArray, n: int, *, max_tile_pixels: int = MAX_TILE_PIXELS
+    encoder: Encoder,
+    image: ImageArray,
+    labels: LabelArray,
+    n: int,
+    *,
+    scale: float = 1.0,
+    max_tile_pixels: int = MAX_TILE_PIXELS,
 ) -> Styles:
     """Style of every instance of a smear: the mean of the encoder's features over it.
 
@@ -155,12 +164,18 @@ def encode_field(
     labels : (H, W) int32 array
     n : int
         Number of instances.
+    scale : float
+        Size at which the encoder has learned to look, relative to the field.
+    max_tile_pixels : int
+        Memory bound.
 
     Returns
     -------
     (n + 1, S) float32 array
-        Row 0 the background; zeros where an instance has no pixel.
+        Row 0 the background; zeros where an instance has no pixel (at full size).
     """
+    if scale != 1.0:
+        return _encode_small(encoder, image, labels, n, scale)
     device = next(encoder.parameters()).device
     sums: Tensor | None = None
     areas: Tensor | None = None
@@ -179,7 +194,21 @@ def encode_field(
     return styles
 
 
+def _encode_small(encoder: Encoder, image: ImageArray, labels: LabelArray, n: int, scale: float) -> Styles:
+    """Styles from the downsized field; instances that vanish there take the mean of the others."""
+    height, width = (max(1, round(side * scale)) for side in labels.shape)
+    small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    fewer = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    styles = encode_field(encoder, small, fewer, n)
+    there = np.bincount(fewer.ravel(), minlength=n + 1) > 0
+    lost = ~there & (np.bincount(labels.ravel(), minlength=n + 1) > 0)
+    others = there.copy()
+    others[0] = False
+    styles[lost] = styles[others if others.any() else there].mean(0)
+    return styles
+
+
 def _bytes(pixels: Tensor) -> npt.NDArray[np.uint8]:
     scaled = ((pixels + 1) * 127.5).round_().clamp_(0, 255).byte()
-    array: npt.NDArray[np.uint8] = scaled.permute(1, 2, 0).cpu().numpy()
+    array: npt.NDArray[np.uint8] = scaled.permute(1, 2, 0).contiguous().cpu().numpy()
     return array

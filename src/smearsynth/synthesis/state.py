@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from smearsynth.synthesis.conditioning import paint_styles, pool_instances
 from smearsynth.synthesis.config import Preset
-from smearsynth.synthesis.networks import Discriminators, Encoder, Generator, initialise
+from smearsynth.synthesis.discriminators import Discriminators
+from smearsynth.synthesis.networks import Encoder, Generator, initialise
 
 
 class Translator(nn.Module):
@@ -20,9 +22,21 @@ class Translator(nn.Module):
         self.encoder = Encoder(preset.network)
         self.generator = Generator(preset.network)
 
-    def forward(self, image: Tensor, labels: Tensor, given: Tensor, noise: list[Tensor], n: int) -> Tensor:
-        """Reconstruct `image` from its labels (condition `given`, at most `n` instances) and its styles."""
-        styles = pool_instances(self.encoder(image), labels, n)
+    def forward(
+        self,
+        image: Tensor,
+        labels: Tensor,
+        given: Tensor,
+        noise: Sequence[Tensor],
+        n: int,
+        styles: Tensor | None = None,
+    ) -> Tensor:
+        """Reconstruct `image` from its labels (condition `given`, at most `n` instances) and its styles.
+
+        The styles are encoded where none are given.
+        """
+        if styles is None:
+            styles = pool_instances(self.encoder(image), labels, n)
         return self.generator(given, paint_styles(styles, labels), noise)  # type: ignore[no-any-return]
 
 
@@ -64,3 +78,10 @@ class TrainingState:
             torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999)),
             torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999)),
         )
+
+    def continue_from(self, earlier: TrainingState) -> None:
+        """Take the networks of an earlier stage; its kept encoder is the one whose styles go on."""
+        self.translator.load_state_dict(earlier.translator.state_dict())
+        self.translator.encoder.load_state_dict(earlier.average.encoder.state_dict())
+        self.average.load_state_dict(earlier.average.state_dict())
+        self.discriminators.load_state_dict(earlier.discriminators.state_dict())

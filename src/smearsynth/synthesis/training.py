@@ -14,20 +14,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 from smearsynth.errors import OptionError
 from smearsynth.smear import Smear
 from smearsynth.synthesis.checkpoint import load_state, save_state
-from smearsynth.synthesis.conditioning import condition
 from smearsynth.synthesis.config import Preset, TrainingConfig
-from smearsynth.synthesis.crops import CropBatch, crop_stream, draw_crops
+from smearsynth.synthesis.crops import CropBatch, Downsized, crop_stream, draw_crops
 from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.interrupt import StopRequest
-from smearsynth.synthesis.losses import discriminator_loss, generator_objective
 from smearsynth.synthesis.networks import draw_noise
 from smearsynth.synthesis.state import TrainingState
+from smearsynth.synthesis.step import GraphedStep, Step
+from smearsynth.synthesis.styles import Styles
 from smearsynth.synthesis.training_log import TrainingLog
+
+OnStep = Callable[[int, dict[str, float] | None], None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class TrainingRun:
         Processes that read crops ahead; worth it with a GPU.
     minutes : float, optional
         Stop after so long, state saved, as if interrupted.
+    graphs : bool
+        Record the step as CUDA graphs where there is a GPU.
     on_step : callable, optional
         Called with (step, losses or None) after every step, for a progress bar.
     """
@@ -57,7 +61,8 @@ class TrainingRun:
     sample_every: int = 1000
     workers: int = 0
     minutes: float | None = None
-    on_step: Callable[[int, dict[str, float] | None], None] | None = None
+    graphs: bool = True
+    on_step: OnStep | None = None
 
 
 def fabric_for(device: str, precision: str) -> Fabric:
@@ -80,7 +85,13 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 
 def train(
-    smears: Sequence[Smear], preset: Preset, run: TrainingRun, features: PerceptualFeatures | None = None
+    smears: Sequence[Smear],
+    preset: Preset,
+    run: TrainingRun,
+    features: PerceptualFeatures | None = None,
+    *,
+    earlier: TrainingState | None = None,
+    styles: Sequence[Styles] | None = None,
 ) -> TrainingState:
     """Train to ``preset.training.steps``, or until stopped, from the state in ``run.folder`` if there is one.
 
@@ -92,6 +103,10 @@ def train(
     run : TrainingRun
     features : PerceptualFeatures, optional
         For the perceptual loss; None leaves it out.
+    earlier : TrainingState, optional
+        State of stage one, whose networks stage two starts with.
+    styles : sequence of (n + 1, S) float32 arrays, optional
+        Styles of every smear's instances, for stage two: G and D are trained, E stays as it is.
 
     Returns
     -------
@@ -101,54 +116,37 @@ def train(
     if not len(smears):
         raise OptionError("no smears to train on")
     config, fabric = preset.training, run.fabric
+    on_gpu = fabric.device.type == "cuda"
     state = TrainingState.fresh(preset)
-    translator, optimiser_g = fabric.setup(_prepared(state.translator, fabric), state.optimiser_g)
-    discriminators, optimiser_d = fabric.setup(_prepared(state.discriminators, fabric), state.optimiser_d)
+    if earlier is not None:
+        state.continue_from(earlier)
+    if on_gpu:
+        _prepare_for_cuda(state)
+    step = Step(state, preset, fabric, None if features is None else features.to(fabric.device))
     state.average.to(fabric.device)
     load_state(run.folder / "state", state, preset)
-    features = None if features is None else features.to(fabric.device)
+    update = GraphedStep(step) if on_gpu and run.graphs else step
     noise_source = torch.Generator(fabric.device)
     log = TrainingLog(run.folder, state.step)
-    n_classes = len(preset.network.class_names)
     deadline = None if run.minutes is None else time.monotonic() + 60 * run.minutes
 
-    crops = crop_stream(smears, config, state.step, run.workers, pinned=fabric.device.type == "cuda")
+    smears = smears if config.scale == 1 else Downsized(smears, config.scale)
+    crops = crop_stream(
+        smears, config, state.step, run.workers, pinned=on_gpu, debris=preset.network.debris, styles=styles
+    )
     ending = False
     with StopRequest() as stop:
         while state.step < config.steps and not ending:
             batch = next(crops).to(fabric.device)
             rate = learning_rate(config, state.step)
-            state.optimiser_g.param_groups[0]["lr"] = rate
-            state.optimiser_d.param_groups[0]["lr"] = rate * config.discriminator_rate
-            real, labels = batch.image, batch.labels
-            given = condition(labels, batch.channels_of, n_classes)
+            _set_rate(state.optimiser_g, rate)
+            _set_rate(state.optimiser_d, rate * config.discriminator_rate)
             noise_source.manual_seed(hash_seed(config.seed, state.step))
-            noise = draw_noise(tuple(labels.shape), preset.network.downs, noise_source)  # type: ignore[arg-type]
-
-            # x → G(x, E(x)) of equations 4 to 7
-            fake = translator(real, labels, given, noise, batch.channels_of.shape[1] - 1)
-
-            # max over D of equation 5
-            both = discriminators(torch.cat([given, given]), torch.cat([real, fake.detach()]))
-            of_real, of_fake = ([[x.chunk(2)[k] for x in scale] for scale in both] for k in (0, 1))
-            loss_d = discriminator_loss(of_real, of_fake, config.adversarial)
-            optimiser_d.zero_grad()
-            fabric.backward(loss_d)
-            optimiser_d.step()
-
-            # min over G and E of equation 4; the real features are those of the step above
-            state.discriminators.requires_grad_(False)
-            of_fake = discriminators(given, fake)
-            with fabric.autocast():
-                terms = generator_objective(real, fake, (of_real, of_fake), features, config)
-            optimiser_g.zero_grad()
-            fabric.backward(sum(terms.values(), start=torch.zeros((), device=fabric.device)))
-            optimiser_g.step()
-            state.discriminators.requires_grad_(True)
-
+            noise = draw_noise(tuple(batch.labels.shape), preset.network.downs, noise_source)  # type: ignore[arg-type]
+            losses = update(batch, noise)
             _average(state, config.ema)
             state.step += 1
-            log.add({"discriminator": loss_d, **terms})
+            log.add(losses)
             done = state.step == config.steps
             # asked once a step: a request that comes later than this ends the next step, and no step goes unsaved
             ending = done or stop.asked or (deadline is not None and time.monotonic() > deadline)
@@ -158,7 +156,7 @@ def train(
             if run.on_step:
                 run.on_step(state.step, row)
             if fabric.is_global_zero and (state.step % run.sample_every == 0 or done):
-                log.sample(state, _shown(smears, preset), preset)
+                log.sample(state, _shown(smears, preset, styles), preset)
             if fabric.is_global_zero and (state.step % run.save_every == 0 or ending):
                 save_state(run.folder / "state", state, preset)
     return state
@@ -175,9 +173,21 @@ def hash_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, "u8")[0] >> 1)
 
 
-def _prepared(module: nn.Module, fabric: Fabric) -> nn.Module:
-    # cuDNN's convolutions prefer channels last; on the CPU it wins nothing
-    return module.to(memory_format=torch.channels_last) if fabric.device.type == "cuda" else module
+def _prepare_for_cuda(state: TrainingState) -> None:
+    """Lay out the weights as cuDNN's convolutions like them, and let the optimisers be recorded in a graph."""
+    for network in (state.translator, state.discriminators):
+        network.to(memory_format=torch.channels_last)
+    for optimiser in (state.optimiser_g, state.optimiser_d):
+        # the rate must be a tensor: a number would be recorded as it stood
+        optimiser.param_groups[0].update(capturable=True, fused=True, lr=torch.zeros((), device="cuda"))
+
+
+def _set_rate(optimiser: torch.optim.Adam, rate: float) -> None:
+    group = optimiser.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 @torch.no_grad()
@@ -188,6 +198,6 @@ def _average(state: TrainingState, decay: float) -> None:
     torch._foreach_lerp_(kept, [p.detach() for p in state.translator.parameters()], 1 - decay)
 
 
-def _shown(smears: Sequence[Smear], preset: Preset) -> CropBatch:
+def _shown(smears: Sequence[Smear], preset: Preset, styles: Sequence[Styles] | None) -> CropBatch:
     config = preset.training.model_copy(update={"batch": 4, "flips": False})
-    return draw_crops(smears, config, 0, stream=1)
+    return draw_crops(smears, config, 0, stream=1, debris=preset.network.debris, styles=styles)

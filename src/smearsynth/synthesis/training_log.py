@@ -81,10 +81,10 @@ class TrainingLog:
         network = state.average
         device = next(network.parameters()).device
         batch = shown.to(device)
-        given = condition(batch.labels, batch.channels_of, len(preset.network.class_names))
+        given = condition(batch.labels, batch.channels_of, len(preset.network.class_names), batch.debris)
         b, _, h, w = batch.image.shape
         noise = draw_noise((b, h, w), preset.network.downs, torch.Generator().manual_seed(0), device)
-        fake = network(batch.image, batch.labels, given, noise, batch.channels_of.shape[1] - 1)
+        fake = network(batch.image, batch.labels, given, noise, batch.channels_of.shape[1] - 1, batch.styles)
         rows = [_label_picture(batch.labels), _pixels(batch.image), _pixels(fake)]
         grid = np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
         path = self.folder / "samples" / f"step-{state.step:08d}.png"

@@ -1,0 +1,175 @@
+"""One row of the ablation table: train a synthesizer, and judge it by what a segmenter learns from it.
+
+    python benchmarks/gpu/ablation.py modulation gpu-data/chula /tmp/rows --network '{"modulation": true}'
+
+Needs a folder with the splits train and test. Writes the model folder OUT/NAME and the figures OUT/NAME.json: style
+fidelity on test smears, and Dice on them of a small U-Net trained on synthetic smears alone (train on synthetic,
+test on real), with the model's acquisition (`acq`) and without (`plain`). `--real` trains the U-Net on the real
+train split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smearsynth.datasets import open_smears
+from smearsynth.smear import Smear
+from smearsynth.stream import SyntheticSmears
+from smearsynth.synthesis.card import StyleFidelity
+from smearsynth.synthesis.config import PRESETS, NetworkConfig, Preset, TrainingConfig
+from smearsynth.synthesis.features import load_features
+from smearsynth.synthesis.learning import learn
+from smearsynth.synthesis.training import TrainingRun, fabric_for
+
+CROP, BATCH = 160, 6  # of the U-Net
+
+
+class UNet(nn.Module):
+    """Three halvings, group norms, one logit a pixel."""
+
+    def __init__(self, n: int = 16) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int) -> nn.Module:
+            convs = (nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1))
+            return nn.Sequential(*(m for conv in convs for m in (conv, nn.GroupNorm(4, outputs), nn.ReLU())))
+
+        widths = [3, n, 2 * n, 4 * n, 8 * n]
+        self.down = nn.ModuleList(block(widths[k], widths[k + 1]) for k in range(4))
+        self.up = nn.ModuleList(block(widths[k + 1] + widths[k], widths[k]) for k in (3, 2, 1))
+        self.last = nn.Conv2d(n, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W), sides multiples of 8 → (B, 1, H, W) logits."""
+        passed: list[Tensor] = []
+        for k, layer in enumerate(self.down):
+            x = layer(F.max_pool2d(x, 2) if k else x)
+            passed.append(x)
+        passed.pop()
+        for layer in self.up:
+            x = layer(torch.cat([F.interpolate(x, scale_factor=2.0), passed.pop()], 1))
+        return self.last(x)
+
+
+def pixels(image: np.ndarray, device: str) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).to(device).float() / 127.5 - 1
+
+
+def fit(smears: Sequence[Smear], seed: int, steps: int, colour: bool, device: str) -> UNet:
+    """Train a U-Net on smears by the Dice loss; `colour`: gains, shifts and noise drawn for every crop."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = UNet().to(device)
+    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 2e-3 * min(1.0, 2 * (1 - step / steps))
+        crops = []
+        for _ in range(BATCH):
+            smear = smears[int(rng.integers(len(smears)))]
+            top, left = (int(rng.integers(side - CROP + 1)) for side in smear.shape)
+            over, down = rng.choice([-1, 1], 2)
+            window = np.s_[top : top + CROP, left : left + CROP]
+            crops.append((smear.image[window][::over, ::down], (smear.labels[window] > 0)[::over, ::down]))
+        x = pixels(np.stack([image for image, _ in crops]), device).permute(0, 3, 1, 2)
+        wanted = torch.from_numpy(np.stack([mask for _, mask in crops])).to(device)[:, None].float()
+        if colour:
+            shape = (BATCH, 3, 1, 1)
+            gain, shift, noise = (
+                torch.from_numpy(rng.uniform(low, high, size).astype(np.float32)).to(device)
+                for low, high, size in ((0.7, 1.3, shape), (-0.3, 0.3, shape), (0, 0.08, (BATCH, 1, 1, 1)))
+            )
+            x = x * gain + shift + noise * torch.randn_like(x)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            found = torch.sigmoid(network(x).float())
+        loss = 1 - (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network
+
+
+@torch.inference_mode()
+def dice(network: UNet, smears: Sequence[Smear], device: str) -> list[float]:
+    """Dice of the cells on each smear."""
+    scores = []
+    for smear in smears:
+        height, width = smear.shape
+        x = pixels(smear.image, device).permute(2, 0, 1)[None]
+        x = F.pad(x, (0, -width % 8, 0, -height % 8), mode="reflect")
+        found = (network(x)[0, 0, :height, :width] > 0).cpu().numpy()
+        wanted = smear.labels > 0
+        scores.append(2 * int((found & wanted).sum()) / max(int(found.sum() + wanted.sum()), 1))
+    return scores
+
+
+def judge(smears: Sequence[Smear], test: Sequence[Smear], arm: str, options: argparse.Namespace) -> list[dict]:
+    rows = []
+    for seed in range(options.seeds):
+        for colour in (False, True):
+            scores = dice(fit(smears, seed, options.fit, colour, options.device), test, options.device)
+            rows.append({"arm": arm, "seed": seed, "colour": colour, "dice": float(np.mean(scores))})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def train(options: argparse.Namespace, smears: Sequence[Smear], test: Sequence[Smear]) -> dict:
+    base = PRESETS["gpu"]
+    short = {"steps": options.steps, "batch": 8, "crop": (192, 192), "discriminator_rate": 2.0, "augment": 0.0}
+    plain = {"padding": "reflect", "debris": False, "modulation": False, "label_discriminator": False}
+    precision = "bf16" if options.device == "cuda" else "fp32"
+    training = {**base.training.model_dump(), **short, "precision": precision, **json.loads(options.training)}
+    network = {**base.network.model_dump(), **plain, **json.loads(options.network)}
+    chosen = Preset(network=NetworkConfig(**network), training=TrainingConfig(**training))
+    fabric = fabric_for(options.device, precision)
+    run = TrainingRun(options.out / options.name, fabric, workers=2 if options.device == "cuda" else 0)
+    used = smears[: options.limit]
+    model = learn(used, chosen, run, features=load_features(chosen.training.perceptual_features))
+    assert model is not None
+    fidelity = StyleFidelity.measure(model.to(options.device), test[:36])
+    figures: dict = {"correlation": float(fidelity.correlation.min()), "error": float(fidelity.error.mean())}
+    print(json.dumps(figures), flush=True)
+    figures["tstr"] = []
+    for arm, own in (("acq", model), ("plain", replace(model, acquisition=None))):
+        stream = SyntheticSmears(own, seed=77)
+        figures["tstr"] += judge([stream[k] for k in range(len(smears))], test, arm, options)
+    return figures
+
+
+def main() -> None:
+    """Train and judge one row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--network", default="{}", help="JSON of settings of the networks")
+    parser.add_argument("--training", default="{}", help="JSON of settings of the training")
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--limit", type=int, help="train the synthesizer on so many smears")
+    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--fit", type=int, default=300, help="steps of the U-Net")
+    parser.add_argument("--seeds", type=int, default=2, help="U-Nets")
+    parser.add_argument("--test", type=int, default=48)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--real", action="store_true")
+    options = parser.parse_args()
+    smears, test = (
+        open_smears(options.data, split=split, classes="one", scale=options.scale, cache_mb=2000)
+        for split in ("train", "test")
+    )
+    test = list(test[: options.test])
+    figures = {"tstr": judge(smears, test, "real", options)} if options.real else train(options, smears, test)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{options.name}.json").write_text(json.dumps({"name": options.name, **figures}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""How a field was taken: illumination, focus, sensor noise, and the debris on the slide.
+
+The generator paints from instance styles and neighbourhoods alone, so it knows nothing of what varies over a
+whole field, and what its losses punish it paints too rarely. These parameters are measured on the real smears,
+drawn for each synthetic one and written into its recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy import ndimage
+
+from smearsynth.errors import DataError
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
+from smearsynth.synthesis.debris import DebrisLaw, find_debris
+
+_BLOCK = 8  # px: the illumination is smooth, block means do
+_SIGMAS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, the blurs tried
+_RIM = 3  # px to either side of an outline, where focus shows
+_FEWEST = 50  # blocks of ground from which an illumination can be told
+_MEASURED = 48  # smears compared with their reconstructions
+
+
+class Acquisition(BaseModel):
+    """How one field was taken.
+
+    Parameters
+    ----------
+    illumination : tuple of 15 floats
+        Logarithm of the light over the field as a polynomial in x and y from -1 to 1: coefficients of
+        x, y, x², xy, y² for R, then G, then B. Its mean is taken away.
+    blur : float
+        Standard deviation of the defocus, px, beyond what the styles bring.
+    noise : float
+        Standard deviation of the sensor noise, grey levels, beyond what the generator paints.
+    debris : int
+        Blobs on the ground.
+    seed : int
+        Of the noise and of the places of the debris.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    illumination: tuple[float, ...] = Field((0.0,) * 15, min_length=15, max_length=15)
+    blur: float = Field(0.0, ge=0, le=20)
+    noise: float = Field(0.0, ge=0, le=100)
+    debris: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+
+    def expose(self, image: ImageArray) -> ImageArray:
+        """Give the (H, W, 3) uint8 image as it would have been taken so."""
+        taken = np.empty_like(image)
+        rng = np.random.default_rng([self.seed, 1])
+        for channel in range(3):  # one at a time: large fields stay within bounds
+            light = np.exp(_polynomial(self.illumination[5 * channel : 5 * channel + 5], image.shape[:2]))
+            plane = image[..., channel].astype(np.float32)
+            if self.blur:
+                ndimage.gaussian_filter(plane, self.blur, output=plane, mode="reflect")
+            plane *= light
+            if self.noise:
+                plane += np.float32(self.noise) * rng.standard_normal(plane.shape, np.float32)
+            taken[..., channel] = np.clip(np.rint(plane), 0, 255)
+        return taken
+
+
+class _Measured(BaseModel):
+    """`AcquisitionLaw` as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    illumination: list[list[float]]
+    blur: list[float]
+    noise: list[float]
+    debris_densities: list[float]
+    debris_axes: list[list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class AcquisitionLaw:
+    """How the training smears were taken.
+
+    Parameters
+    ----------
+    illumination : (n, 15) float64 array
+        As in `Acquisition`, one row a smear.
+    focus : (m, 2) float64 array
+        Blur and noise that smears have beyond their reconstructions, drawn together.
+    debris : DebrisLaw
+    """
+
+    illumination: npt.NDArray[np.float64]
+    focus: npt.NDArray[np.float64]
+    debris: DebrisLaw
+
+    @classmethod
+    def fit(
+        cls,
+        smears: Sequence[Smear],
+        repaint: Callable[[Smear], ImageArray],
+        rng: int | np.random.Generator = 0,
+        *,
+        debris: bool = True,
+    ) -> AcquisitionLaw:
+        """Measure smears, and what their reconstructions lack.
+
+        Parameters
+        ----------
+        smears : sequence of Smear
+        repaint : callable
+            The generator's image of a smear (`Synthesizer.repaint`).
+        rng : int or Generator
+        debris : bool
+            Whether the generator can paint debris; otherwise none is drawn.
+        """
+        light = [measure_illumination(smear.image, smear.labels) for smear in smears]
+        shown = [smears[int(k)] for k in np.linspace(0, len(smears) - 1, min(len(smears), _MEASURED))]
+        focus = []
+        for smear in shown:
+            painted = repaint(smear)
+            blur = missing_blur(smear.image, painted, smear.labels)
+            softened = Acquisition(blur=blur).expose(painted)
+            ours, theirs = (grain(image, smear.labels) for image in (softened, smear.image))
+            focus.append((blur, max(0.0, theirs**2 - ours**2) ** 0.5))
+        # rounded here and not on the way to the file: a model must draw the same before and after it is saved
+        return cls(np.round(light, 5), np.round(focus, 3), DebrisLaw.fit(smears if debris else [], rng))
+
+    def draw(self, labels: LabelArray, rng: int | np.random.Generator) -> Acquisition:
+        """Draw how a new field is taken: the light of one training smear, turned over; focus and noise of one."""
+        rng = np.random.default_rng(rng)
+        light = self.illumination[int(rng.integers(len(self.illumination)))].reshape(3, 5).copy()
+        over, down = rng.choice([-1.0, 1.0], 2)
+        light *= (over, down, 1, over * down, 1)
+        blur, noise = self.focus[int(rng.integers(len(self.focus)))] * np.exp(0.1 * rng.standard_normal(2))
+        return Acquisition(
+            illumination=tuple(float(value) for value in light.ravel()),
+            blur=round(float(blur), 3),
+            noise=round(float(noise), 3),
+            debris=self.debris.draw_count(int((labels == 0).sum()), rng),
+            seed=int(rng.integers(2**32)),
+        )
+
+    def to_json(self) -> str:
+        """As JSON; see `from_json`."""
+        return _Measured(
+            illumination=self.illumination.tolist(),
+            blur=self.focus[:, 0].tolist(),
+            noise=self.focus[:, 1].tolist(),
+            debris_densities=self.debris.densities.tolist(),
+            debris_axes=self.debris.axes.tolist(),
+        ).model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> AcquisitionLaw:
+        """The inverse of `to_json`; `DataError` for anything else."""
+        try:
+            found = _Measured.model_validate_json(text)
+            law = cls(
+                np.array(found.illumination, np.float64).reshape(-1, 15),
+                np.array([found.blur, found.noise], np.float64).T,
+                DebrisLaw(np.array(found.debris_densities), np.array(found.debris_axes).reshape(-1, 2)),
+            )
+        except (ValidationError, ValueError):
+            raise DataError("not the law of acquisition of a model") from None
+        if not (len(law.illumination) and len(law.focus)):
+            raise DataError("not the law of acquisition of a model")
+        return law
+
+
+def measure_illumination(image: ImageArray, labels: LabelArray) -> npt.NDArray[np.float64]:
+    """Polynomial of the light over the ground of a smear, (15,) as in `Acquisition`; zeros when little is bare."""
+    height, width = (side // _BLOCK * _BLOCK for side in labels.shape)
+    bare = ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0
+    bare &= ~find_debris(image, labels)
+    blocks = bare[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    counts = blocks.sum((1, 3))
+    usable = counts >= _BLOCK * _BLOCK // 2
+    if usable.sum() < _FEWEST:
+        return np.zeros(15)
+    basis = _basis((height // _BLOCK, width // _BLOCK))[:, usable]
+    matrix = np.concatenate([np.ones((1, basis.shape[1])), basis]).T
+    found = []
+    for channel in range(3):
+        plane = np.where(bare, image[..., channel], 0)[:height, :width].astype(np.float64)
+        means = (
+            plane.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).sum((1, 3))[usable] / counts[usable]
+        )
+        solution = np.linalg.lstsq(matrix, np.log(np.maximum(means, 1.0)), rcond=None)[0]
+        found.append(solution[1:])
+    return np.concatenate(found)
+
+
+def missing_blur(real: ImageArray, painted: ImageArray, labels: LabelArray) -> float:
+    """Blur in px under which the painted rims are no steeper than the real ones."""
+    inside = labels > 0
+    rim = ndimage.binary_dilation(inside, iterations=_RIM) & ~ndimage.binary_erosion(inside, iterations=_RIM)
+    if not rim.any():
+        return 0.0
+    ground = ndimage.binary_dilation(inside, iterations=2 * _RIM) == 0
+    wanted = _steepness(real[..., 1].astype(np.float32), rim, ground)
+    plane = painted[..., 1].astype(np.float32)
+    slopes = [_steepness(ndimage.gaussian_filter(plane, sigma), rim, ground) for sigma in _SIGMAS]
+    # slopes fall with the blur: where they cross the real one
+    return float(np.interp(-wanted, -np.array(slopes), _SIGMAS))
+
+
+def grain(image: ImageArray, labels: LabelArray) -> float:
+    """Noise of the ground in grey levels, from differences of neighbours; robust to structure."""
+    bare = ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0
+    both = bare[:, 1:] & bare[:, :-1]
+    if both.sum() < _FEWEST:
+        return 0.0
+    steps = np.diff(image.astype(np.float32), axis=1)[both]
+    # half-integers make a median of differences step: the mean of the smaller nine tenths does not
+    size = np.sort(np.abs(steps), axis=0)[: int(0.9 * len(steps))]
+    return float((size**2).mean() ** 0.5)
+
+
+def _steepness(plane: npt.NDArray[np.float32], rim: Mask, ground: Mask) -> float:
+    """Root mean square slope of the rims, without what noise adds: the ground has that, too."""
+    down, across = np.gradient(plane, axis=0), np.gradient(plane, axis=1)
+    squares: npt.NDArray[np.float32] = down**2 + across**2
+    noise = float(squares[ground].mean()) if ground.any() else 0.0
+    return float(np.sqrt(max(0.0, float(squares[rim].mean()) - noise)))
+
+
+def _basis(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    y, x = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in shape)
+    grid_y, grid_x = np.broadcast_arrays(y[:, None], x[None])
+    return np.stack([grid_x, grid_y, grid_x**2, grid_x * grid_y, grid_y**2])
+
+
+def _polynomial(coefficients: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    y, x = (np.linspace(-1, 1, side, dtype=np.float32) if side > 1 else np.zeros(1, np.float32) for side in shape)
+    a, b, c, d, e = (np.float32(value) for value in coefficients)
+    field = (a * x + c * x * x)[None] + (b * y + e * y * y)[:, None] + d * y[:, None] * x[None]
+    centred: npt.NDArray[np.float32] = field - field.mean(dtype=np.float64).astype(np.float32)
+    return centred

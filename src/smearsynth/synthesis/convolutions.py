@@ -1,0 +1,62 @@
+"""Convolutions: filled up to what a GPU likes, and held to a gain of one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LANES = 8  # channels that the matrix units of a GPU take at a time in half precision
+
+
+class AlignedConv(nn.Conv2d):
+    """A convolution that takes inputs with more channels than it has weights for: those are zero, and fill up.
+
+    Tensor cores want channels in eights (`aligned`); so on a GPU the outputs are filled up for the work, too.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C or more, H, W) → (B, C', H', W')."""
+        return self._padded(x, self.weight)
+
+    def _padded(self, x: Tensor, weight: Tensor) -> Tensor:
+        inputs, outputs = x.shape[1] - self.in_channels, -self.out_channels % _LANES if x.is_cuda else 0
+        if inputs or outputs:
+            weight = F.pad(weight, (0, 0, 0, 0, 0, inputs, 0, outputs))
+        bias = F.pad(self.bias, (0, outputs)) if outputs and self.bias is not None else self.bias
+        painted = self._conv_forward(x, weight, bias)
+        kept: Tensor = painted[:, : self.out_channels] if outputs else painted
+        return kept
+
+
+def aligned(*parts: Tensor) -> Tensor:
+    """Parts side by side as channels; on a GPU with zeros up to a multiple of eight, channels last in memory."""
+    x = torch.cat(parts, 1)
+    if not x.is_cuda:
+        return x
+    filled = F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % _LANES))
+    return filled.contiguous(memory_format=torch.channels_last)
+
+
+class SpectralConv(AlignedConv):
+    """Convolution whose matrix is divided by its largest singular value (Miyato et al. 2018).
+
+    One power iteration a forward pass in training mode; `direction` carries it on.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding)
+        self.direction: Tensor
+        self.register_buffer("direction", F.normalize(torch.ones(self.out_channels), dim=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H', W')."""
+        matrix = self.weight.flatten(1)
+        # sums of products, not matrix products: those would run in bf16 under autocast
+        with torch.no_grad():
+            right = F.normalize((matrix * self.direction[:, None]).sum(0), dim=0)
+            left = F.normalize((matrix * right).sum(1), dim=0)
+            if self.training:
+                self.direction.copy_(left)
+        gain = (matrix * left[:, None] * right).sum()
+        return self._padded(x, self.weight / gain)
