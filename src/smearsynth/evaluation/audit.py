@@ -220,7 +220,7 @@ def audit(
         threshold=new.threshold,
         false_alarms=new.false_alarms,
         planted=len(copies),
-        planted_caught=float(caught.mean()),
+        planted_caught=float(caught.mean()) if len(caught) else 0.0,
         training_smears=len(training),
         training_cells=len(index.views),
         held_out_cells=new.cells,
