@@ -356,7 +356,7 @@ def _name(smears: Sequence[Smear], k: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.1f} %"
 
 
 class _Stages:

@@ -131,12 +131,12 @@ def density_and_coverage(
     among[real.smears[:, None] == real.smears] = np.inf
     radii = np.partition(among, min(k, len(among)) - 1, axis=1)[:, min(k, len(among)) - 1]
     inside = _squared_distances(real.vectors, other.vectors) <= radii[:, None]
-    held, holds = inside.sum(axis=0) / k, inside.any(axis=1).astype(np.float64)
-    density = _mean_of_smears(held, other.smears, rng)
-    return density, _mean_of_smears(holds, real.smears, rng)
+    density = _mean_of_smears(inside.sum(axis=0) / k, other.smears, rng)
+    return density, _mean_of_smears(inside.any(axis=1), real.smears, rng)
 
 
-def _mean_of_smears(values: FloatArray, smears: npt.NDArray[np.int64], rng: np.random.Generator) -> Estimate:
+def _mean_of_smears(of_crops: npt.ArrayLike, smears: npt.NDArray[np.int64], rng: np.random.Generator) -> Estimate:
+    values = np.asarray(of_crops, np.float64)
     sums, sizes = np.bincount(smears, values), np.bincount(smears).astype(np.float64)
     drawn = []
     for _ in range(_BOOTSTRAPS):
