@@ -16,6 +16,22 @@ from smearsynth.errors import DataError, SmearsynthError
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.options import (
+    AsJson,
+    Binary,
+    Classes,
+    Data,
+    Device,
+    Layout,
+    Limit,
+    Mix,
+    Model,
+    Number,
+    Reading,
+    Scale,
+    Seed,
+    Size,
+    Split,
+    check_all,
     device_of,
     layout_of,
     load_model,
@@ -24,7 +40,9 @@ from smearsynth.options import (
     open_data,
     parse_mix,
     parse_size,
+    training_split,
 )
+from smearsynth.realism_commands import audit, realism
 from smearsynth.terminal import err, fail, out, progress, say, training_progress
 
 app = typer.Typer(
@@ -34,24 +52,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COCO file).", show_default=False)]
-Split = Annotated[str | None, typer.Option(help="Only this split of the folder's split.csv.")]
-Scale = Annotated[float, typer.Option(help="Resize smears on reading; 0.5 halves each side.")]
-Classes = Annotated[str, typer.Option(help="auto, one (all are cells), or annotated (as the folder says).")]
-Reading = Annotated[str, typer.Option("--format", help="auto, labels, palette or coco.")]
-Binary = Annotated[bool, typer.Option("--binary", help="Labels are one mask: take its connected components.")]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many smears.", min=1)]
-Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, or 'default' for the shipped model.")]
-Number = Annotated[int, typer.Option("-n", help="How many.", min=1)]
-Size = Annotated[str | None, typer.Option(help="WxH in px; that of the training smears when not given.")]
-Layout = Annotated[
-    str | None, typer.Option(help="contact (as in the model's smears), ring (the paper's) or uniform.")
-]
-Mix = Annotated[str | None, typer.Option(help='Share of each class, such as "rbc=0.9,wbc=0.1".')]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,9 +197,7 @@ def train(
     from smearsynth.synthesis.training import TrainingRun, fabric_for
 
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
-    split = split or ("train" if "train" in smears.splits else None)
-    smears = smears.split(split) if split else smears
-    smears = smears[:limit] if limit else smears
+    smears, split = training_split(smears, split, limit)
     chosen = choose(
         preset,
         class_names=smears.class_names,
@@ -364,15 +362,15 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     say(out, f"whole; hash {loaded.hash}")
 
 
+app.command()(realism)
+app.command()(audit)
+
+
 def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
     """Read all data and time a few steps in either precision."""
     from smearsynth.synthesis.learning import examine, rehearse
 
-    problems = smears.check()
-    for problem in problems:
-        say(err, problem)
-    if problems:
-        raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
+    check_all(smears)
     with naming(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")

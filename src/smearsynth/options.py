@@ -6,12 +6,32 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Annotated, Any, cast, get_args
+
+import typer
 
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.masks import LayoutName
 from smearsynth.terminal import err, say
+
+Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COCO file).", show_default=False)]
+Split = Annotated[str | None, typer.Option(help="Only this split of the folder's split.csv.")]
+Scale = Annotated[float, typer.Option(help="Resize smears on reading; 0.5 halves each side.")]
+Classes = Annotated[str, typer.Option(help="auto, one (all are cells), or annotated (as the folder says).")]
+Reading = Annotated[str, typer.Option("--format", help="auto, labels, palette or coco.")]
+Binary = Annotated[bool, typer.Option("--binary", help="Labels are one mask: take its connected components.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many smears.", min=1)]
+Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, or 'default' for the shipped model.")]
+Number = Annotated[int, typer.Option("-n", help="How many.", min=1)]
+Size = Annotated[str | None, typer.Option(help="WxH in px; that of the training smears when not given.")]
+Layout = Annotated[
+    str | None, typer.Option(help="contact (as in the model's smears), ring (the paper's) or uniform.")
+]
+Mix = Annotated[str | None, typer.Option(help='Share of each class, such as "rbc=0.9,wbc=0.1".')]
+Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -79,6 +99,22 @@ def open_data(
     for note in smears.notes:
         say(err, note)
     return smears
+
+
+def training_split(smears: SmearFolder, split: str | None, limit: int | None) -> tuple[SmearFolder, str | None]:
+    """The smears to train on: of the split named, else of ``train`` where there is one; with its name."""
+    split = split or ("train" if "train" in smears.splits else None)
+    smears = smears.split(split) if split else smears
+    return (smears[:limit] if limit else smears), split
+
+
+def check_all(smears: SmearFolder) -> None:
+    """Read every smear; those that cannot be used are listed on stderr, and a `DataError` ends the command."""
+    problems = smears.check()
+    for problem in problems:
+        say(err, problem)
+    if problems:
+        raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
 
 
 def load_model(model: str, device: str = "cpu") -> Any:

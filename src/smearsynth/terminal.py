@@ -12,6 +12,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -28,6 +29,20 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
     with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], object]]:
+    """As `progress`, a bar for each stage; gives the function to call with its name, what is done, and all."""
+    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_stage(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield on_stage
 
 
 @contextmanager

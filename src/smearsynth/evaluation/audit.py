@@ -112,7 +112,7 @@ class Audit(BaseModel):
 
     @property
     def memorised(self) -> bool:
-        """Whether more cells are flagged than chance explains."""
+        """Whether more cells are flagged than chance explains, be it for their texture or their outlines alone."""
         return self.interval[0] > max(ALARMS, self.false_alarms)
 
     @property
@@ -127,7 +127,10 @@ class Audit(BaseModel):
             f"{_percent(self.interval[0])} to {_percent(self.interval[1])}) are taken for copies of training cells"
         )
         if self.memorised:
-            said = f"Memorised: {share}; of new real cells it would be {_percent(self.false_alarms)}."
+            said = (
+                f"Signs of copying: {share}; of new real cells it would be {_percent(self.false_alarms)}. Look at "
+                "the pairs: a model that keeps real contours (trained without --parametric) copies outlines."
+            )
         else:
             said = (
                 f"No sign of memorisation: {share}, no more than of new real cells ({_percent(self.false_alarms)})."
