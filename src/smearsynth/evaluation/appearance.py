@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
-from smearsynth.smear import Smear
+from smearsynth.smear import Smear, close_ids
 
 FIGURES = (
     "background red",
@@ -83,12 +83,12 @@ def appearance(smear: Smear, diameter: float) -> FloatArray:
     grey = smear.image.mean(axis=2, dtype=np.float64)
     smooth = ndimage.gaussian_filter(grey, _GRAIN)
     fine = grey - smooth
-    within = np.where(cells, smear.labels, 0)
-    ids = np.flatnonzero(np.bincount(within.ravel(), minlength=smear.count + 1)[1:]) + 1
+    within, kept = close_ids(np.where(cells, smear.labels, 0))
+    ids = np.arange(1, len(kept) + 1)
     means = ndimage.mean(smooth, within, ids)
     contrast = max(abs(smooth[ground].mean() - smooth[cells].mean()), 1e-9)
     slope = ndimage.gaussian_gradient_magnitude(grey, 0.7)
-    steepest = ndimage.maximum(slope, np.where(rim, smear.labels, 0), ids)
+    steepest = ndimage.maximum(slope, np.where(rim, smear.labels, 0), kept)
     return np.array(
         [
             *smear.image[ground].mean(axis=0, dtype=np.float64),

@@ -36,7 +36,7 @@ class Pair(BaseModel):
     synthetic_label, training_label : int
         Labels of the cells there.
     lead : float
-        By how much this training cell is nearer than the fifth nearest, in Fisher's z.
+        By how much this training cell is nearer than the third nearest, in Fisher's z.
     correlation : float
     turn : float
         Degrees, clockwise, by which the training cell must be turned.

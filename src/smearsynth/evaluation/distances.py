@@ -15,8 +15,7 @@ import numpy.typing as npt
 from smearsynth.evaluation.crops import CropFeatures, FloatArray
 
 NEIGHBOURS = 5
-_BOOTSTRAPS = 400
-_FID_BOOTSTRAPS = 60
+DRAWS = 400  # of a bootstrap
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class KernelSums:
         )
 
 
-def kid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator) -> Estimate:
-    """Kernel inception distance, with the interval of a bootstrap over smears; see `KernelSums`.
+def kid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS) -> Estimate:
+    """Kernel inception distance, with the interval of a bootstrap over smears (none for 0 draws); see `KernelSums`.
 
     Examples
     --------
@@ -74,11 +73,11 @@ def kid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator) -> Est
     True
     """
     sums = KernelSums(one, other)
-    drawn = [sums.kid(_weights(one.count, rng), _weights(other.count, rng)) for _ in range(_BOOTSTRAPS)]
+    drawn = [sums.kid(_weights(one.count, rng), _weights(other.count, rng)) for _ in range(draws)]
     return _estimate(sums.kid(), drawn)
 
 
-def fid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator) -> Estimate:
+def fid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS // 8) -> Estimate:
     """Fréchet distance of two Gaussians (Heusel et al. 2017, equation 6), with a bootstrap over smears.
 
     It is biased upwards, the more the fewer crops there are: compare it at equal numbers only.
@@ -93,14 +92,13 @@ def fid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator) -> Est
     """
     ours, theirs = _Moments(one), _Moments(other)
     drawn = [
-        _frechet(*ours.of(_weights(one.count, rng)), *theirs.of(_weights(other.count, rng)))
-        for _ in range(_FID_BOOTSTRAPS)
+        _frechet(*ours.of(_weights(one.count, rng)), *theirs.of(_weights(other.count, rng))) for _ in range(draws)
     ]
     return _estimate(_frechet(*ours.of(), *theirs.of()), drawn)
 
 
 def density_and_coverage(
-    real: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, k: int = NEIGHBOURS
+    real: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, k: int = NEIGHBOURS, draws: int = DRAWS
 ) -> tuple[Estimate, Estimate]:
     """Density and coverage (Naeem et al. 2020, equations 3 and 4).
 
@@ -113,7 +111,7 @@ def density_and_coverage(
     real, other : CropFeatures
     rng : numpy.random.Generator
         Of the bootstrap over smears.
-    k : int
+    k, draws : int
 
     Returns
     -------
@@ -131,15 +129,17 @@ def density_and_coverage(
     among[real.smears[:, None] == real.smears] = np.inf
     radii = np.partition(among, min(k, len(among)) - 1, axis=1)[:, min(k, len(among)) - 1]
     inside = _squared_distances(real.vectors, other.vectors) <= radii[:, None]
-    density = _mean_of_smears(inside.sum(axis=0) / k, other.smears, rng)
-    return density, _mean_of_smears(inside.any(axis=1), real.smears, rng)
+    density = _mean_of_smears(inside.sum(axis=0) / k, other.smears, rng, draws)
+    return density, _mean_of_smears(inside.any(axis=1), real.smears, rng, draws)
 
 
-def _mean_of_smears(of_crops: npt.ArrayLike, smears: npt.NDArray[np.int64], rng: np.random.Generator) -> Estimate:
+def _mean_of_smears(
+    of_crops: npt.ArrayLike, smears: npt.NDArray[np.int64], rng: np.random.Generator, draws: int
+) -> Estimate:
     values = np.asarray(of_crops, np.float64)
     sums, sizes = np.bincount(smears, values), np.bincount(smears).astype(np.float64)
     drawn = []
-    for _ in range(_BOOTSTRAPS):
+    for _ in range(draws):
         weights = _weights(len(sums), rng)
         drawn.append(float(weights @ sums / (weights @ sizes)))
     return _estimate(float(values.mean()), drawn)
@@ -202,5 +202,5 @@ def _weights(n: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _estimate(value: float, drawn: list[float]) -> Estimate:
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(drawn or [value], [0.025, 0.975])
     return Estimate(value, float(low), float(high))

@@ -210,14 +210,16 @@ def _distances(real: CropFeatures, other: CropFeatures, rng: np.random.Generator
 
 def _halves(real: CropFeatures, rng: np.random.Generator) -> dict[str, Interval]:
     """What one half of the real smears gives against the other."""
-    found: dict[str, list[float]] = {name: [] for name in ("kid", "fid", "density", "coverage")}
+    rows = []
     for _ in range(_HALVINGS):
         order = rng.permutation(real.count)
-        half = real.of(order[: real.count // 2]), real.of(order[real.count // 2 :])
-        for name, value in _distances(*half, rng).items():
-            if name in found:
-                found[name].append(float(value))  # type: ignore[arg-type]
-    return {f"{name}_real": (min(values), max(values)) for name, values in found.items()}
+        one, other = real.of(order[: real.count // 2]), real.of(order[real.count // 2 :])
+        density, coverage = density_and_coverage(one, other, rng, draws=0)
+        distances = kid(one, other, rng, draws=0), fid(one, other, rng, draws=0)
+        rows.append([figure.value for figure in (*distances, density, coverage)])
+    low, high = np.min(rows, axis=0).tolist(), np.max(rows, axis=0).tolist()
+    names = ("kid_real", "fid_real", "density_real", "coverage_real")
+    return dict(zip(names, zip(low, high, strict=True), strict=True))
 
 
 def _looks(

@@ -17,10 +17,10 @@ from smearsynth.smear import Mask, Smear
 FloatArray = npt.NDArray[np.float64]
 ComplexArray = npt.NDArray[np.complex64]
 
-RINGS, ANGLES = 20, 64  # of the polar grid
+RINGS, ANGLES = 26, 64  # of the polar grid
 HARMONICS = 13  # angular frequencies 0 to 12: finer detail does not outlive blur and compression
-RUNNERS_UP = 4
-_REACH = 0.625  # radius of the grid in diameters of a median cell
+RUNNERS_UP = 2  # a copied cell may itself be seen twice in the training smears, where fields overlap
+_REACH = 0.8  # radius of the grid in diameters of a median cell
 _MARGIN = 0.05  # diameters by which a cell is grown, so that its rim is seen
 _SMALLEST = 0.25  # of the area of a median cell: what is smaller is a fragment
 _FLOOR = 0.1  # of the largest deviation: components that hardly vary are not blown up
@@ -85,7 +85,7 @@ def view_cells(
     >>> image[labels > 0] = 150
     >>> views = view_cells([Smear(image, labels, np.array([0]))], 20.0)
     >>> len(views), views.harmonics.shape
-    (1, (1, 20, 13))
+    (1, (1, 26, 13))
     """
     found: list[ComplexArray] = []
     where: list[tuple[int, int]] = []
@@ -157,7 +157,7 @@ class Nearest:
     correlation : (n,) float64 array
         With it, in the best pose.
     lead : (n,) float64 array
-        By how much it is nearer than the fifth nearest, in Fisher's z: artanh of one correlation less that of
+        By how much it is nearer than the third nearest, in Fisher's z: artanh of one correlation less that of
         the other. Plain round cells have many near neighbours; only a copy has one far ahead of the rest.
     turn : (n,) float64 array
         Degrees by which the nearest must be turned, clockwise as seen, to lie like the cell.
@@ -181,7 +181,7 @@ class CellIndex:
     Parameters
     ----------
     views : CellViews
-        More than five.
+        More than three.
 
     Raises
     ------
