@@ -12,10 +12,18 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.appearance import FIGURES, appearance
 from smearsynth.evaluation.crops import CropFeatures, crop_side, embed, random_crops
 from smearsynth.evaluation.distances import density_and_coverage, fid, kid
-from smearsynth.evaluation.fidelity import SLIPS, disagreements, judge_labels, label_fidelity, set_limits
+from smearsynth.evaluation.fidelity import (
+    SLIPS,
+    disagreements,
+    judge_labels,
+    label_fidelity,
+    labels_fit,
+    set_limits,
+)
 from smearsynth.evaluation.realism import Realism, realism
 from smearsynth.report import disagreements_figure, write_quiz
 from smearsynth.smear import Smear
+from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.features import load_features
 
 SIZE = (96, 96)
@@ -221,3 +229,34 @@ def test_the_command_compares_two_folders(run, smear_folder, tmp_path):
     ran = run("realism", smear_folder, smear_folder, "--no-labels")  # its test split has three smears
     assert ran.code == 2
     assert "too few" in ran.err
+
+
+def test_refused_smears_are_drawn_anew_and_their_recipes_make_them_again(tiny, tmp_path):
+    seen = []
+
+    def second_only(smear):
+        seen.append(smear)
+        return len(seen) % 2 == 0
+
+    stream = SyntheticSmears(tiny, size=(48, 64), seed=4, accept=second_only)
+    smear, recipe = stream.make(2)
+    assert (recipe.attempt, recipe.verified) == (1, True)
+    assert not np.array_equal(seen[0].image, smear.image)
+    again = SyntheticSmears.from_recipe(recipe, tiny)[2]
+    assert np.array_equal(again.image, smear.image)
+    assert np.array_equal(again.labels, smear.labels)
+    plain = SyntheticSmears(tiny, size=(48, 64), seed=4)[2]
+    assert np.array_equal(plain.image, seen[0].image)
+    with pytest.raises(OptionError, match="refused 8 times"):
+        SyntheticSmears(tiny, size=(48, 64), accept=lambda smear: False).make(0)
+    stream.write(tmp_path, 1)
+    with pytest.raises(DataError, match="verified"):
+        SyntheticSmears(tiny, size=(48, 64), seed=4).write(tmp_path, 1)
+
+
+def test_labels_fit_unless_there_is_more_wrong_than_in_real_smears(smears):
+    limits = set_limits(smears[:12], Darkness(), DIAMETER)
+    assert np.mean([labels_fit(smear, Darkness(), limits, DIAMETER) for smear in smears[12:]]) > 0.8
+    for smear in smears[12:15]:
+        moved = Smear(smear.image, np.roll(smear.labels, 9, axis=1), smear.classes)
+        assert not labels_fit(moved, Darkness(), limits, DIAMETER)

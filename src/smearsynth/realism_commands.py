@@ -11,6 +11,7 @@ import typer
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import ModelError, OptionError
 from smearsynth.options import AsJson, Binary, Device, Limit, Reading, Scale, Seed, device_of, naming, open_data
+from smearsynth.smear import Smear
 from smearsynth.terminal import err, out, say, stages
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -131,6 +132,24 @@ def audit(
         ours_is, theirs_is = f"{pair.synthetic}:{pair.synthetic_label}", f"{pair.training}:{pair.training_label}"
         say(out, f"{pair.lead:.2f}  {ours_is} {mark} {theirs_is}")
     say(out, found.verdict())
+
+
+def verifier(
+    data: Path, segmenter: Path | None, *, scale: float, seed: int, device: str
+) -> Callable[[Smear], bool]:
+    """What `generate --verify` asks of each smear, its limits set on these real smears."""
+    from smearsynth.evaluation.fidelity import labels_fit, set_limits
+    from smearsynth.evaluation.views import median_diameter
+
+    smears = open_data(data, None, scale, classes="one", cache_mb=2000)
+    _, taught, unseen = _divided(smears, None)
+    with stages() as on_stage, naming(data):
+        judge = _segmenter(taught, segmenter, seed, device_of(device), on_stage)
+        diameter = median_diameter(unseen)
+        limits = set_limits(
+            unseen, judge, diameter, rng=seed, on_smear=lambda done: on_stage("real labels", done, len(unseen))
+        )
+    return lambda smear: labels_fit(smear, judge, limits, diameter)
 
 
 def _divided(smears: SmearFolder, split: str | None) -> tuple[SmearFolder, SmearFolder, SmearFolder]:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from smearsynth.errors import DataError
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
@@ -292,6 +292,13 @@ def label_fidelity(
         disagreements=tuple(worst),
         limits=limits,
     )
+
+
+def labels_fit(smear: Smear, segmenter: Segmenter, limits: Limits, diameter: float) -> bool:
+    """Whether a smear has no more wrong and missing cells than 95 of 100 real ones with as many cells have."""
+    judged = judge_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
+    expected = (limits.false_wrong + limits.false_missing) * smear.count
+    return len(disagreements(smear, judged, limits)) <= float(stats.poisson.ppf(0.95, expected))
 
 
 def disagreements(smear: Smear, judged: Judged, limits: Limits) -> list[Disagreement]:
