@@ -31,7 +31,6 @@ from smearsynth.options import (
     Seed,
     Size,
     Split,
-    check_all,
     device_of,
     layout_of,
     load_model,
@@ -40,7 +39,6 @@ from smearsynth.options import (
     open_data,
     parse_mix,
     parse_size,
-    training_split,
 )
 from smearsynth.realism_commands import audit, realism, verifier
 from smearsynth.terminal import err, fail, out, progress, say, training_progress
@@ -197,7 +195,9 @@ def train(
     from smearsynth.synthesis.training import TrainingRun, fabric_for
 
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
-    smears, split = training_split(smears, split, limit)
+    split = split or ("train" if "train" in smears.splits else None)
+    smears = smears.split(split) if split else smears
+    smears = smears[:limit] if limit else smears
     chosen = choose(
         preset,
         class_names=smears.class_names,
@@ -383,7 +383,11 @@ def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
     """Read all data and time a few steps in either precision."""
     from smearsynth.synthesis.learning import examine, rehearse
 
-    check_all(smears)
+    problems = smears.check()
+    for problem in problems:
+        say(err, problem)
+    if problems:
+        raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
     with naming(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")

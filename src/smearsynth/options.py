@@ -101,22 +101,6 @@ def open_data(
     return smears
 
 
-def training_split(smears: SmearFolder, split: str | None, limit: int | None) -> tuple[SmearFolder, str | None]:
-    """The smears to train on: of the split named, else of ``train`` where there is one; with its name."""
-    split = split or ("train" if "train" in smears.splits else None)
-    smears = smears.split(split) if split else smears
-    return (smears[:limit] if limit else smears), split
-
-
-def check_all(smears: SmearFolder) -> None:
-    """Read every smear; those that cannot be used are listed on stderr, and a `DataError` ends the command."""
-    problems = smears.check()
-    for problem in problems:
-        say(err, problem)
-    if problems:
-        raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
-
-
 def load_model(model: str, device: str = "cpu") -> Any:
     """Load a model by its folder or the name ``default``."""
     from smearsynth.synthesis.model import Synthesizer

@@ -173,6 +173,9 @@ def _segmenter(known: SmearFolder, folder: Path | None, seed: int, device: str, 
         raise ModelError(f"is a model of {model.name}; give one of `smearsynth fit-task segmentation`", folder)
     model = Segmentation.preset("cpu", seed=seed)
     steps = model.config.fit.steps
-    run = FitRun(device=device, on_step=lambda step, row: on_stage("training a segmenter", step, steps))
-    fit(model, known, run)
+
+    def on_step(step: int, row: dict[str, float] | None) -> None:
+        on_stage("training a segmenter", step, steps)
+
+    fit(model, known, FitRun(device=device, on_step=on_step))
     return model
