@@ -32,20 +32,6 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
 
 
 @contextmanager
-def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], object]]:
-    """As `progress`, a bar for each stage; gives the function to call with its name, what is done, and all."""
-    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def on_stage(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        yield on_stage
-
-
-@contextmanager
 def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
     """As `progress`, with seconds a step and the losses; on a pipe, a line now and then."""
     started: list[tuple[float, int]] = []
@@ -66,6 +52,20 @@ def training_progress(steps: int) -> Iterator[Callable[[int, dict[str, float] | 
                     say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
 
         yield on_step
+
+
+@contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], object]]:
+    """As `progress`, a bar for each stage; gives the function to call with its name, what is done, and all."""
+    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_stage(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield on_stage
 
 
 def _bar_columns() -> list[ProgressColumn]:
