@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from smears import write_folder
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.audit import Audit, audit, share_interval
 from smearsynth.evaluation.copies import plant_copies, recoloured
@@ -147,13 +148,34 @@ def test_the_pairs_are_drawn(training, clean, tmp_path):
     assert pairs_figure(clean, synthetic, training, tmp_path / "pairs.png").stat().st_size > 10_000
 
 
-def test_the_command_prints_json_and_writes_the_record(run, smear_folder, tmp_path):
-    options = ("--card", tmp_path / "card.md", "--figure", tmp_path / "pairs.png")
-    ran = run(
-        "audit", smear_folder, smear_folder, "--train-split", "test", "--held-out", "train", "--json", *options
-    )
+def test_the_command_prints_json_and_writes_the_record(run, training, held_out, tmp_path):
+    real = write_folder(tmp_path / "real", [*training[:6], *held_out[:6]])
+    rows = [
+        f"{smear.name},{'train' if k < 6 else 'test'}" for k, smear in enumerate([*training[:6], *held_out[:6]])
+    ]
+    (real / "split.csv").write_text("\n".join(["image,split", *rows]) + "\n")
+    copies = write_folder(tmp_path / "copies", training[2:4])
+    extras = ("--card", tmp_path / "card.md", "--figure", tmp_path / "pairs.png")
+    ran = run("audit", real, copies, "--json", *extras)
+    assert ran.code == 0, ran.err
+    found = Audit.model_validate_json(ran.out)
+    assert found.flagged == found.cells == 24
+    assert found.training_smears == 6
+    assert found.held_out == "smears not trained on"
+    assert (tmp_path / "card.md").read_text().startswith("## Memorisation")
+    assert (tmp_path / "pairs.png").exists()
+    ran = run("audit", real, copies)
+    assert "taken for a copy of" in ran.out
+    assert "Signs of copying" in ran.out
+
+
+def test_the_command_says_what_is_missing(run, smear_folder, tmp_path):
+    ran = run("audit", smear_folder, smear_folder, "--train-split", "test", "--held-out", "train", "--json")
     assert ran.code == 2
     assert "too few" in ran.err
     ran = run("audit", smear_folder, tmp_path / "none", "--json")
     assert ran.code == 2
     assert "none" in ran.err
+    ran = run("generate", "-o", tmp_path / "out", "--segmenter", tmp_path)
+    assert ran.code == 2
+    assert "--verify" in ran.err

@@ -56,7 +56,8 @@ def realism(
     from smearsynth.synthesis.features import load_features
 
     smears = open_data(real, None, scale, classes="one", format=format, binary=binary, cache_mb=2000)
-    compared, taught, unseen = _divided(smears[:limit] if limit else smears, split)
+    compared, taught, unseen = _divided(smears, split)
+    compared, unseen = (compared[:limit], unseen[:limit]) if limit else (compared, unseen)
     ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
     device = device_of(device)
     if features not in _FEATURES:
