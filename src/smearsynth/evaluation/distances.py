@@ -97,7 +97,7 @@ def fid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, dra
     value = _frechet(*ours.of(), *theirs.of())
     # a sample holds fewer different smears, which raises every one of its figures: moved back by the mean
     rise = float(np.mean(drawn)) - value if drawn else 0.0
-    return _estimate(value, [one - rise for one in drawn])
+    return _estimate(value, [max(one - rise, 0.0) for one in drawn])
 
 
 def density_and_coverage(
