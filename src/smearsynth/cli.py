@@ -43,6 +43,7 @@ from smearsynth.options import (
     parse_mix,
     parse_size,
 )
+from smearsynth.realism_commands import audit, realism, verifier
 from smearsynth.task_commands import fit_task, predict, score
 from smearsynth.terminal import err, fail, out, progress, say, training_progress
 
@@ -291,12 +292,22 @@ def generate(
     format: Annotated[str, typer.Option(help="labels, palette or coco.")] = "labels",
     device: Device = "auto",
     sheet: Annotated[bool, typer.Option(help="Also write contact-sheet.html.")] = True,
+    verify: Annotated[
+        Path | None, typer.Option(help="Real smears: draw anew what a segmenter of these finds wrong labels in.")
+    ] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="With --verify: the segmentation model; one is trained without it.")
+    ] = None,
 ) -> int:
     """Generate annotated smears: images, labels, and a manifest with the recipe of each."""
     from smearsynth.stream import SyntheticSmears
 
+    if segmenter is not None and verify is None:
+        raise OptionError("--segmenter judges the labels for --verify; name real smears with --verify too")
+    loaded = load_model(model, device)
+    scale = loaded.config.data.scale
     stream = SyntheticSmears(
-        load_model(model, device),
+        loaded,
         size=parse_size(size),
         layout=layout_of(layout),
         style=style,
@@ -304,9 +315,12 @@ def generate(
         density=density,
         mix=parse_mix(mix),
         seed=seed,
+        accept=verifier(verify, segmenter, scale=scale, seed=seed, device=device) if verify else None,
     )
     with progress("generating", n) as tick:
         recipes = stream.write(output, n, format=format, on_smear=tick)
+    if verify is not None:
+        say(err, f"{sum(recipe.attempt for recipe in recipes)} drawings refused and drawn anew")
     short = sum(recipe.requested - recipe.placed for recipe in recipes)
     if short:
         asked = sum(recipe.requested for recipe in recipes)
@@ -412,6 +426,8 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
 app.command("fit-task")(fit_task)
 app.command()(predict)
 app.command()(score)
+app.command()(realism)
+app.command()(audit)
 
 
 def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:

@@ -30,6 +30,7 @@ from smearsynth.synthesis.model import DEFAULT, Synthesizer
 from smearsynth.synthesis.styles import Styles
 
 MANIFEST = "manifest.jsonl"
+REDRAWS = 8
 MAX_SIDE = 1 << 15
 MAX_PIXELS = 1 << 27  # of a field: about 4 GB of memory, and what image readers still open
 
@@ -57,6 +58,10 @@ class Recipe(BaseModel):
         Factor on the number of cells.
     mix : dict of str to float, optional
         Probability of each class, where it was asked for.
+    verified : bool
+        Whether its labels were held against its image, and it was drawn anew until they fitted.
+    attempt : int
+        How often it was.
     requested, placed : int
         Cells asked of the layout, and those that found room.
     classes : dict of str to int
@@ -78,6 +83,8 @@ class Recipe(BaseModel):
     style: str
     density: float
     mix: dict[str, float] | None = None
+    verified: bool = False
+    attempt: int = 0
     requested: int
     placed: int
     classes: dict[str, int]
@@ -88,7 +95,7 @@ class Recipe(BaseModel):
         return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
 
 
-_OWN = {"name", "index", "requested", "placed", "classes", "acquisition"}  # what differs within a stream
+_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "acquisition"}  # what differs within a stream
 
 
 class SyntheticSmears(IterableDataset[Smear]):
@@ -115,6 +122,10 @@ class SyntheticSmears(IterableDataset[Smear]):
     mix : dict of str to float, optional
         Probability of each class, those not named 0; as frequent as in the model's shapes when None.
     seed : int
+    accept : callable, optional
+        Called with each smear; one that it refuses is drawn anew, eight times at most.
+    attempt : int
+        Begin with this redraw, as a recipe says.
     device : str
         Where a model given by name computes.
 
@@ -137,6 +148,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         density: float = 1.0,
         mix: Mapping[str, float] | None = None,
         seed: int = 0,
+        accept: Callable[[Smear], bool] | None = None,
+        attempt: int = 0,
         device: str = "cpu",
     ) -> None:
         self.model = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
@@ -149,6 +162,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.seed = _whole("seed", seed)
         if self.seed < 0:
             raise OptionError(f"the seed must not be negative, got {seed}")
+        self.accept = accept
+        self.attempt = attempt
         self.layout: LayoutName = layout
         self.style = self._check_style(str(style))
         self.style_of = style_of
@@ -187,6 +202,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             density=recipe.density,
             mix=recipe.mix,
             seed=recipe.seed,
+            attempt=recipe.attempt,
         )
 
     def __getitem__(self, index: int) -> Smear:
@@ -213,9 +229,17 @@ class SyntheticSmears(IterableDataset[Smear]):
         index = _whole("number of a smear", index)
         if index < 0:
             raise OptionError(f"smears are numbered from 0 on, got {index}")
-        tick = timer or (lambda stage: None)
+        for attempt in range(self.attempt, self.attempt + REDRAWS):
+            smear, recipe = self._attempt(index, attempt, timer or (lambda stage: None))
+            if self.accept is None or self.accept(smear):
+                return smear, recipe
+        refused = f"smear {index} was refused {REDRAWS} times: its labels do not fit its image"
+        raise OptionError(f"{refused}; train the model for longer, or generate without --verify")
+
+    def _attempt(self, index: int, attempt: int, tick: Callable[[str], object]) -> tuple[Smear, Recipe]:
         # one independent stream per smear and stage: a change of style leaves the layout as it is
-        place, look, grain, lens = (np.random.default_rng([self.seed, index, stage]) for stage in range(4))
+        again = [attempt] if attempt else []
+        place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
         mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, mix=self._odds, rng=place)
         tick("layout")
         styles = self._styles(mask.classes, look)
@@ -232,6 +256,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             update={
                 "name": name,
                 "index": index,
+                "attempt": attempt,
                 "requested": mask.layout.requested,
                 "placed": mask.layout.placed,
                 "acquisition": taken,
@@ -344,6 +369,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             style=f"of {self.style_of.name} {_digest(self.style_of)}" if self.style_of else self.style,
             density=self.density,
             mix=self.mix,
+            verified=self.accept is not None,
             requested=0,
             placed=0,
             classes={},

@@ -13,6 +13,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -59,6 +60,20 @@ def training_progress(steps: int, *, every: int = 500) -> Iterator[Callable[[int
                     say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
 
         yield on_step
+
+
+@contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], object]]:
+    """As `progress`, a bar for each stage; gives the function to call with its name, what is done, and all."""
+    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_stage(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield on_stage
 
 
 def _bar_columns() -> list[ProgressColumn]:

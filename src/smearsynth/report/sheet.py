@@ -117,7 +117,7 @@ def write_contact_sheet(
         rows.append(measure_smear(smear))
         cards.append(_card(smear, index, recipes[index] if recipes is not None else {}))
     synthetic = DataStatistics.from_rows(rows) if rows else None
-    html = _template().render(
+    html = template("contact_sheet.html").render(
         title=title,
         cards=cards,
         cell_count=_counted(sum(row.count for row in rows), "cell"),
@@ -135,8 +135,8 @@ def write_contact_sheet(
 
 
 @cache
-def _template() -> jinja2.Template:
-    """Load the sheet's template; everything put into it is escaped."""
+def template(name: str) -> jinja2.Template:
+    """Load a template of this package; everything put into it is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("smearsynth.report"),
         autoescape=True,
@@ -145,7 +145,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["css_colour"] = css_colour
-    return environment.get_template("contact_sheet.html")
+    return environment.get_template(name)
 
 
 def _card(smear: Smear, index: int, recipe: Mapping[str, object]) -> Card:
@@ -159,7 +159,7 @@ def _card(smear: Smear, index: int, recipe: Mapping[str, object]) -> Card:
         details=_details(smear, shown),
         width=width,
         height=height,
-        image=_uri("jpeg", _jpeg(shown.image)),
+        image=jpeg_uri(shown.image, comment="synthetic=true"),  # a picture saved from the sheet still says it
         outlines=_uri("png", outlines),
         cells=_uri("png", cells),
         recipe=[(str(key), _plain(value)) for key, value in recipe.items()],
@@ -187,13 +187,13 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _jpeg(image: ImageArray) -> bytes:
+def jpeg_uri(image: ImageArray, comment: str = "") -> str:
+    """Give an image (H, W, 3) as the data URI of a JPEG with a comment in it."""
     buffer = io.BytesIO()
-    # A picture saved from the sheet still says what it is.
     Image.fromarray(image).save(
-        buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True, comment=b"synthetic=true"
+        buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True, comment=comment.encode()
     )
-    return buffer.getvalue()
+    return _uri("jpeg", buffer.getvalue())
 
 
 def _uri(kind: str, content: bytes) -> str:

@@ -1,0 +1,182 @@
+"""The commands that hold synthetic smears against real ones: how real they look, and whether they are copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smearsynth.datasets import SmearFolder
+from smearsynth.errors import ModelError, OptionError
+from smearsynth.options import AsJson, Binary, Device, Limit, Reading, Scale, Seed, device_of, naming, open_data
+from smearsynth.smear import Smear
+from smearsynth.terminal import err, out, say, stages
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from smearsynth.evaluation.fidelity import Segmenter
+
+Real = Annotated[Path, typer.Argument(help="Folder of annotated real smears.", show_default=False)]
+Synthetic = Annotated[
+    Path, typer.Argument(help="Folder of synthetic smears, at their own size.", show_default=False)
+]
+Figure = Annotated[Path | None, typer.Option(help="Also draw what was found into this PNG.")]
+Stage = Callable[[str, int, int], object]
+_TRAIN, _TEST = "train", "test"
+_FEATURES = ("efficientnet_lite0", "vgg19")
+
+
+def realism(
+    real: Real,
+    synth: Synthetic,
+    split: Annotated[str | None, typer.Option(help="Compare with this split; default: test, if any.")] = None,
+    features: Annotated[str, typer.Option(help="efficientnet_lite0 or vgg19.")] = "efficientnet_lite0",
+    vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of the crops, px; default: spans a cell.", min=16)] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Segmentation model fitted on real smears, to judge the labels.")
+    ] = None,
+    labels: Annotated[bool, typer.Option(help="Judge the labels; without --segmenter one is trained.")] = True,
+    scale: Scale = 1.0,
+    format: Reading = "auto",
+    binary: Binary = False,
+    limit: Limit = None,
+    device: Device = "auto",
+    figure: Figure = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Also write an HTML quiz, real among synthetic; its key in a file beside it."),
+    ] = None,
+    seed: Seed = 0,
+    json: AsJson = False,
+) -> None:
+    """Measure how far synthetic smears are from real ones, and whether their labels fit."""
+    from smearsynth.evaluation.realism import realism as measure
+    from smearsynth.synthesis.features import load_features
+
+    smears = open_data(real, None, scale, classes="one", format=format, binary=binary, cache_mb=2000)
+    compared, taught, unseen = _divided(smears, split)
+    compared, unseen = (compared[:limit], unseen[:limit]) if limit else (compared, unseen)
+    ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
+    device = device_of(device)
+    if features not in _FEATURES:
+        raise OptionError(f"features {features!r}: choose {' or '.join(_FEATURES)}")
+    net = load_features(features, vgg)  # type: ignore[arg-type]
+    assert net is not None
+    with stages(quiet=json) as on_stage, naming(real):
+        judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
+        found = measure(
+            compared,
+            ours,
+            net.to(device),
+            segmenter=judge,
+            unseen=unseen,
+            crop=crop,
+            rng=seed,
+            on_stage=on_stage,
+        )
+    if sheet is not None:
+        from smearsynth.report.quiz import write_quiz
+
+        key = write_quiz(sheet, compared, ours, rng=seed)
+        say(err, f"quiz: {sheet}, key: {key}")
+    if figure is not None and found.labels is not None:
+        from smearsynth.report.findings import disagreements_figure
+
+        disagreements_figure(found.labels, ours, figure)
+    if json:
+        print(found.model_dump_json(indent=1))
+        return
+    out.print(found.table())
+    out.print(found.appearance_table())
+    for line in found.verdict():
+        say(out, line)
+
+
+def audit(
+    real: Real,
+    synth: Synthetic,
+    train_split: Annotated[str | None, typer.Option(help="What was trained on; default: train, if any.")] = None,
+    held_out: Annotated[str | None, typer.Option(help="What was not; default: test, if any.")] = None,
+    cells: Annotated[int, typer.Option(help="Look at so many synthetic cells at most.", min=1)] = 10_000,
+    scale: Scale = 1.0,
+    format: Reading = "auto",
+    binary: Binary = False,
+    limit: Limit = None,
+    figure: Figure = None,
+    card: Annotated[Path | None, typer.Option(help="Also write the record for a model card, Markdown.")] = None,
+    seed: Seed = 0,
+    json: AsJson = False,
+) -> None:
+    """Search the training smears for the cells of synthetic ones, turned, mirrored or recoloured."""
+    from smearsynth.evaluation.audit import audit as search
+    from smearsynth.formats.files import write_text
+
+    smears = open_data(real, None, scale, classes="one", format=format, binary=binary)
+    trained = smears.split(train_split or _TRAIN) if train_split or _TRAIN in smears.splits else smears
+    other = smears.split(held_out or _TEST) if held_out or _TEST in smears.splits else None
+    ours = open_data(synth, None, 1.0, classes="one", limit=limit)
+    with stages(quiet=json) as on_stage, naming(real):
+        found = search(trained, ours, held_out=other, most=cells, rng=seed, on_stage=on_stage)
+    if figure is not None:
+        from smearsynth.report.findings import pairs_figure
+
+        pairs_figure(found, ours, trained, figure)
+    if card is not None:
+        write_text(card, found.card())
+    if json:
+        print(found.model_dump_json(indent=1))
+        return
+    for pair in found.pairs[:8]:
+        mark = "taken for a copy of" if pair.flagged else "nearest to"
+        ours_is, theirs_is = f"{pair.synthetic}:{pair.synthetic_label}", f"{pair.training}:{pair.training_label}"
+        say(out, f"{pair.lead:.2f}  {ours_is} {mark} {theirs_is}")
+    say(out, found.verdict())
+
+
+def verifier(
+    data: Path, segmenter: Path | None, *, scale: float, seed: int, device: str
+) -> Callable[[Smear], bool]:
+    """What `generate --verify` asks of each smear, its limits set on these real smears."""
+    from smearsynth.evaluation.fidelity import labels_fit, set_limits
+    from smearsynth.evaluation.views import median_diameter
+
+    smears = open_data(data, None, scale, classes="one", cache_mb=2000)
+    _, taught, unseen = _divided(smears, None)
+    with stages() as on_stage, naming(data):
+        judge = _segmenter(taught, segmenter, seed, device_of(device), on_stage)
+        diameter = median_diameter(unseen)
+        limits = set_limits(
+            unseen, judge, diameter, rng=seed, on_smear=lambda done: on_stage("real labels", done, len(unseen))
+        )
+    return lambda smear: labels_fit(smear, judge, limits, diameter)
+
+
+def _divided(smears: SmearFolder, split: str | None) -> tuple[SmearFolder, SmearFolder, SmearFolder]:
+    """The real smears to compare with, those a segmenter may learn from, and those it must not have seen."""
+    there = smears.splits
+    chosen = split or (_TEST if _TEST in there and _TRAIN in there else None)
+    compared = smears if chosen is None else smears.split(chosen)
+    if _TRAIN in there and chosen not in (None, _TRAIN):
+        return compared, smears.split(_TRAIN), compared
+    return compared, compared[::2], compared[1::2]
+
+
+def _segmenter(known: SmearFolder, folder: Path | None, seed: int, device: str, on_stage: Stage) -> Segmenter:
+    """The segmentation model of a folder, or one trained here, which takes minutes."""
+    from smearsynth.tasks import FitRun, Segmentation, fit, load_model
+
+    if folder is not None:
+        model = load_model(folder, device)
+        if isinstance(model, Segmentation):
+            return model
+        raise ModelError(f"is a model of {model.name}; give one of `smearsynth fit-task segmentation`", folder)
+    model = Segmentation.preset("cpu", seed=seed)
+    steps = model.config.fit.steps
+
+    def on_step(step: int, row: dict[str, float] | None) -> None:
+        on_stage("training a segmenter", step, steps)
+
+    fit(model, known, FitRun(device=device, on_step=on_step))
+    return model
