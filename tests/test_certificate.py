@@ -10,7 +10,8 @@ from smearsynth.errors import DataError
 from smearsynth.evaluation import certify
 from smearsynth.layout import ContactForm, ContactLaw, Workspace, contact_layout
 from smearsynth.layout.fitting import fit_contact
-from smearsynth.masks import MaskSource, paint_labels
+from smearsynth.masks import MaskSource
+from smearsynth.painting import paint_labels
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure
 

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import ContactForm, ContactLaw, SmearLaw, Workspace, contact_layout, uniform_layout
 from smearsynth.layout.law import border_for, field_areas, kept_of_cut
 from smearsynth.layout.moments import FieldMoments
-from smearsynth.masks import overlap_share, paint_labels
+from smearsynth.painting import overlap_share, paint_labels, paint_window
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import Smear, touching_pairs
 from smearsynth.statistics import cluster_sizes, measure_smear
@@ -259,3 +260,20 @@ def test_each_class_has_its_own_adhesion():
     apart = touching_of(SmearLaw(adhesion=0.6, touch=0.9, class_adhesion={"red": 0.5, "platelet": -4.0}))
     assert apart[1] < 0.5 * alike[1]
     assert apart[0] > 0.8 * alike[0]
+
+
+def test_tiles_painted_side_by_side_are_the_whole():
+    law = SmearLaw(adhesion=0.8, touch=0.5, form=ContactForm(overlap=0.6, depth=0.3))
+    laid = contact_layout(SIZE, 90, DISCS, law=law, rng=5)
+    assert laid.lines is not None
+    whole = paint_labels(laid, Workspace(DISCS.shapes))
+    windows = [(y, x, min(70, 300 - y), min(90, 400 - x)) for y in range(0, 300, 70) for x in range(0, 400, 90)]
+
+    def paint(window):
+        return paint_window(laid, Workspace(DISCS.shapes), window)
+
+    with ThreadPoolExecutor(4) as pool:
+        for (y, x, height, width), tile in zip(windows, pool.map(paint, windows), strict=True):
+            np.testing.assert_array_equal(tile, whole[y : y + height, x : x + width])
+    with pytest.raises(OptionError, match="window"):
+        paint_window(laid, DISCS, (250, 0, 70, 90))
