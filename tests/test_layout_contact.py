@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from layout_reference import ellipses, red_cells
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import ContactForm, ContactLaw, SmearLaw, Workspace, contact_layout, uniform_layout
 from smearsynth.layout.law import border_for, field_areas, kept_of_cut
 from smearsynth.layout.moments import FieldMoments
+from smearsynth.layout.sliding import one_piece
 from smearsynth.painting import overlap_share, paint_labels, paint_window
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import Smear, touching_pairs
@@ -277,3 +279,25 @@ def test_tiles_painted_side_by_side_are_the_whole():
             np.testing.assert_array_equal(tile, whole[y : y + height, x : x + width])
     with pytest.raises(OptionError, match="window"):
         paint_window(laid, DISCS, (250, 0, 70, 90))
+
+
+def test_a_cell_under_others_is_seen_in_one_piece():
+    law = SmearLaw(adhesion=0.9, touch=0.5, form=ContactForm(overlap=0.9, depth=0.4))
+    hidden = 0
+    for laid, labels in fields(law, count=100, runs=8):
+        whole = (np.abs(laid.x - 200) < 185) & (np.abs(laid.y - 150) < 135)
+        for label in np.flatnonzero(whole) + 1:
+            assert ndimage.label(labels == label)[1] == 1
+        hidden += overlap_share(laid, DISCS, labels) > 0.02
+    assert hidden == 8
+
+
+def test_one_piece_is_what_hangs_together_side_by_side():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        pixels = ndimage.binary_opening(rng.random((30, 90)) < 0.85, np.ones((3, 3)))
+        pixels[rng.integers(30), rng.integers(90)] = True
+        words, room = np.zeros(60, np.uint64), np.zeros(60, np.uint64)
+        for y, x in zip(*np.nonzero(pixels), strict=True):
+            words[(x // 64) * 30 + y] |= np.uint64(1) << np.uint64(x % 64)
+        assert one_piece(words, 30, 90, room) == (ndimage.label(pixels)[1] == 1)

@@ -75,6 +75,7 @@ def paint_labels(
 
     Examples
     --------
+    >>> from smearsynth.layout import uniform_layout
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
@@ -140,6 +141,7 @@ def paint_window(
 
     Examples
     --------
+    >>> from smearsynth.layout import uniform_layout
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
@@ -281,6 +283,7 @@ def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt
 
     Examples
     --------
+    >>> from smearsynth.layout import uniform_layout
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
