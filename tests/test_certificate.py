@@ -10,7 +10,8 @@ from smearsynth.errors import DataError
 from smearsynth.evaluation import certify
 from smearsynth.layout import ContactForm, ContactLaw, Workspace, contact_layout
 from smearsynth.layout.fitting import fit_contact
-from smearsynth.masks import MaskSource, paint_labels
+from smearsynth.masks import MaskSource
+from smearsynth.painting import paint_labels
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure
 
@@ -28,7 +29,7 @@ def made_smears(n, seed):
     rng = np.random.default_rng(seed)
     for k in range(n):
         one = LAW.draw(rng)
-        laid = contact_layout(SIZE, one.count_on(SIZE, one.diameter), SHAPES, law=one, rng=rng)
+        laid = contact_layout(SIZE, round(one.count_on(SIZE, one.diameter)), SHAPES, law=one, rng=rng)
         labels = paint_labels(laid, SHAPES).astype(np.int32)
         yield Smear(np.zeros((*SIZE, 3), np.uint8), labels, laid.classes, name=str(k))
 

@@ -15,7 +15,7 @@ from smearsynth.layout import Layout, Workspace, ring_layout, uniform_layout, wo
 from smearsynth.layout.bitmaps import CELL
 from smearsynth.layout.compiled import kernel, seed_state
 from smearsynth.layout.rings import draw_centre, make_ring
-from smearsynth.masks import paint_labels
+from smearsynth.painting import paint_labels
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 
 MIXED = ellipses([(4, 3.5), (23, 21), (24, 22), (125, 118)], [0, 1, 1, 2], ("platelet", "red", "white"))

@@ -2,16 +2,19 @@
 
 import doctest
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from layout_reference import ellipses, red_cells
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import ContactForm, ContactLaw, SmearLaw, Workspace, contact_layout, uniform_layout
 from smearsynth.layout.law import border_for, field_areas, kept_of_cut
 from smearsynth.layout.moments import FieldMoments
-from smearsynth.masks import overlap_share, paint_labels
+from smearsynth.layout.sliding import one_piece
+from smearsynth.painting import overlap_share, paint_labels, paint_window
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import Smear, touching_pairs
 from smearsynth.statistics import cluster_sizes, measure_smear
@@ -259,3 +262,42 @@ def test_each_class_has_its_own_adhesion():
     apart = touching_of(SmearLaw(adhesion=0.6, touch=0.9, class_adhesion={"red": 0.5, "platelet": -4.0}))
     assert apart[1] < 0.5 * alike[1]
     assert apart[0] > 0.8 * alike[0]
+
+
+def test_tiles_painted_side_by_side_are_the_whole():
+    law = SmearLaw(adhesion=0.8, touch=0.5, form=ContactForm(overlap=0.6, depth=0.3))
+    laid = contact_layout(SIZE, 90, DISCS, law=law, rng=5)
+    assert laid.lines is not None
+    whole = paint_labels(laid, Workspace(DISCS.shapes))
+    windows = [(y, x, min(70, 300 - y), min(90, 400 - x)) for y in range(0, 300, 70) for x in range(0, 400, 90)]
+
+    def paint(window):
+        return paint_window(laid, Workspace(DISCS.shapes), window)
+
+    with ThreadPoolExecutor(4) as pool:
+        for (y, x, height, width), tile in zip(windows, pool.map(paint, windows), strict=True):
+            np.testing.assert_array_equal(tile, whole[y : y + height, x : x + width])
+    with pytest.raises(OptionError, match="window"):
+        paint_window(laid, DISCS, (250, 0, 70, 90))
+
+
+def test_a_cell_under_others_is_seen_in_one_piece():
+    law = SmearLaw(adhesion=0.9, touch=0.5, form=ContactForm(overlap=0.9, depth=0.4))
+    hidden = 0
+    for laid, labels in fields(law, count=100, runs=8):
+        whole = (np.abs(laid.x - 200) < 185) & (np.abs(laid.y - 150) < 135)
+        for label in np.flatnonzero(whole) + 1:
+            assert ndimage.label(labels == label)[1] == 1
+        hidden += overlap_share(laid, DISCS, labels) > 0.02
+    assert hidden == 8
+
+
+def test_one_piece_is_what_hangs_together_side_by_side():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        pixels = ndimage.binary_opening(rng.random((30, 90)) < 0.85, np.ones((3, 3)))
+        pixels[rng.integers(30), rng.integers(90)] = True
+        words, room = np.zeros(60, np.uint64), np.zeros(60, np.uint64)
+        for y, x in zip(*np.nonzero(pixels), strict=True):
+            words[(x // 64) * 30 + y] |= np.uint64(1) << np.uint64(x % 64)
+        assert one_piece(words, 30, 90, room) == (ndimage.label(pixels)[1] == 1)

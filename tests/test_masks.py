@@ -8,7 +8,8 @@ from layout_reference import ellipses
 from smears import analytic_smear
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import ContactLaw, Layout, Workspace, ring_layout, uniform_layout
-from smearsynth.masks import PALETTE, MaskSource, draw_mask, paint_colours, paint_labels, write_masks
+from smearsynth.masks import MaskSource, draw_mask, write_masks
+from smearsynth.painting import PALETTE, paint_colours, paint_labels
 from smearsynth.statistics import measure
 
 DISCS = ellipses([(7, 7), (8, 6)])

@@ -374,11 +374,11 @@ def certify(
     json: AsJson = False,
 ) -> None:
     """Test whether the layouts of a model can be told from those of real smears."""
-    from smearsynth.evaluation.certificate import LAYOUTS, certify
+    from smearsynth.evaluation.certificate import LAYOUTS, LEAST_DRAWS, certify
 
     smears = open_data(data, split, scale, classes="one", binary=binary, limit=limit)
     source = load_model(model, "cpu").masks
-    total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), 60))
+    total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), LEAST_DRAWS))
     with progress("measuring", total, quiet=json) as tick, naming(data):
         found = certify(smears, source, draws=draws, rng=seed, on_field=tick)
     if figure is not None:

@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 LAYOUTS: tuple[LayoutName, ...] = ("contact", "ring", "uniform")
 CONFIDENCE = 0.95
 _BOOTSTRAPS = 1000
-_LEAST_DRAWS = 60  # synthetic fields of each layout
+LEAST_DRAWS = 300  # synthetic fields of each layout: enough that chance moves them little beside the real ones
 _MIN_SMEARS = 4
 _MIDDLES = (np.arange(BINS, dtype=np.float64) + 0.5) * BIN_WIDTH
 _PAIRS = slice(3, 30)  # bins of 0.3 to 3 diameters
@@ -151,7 +151,7 @@ def certify(
     source : MaskSource
     layouts : sequence of str
     draws : int, optional
-        Synthetic fields of each layout; as many as there are smears when None, but 60 at least.
+        Synthetic fields of each layout; as many as there are smears when None, but 300 at least.
     rng : int or numpy.random.Generator
     on_field : callable, optional
         Called with the number of fields measured, real and synthetic.
@@ -178,7 +178,11 @@ def certify(
     real = [measured(smear.labels, smear.count) for smear in smears]
     if len(real) < _MIN_SMEARS:
         raise DataError(f"{len(real)} smears are too few for an envelope; give {_MIN_SMEARS} at least")
-    wanted = max(len(real), _LEAST_DRAWS) if draws is None else draws
+    if not any((~field.measured.cut).any() for field in real):
+        raise DataError(
+            f"no whole cell in the {len(real)} smears, so nothing to compare layouts by; give smears with cells"
+        )
+    wanted = max(len(real), LEAST_DRAWS) if draws is None else draws
     laid: dict[str, list[_Field]] = {}
     for layout in layouts:
         laid[layout] = []

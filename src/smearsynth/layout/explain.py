@@ -15,7 +15,7 @@ import numpy.typing as npt
 from smearsynth.errors import OptionError
 from smearsynth.layout import Layout, Workspace, ring_layout, uniform_layout
 from smearsynth.layout.workspace import check_size, ready
-from smearsynth.masks import paint_colours
+from smearsynth.painting import paint_colours
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 
 FIGURE_4_COUNTS = (20, 100, 400, 500)  # of the paper, on 1920×1200 with cells of 46 px

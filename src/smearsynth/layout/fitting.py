@@ -13,7 +13,7 @@ from smearsynth.layout.law import ContactForm, ContactLaw, FloatArray, border_fo
 from smearsynth.layout.layouts import Layout
 from smearsynth.layout.moments import FieldMoments, MeasuredField, measure_field, pooled, uncertainty
 from smearsynth.layout.workspace import Workspace, ready
-from smearsynth.masks import paint_labels
+from smearsynth.painting import paint_labels
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.statistics import DataStatistics, SmearStatistics
 

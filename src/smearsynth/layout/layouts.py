@@ -102,6 +102,13 @@ class Layout:
         columns = {name: getattr(self, name)[:count] for name in self._columns}
         return replace(self, **columns, requested=min(count, self.requested))
 
+    def cut(self, window: tuple[int, int, int, int], chosen: npt.NDArray[np.bool_]) -> Layout:
+        """The layout of a window (top, left, height, width) px, with the chosen cells alone."""
+        top, left, height, width = window
+        columns = {name: getattr(self, name)[chosen] for name in self._columns}
+        columns |= {"x": columns["x"] - left, "y": columns["y"] - top}
+        return replace(self, height=height, width=width, **columns, requested=len(columns["x"]))
+
 
 _COLUMNS = ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
 

@@ -17,7 +17,6 @@ from smearsynth.layout.sliding import place_under, settle
 DIRECTIONS = 64  # in which a cell's radius is known
 _PUSH = 0.45  # of the overlap, for each of two cells
 _LONGEST = 0.25  # diameters that a cell is moved at once
-_ENOUGH = 0.025  # mean overlap of the pushed pairs in diameters, at which pushing ends
 _SKIN = 0.2  # diameters within which two cells are noted as neighbours before they meet
 _NEIGHBOURS = 16  # noted pairs for each cell, at most
 _SECTOR = DIRECTIONS / (2.0 * math.pi)
@@ -111,13 +110,15 @@ def set_out(polar: Floats, cells: Any, crowd: Any) -> None:
 
 
 @kernel
-def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, clearance: float, rounds: int) -> None:
-    """Push cells less than `clearance` px apart along the line of their centres, `rounds` times at most.
+def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, aim: tuple[float, float], rounds: int) -> None:
+    """Push cells apart along the line of their centres, `rounds` times at most.
+
+    The aim is a clearance in px, and the mean lack of it, of the pairs that lack any, at which to end.
 
     All of a round move at once. Neighbours are looked up again when two cells may have met that were not noted
     (Verlet 1967).
     """
-    places, moves = crowd.places, crowd.moves
+    places, moves, (clearance, enough) = crowd.places, crowd.moves, aim
     n, noted, drift = crowd.outer.size, 0, math.inf
     longest = _LONGEST * diameter
     for _ in range(rounds):
@@ -139,7 +140,7 @@ def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, clearance: f
             places[k, 1] = min(max(places[k, 1] + factor * moves[k, 1], 0.0), board.height - 1.0)
             farthest = max(farthest, factor * length)
         drift += farthest
-        if total <= _ENOUGH * diameter * max(pairs, 1) or total <= 0.001 * diameter * n:
+        if total <= enough * max(pairs, 1) or total <= 0.001 * diameter * n:
             break
     for k in range(n):
         cells[k].x, cells[k].y = round(places[k, 0]), round(places[k, 1])

@@ -10,7 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.layout.bitmaps import bit_at, clip, grow, meet, overlaps, stamp, strip_mask, strips_of
-from smearsynth.layout.compiled import ONE, ZERO, Word, Words, below, bits_of, inlined, kernel, pick_bit, uniform
+from smearsynth.layout.compiled import (
+    LAST_BIT,
+    ONE,
+    ZERO,
+    Word,
+    Words,
+    below,
+    bits_of,
+    inlined,
+    kernel,
+    pick_bit,
+    uniform,
+)
 from smearsynth.layout.placement import (
     SURE_OVERLAP,
     colours_at,
@@ -287,8 +299,11 @@ def place_under(
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             uncover(board, mine, column + dx, row + dy, cell.rows, cell.width)
-    if count_bits(mine) < max(1.0, _LEAST_SEEN * before):
+    seen = count_bits(mine)
+    if seen < max(1.0, _LEAST_SEEN * before):
         return ZERO
+    if seen < before and not one_piece(mine, cell.rows, cell.width, scratch.spread):
+        return ZERO  # annotation by colour would take its parts for cells
     free = all_colours(job)
     grow(mine, cell.rows, cell.width, scratch)
     if overlaps(board, scratch.grown, column - 1, row - 1, cell.rows + 2, cell.width + 2):
@@ -337,6 +352,45 @@ def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark:
                         other.touching = 1
                 j = other.next
     return count
+
+
+@kernel
+def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
+    """Whether the pixels of a bitmap hang together side by side: all are reached by a flood from one of them."""
+    strips = strips_of(width)
+    first = 0
+    while words[first] == ZERO:
+        first += 1
+    for k in range(strips * rows):
+        flood[k] = ZERO
+    flood[first] = words[first] & (~words[first] + ONE)
+    for turn in range(2 * rows):
+        changed = False
+        for step in range(rows):
+            k = step if turn % 2 == 0 else rows - 1 - step
+            for at in range(k, strips * rows, rows):
+                own, reached = words[at], flood[at]
+                near = reached
+                if k > 0:
+                    near |= flood[at - 1]
+                if k < rows - 1:
+                    near |= flood[at + 1]
+                if at >= rows:
+                    near |= flood[at - rows] >> LAST_BIT
+                if at + rows < strips * rows:
+                    near |= (flood[at + rows] & ONE) << LAST_BIT
+                new = near & own
+                while new != reached:
+                    changed = True
+                    reached = new
+                    new = (reached | (reached << ONE) | (reached >> ONE)) & own
+                flood[at] = reached
+        if not changed:
+            break
+    rest = ZERO
+    for k in range(strips * rows):
+        rest |= flood[k] ^ words[k]
+    return rest == ZERO
 
 
 @inlined

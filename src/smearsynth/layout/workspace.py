@@ -39,8 +39,11 @@ _LEVELS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 _EAGER = 0.1
 _MORE = 0.055  # more cells for each that is over what went in one by one: pushed to the margin, fewer are seen
 _MOST = 1.0  # coverage that is tried
-# px that pushed cells keep: where there is room they do not touch, in the densest fields they just do not overlap.
-_LEAST_CLEARANCE, _MOST_CLEARANCE = 0.5, 2.0
+# Where a share of _ROOMY is free the pushed cells part, so that they are no huge cluster; where no more than _TIGHT
+# is they just hardly overlap.
+_TIGHT, _ROOMY = 0.35, 0.4
+_CLEARANCE = 0.5, 0.08  # that cells keep: in px where it is tight, in diameters where it is roomy
+_ENOUGH = 0.025, 0.01  # mean lack of it, of the pairs that lack any, at which pushing ends, in diameters
 _PUSHES = 250  # rounds, at most, in which the cells of a crowded field are pushed apart
 _ADDITIONS = 3  # times, at most, that cells are added to it
 
@@ -199,8 +202,10 @@ class Workspace:
             crowd = self._crowd.first(n)
             set_out(self._polar, self._cells, crowd)
             free = 1 - n * math.pi * law.diameter**2 / 4 / (board.height * board.width)
-            clearance = min(max(12 * (free - 0.1), _LEAST_CLEARANCE), _MOST_CLEARANCE)
-            push_apart(board, self._cells, crowd, law.diameter, clearance, _PUSHES)
+            room = min(max((free - _TIGHT) / (_ROOMY - _TIGHT), 0.0), 1.0)
+            clearance = _CLEARANCE[0] * (1 - room) + _CLEARANCE[1] * law.diameter * room
+            enough = law.diameter * (_ENOUGH[0] * (1 - room) + _ENOUGH[1] * room)
+            push_apart(board, self._cells, crowd, law.diameter, (clearance, enough), _PUSHES)
             missing = job.requested - count_seen(law, board, crowd)
             wanted = min(n + math.ceil(share * missing), most)
             if wanted <= n:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
@@ -56,6 +57,11 @@ class LawSummary(BaseModel):
         How cells stick together, the same in all smears. Lengths in mean cell diameters.
     border_kept : float
         Share of the cells cut by the border that are annotated, as ``form.border`` gives it.
+    class_adhesion : dict of str to float
+        Share of the cells of each class that are attached to another, in a smear of the mean adhesion; empty where
+        classes are not told apart.
+    empty : float
+        Share of the smears without a cell.
 
     Examples
     --------
@@ -75,11 +81,15 @@ class LawSummary(BaseModel):
     touch: Spread
     form: ContactForm
     border_kept: float
+    class_adhesion: dict[str, float] = {}
+    empty: float = 0.0
 
     @classmethod
     def of(cls, law: ContactLaw) -> LawSummary:
         """Sum up a law: the figures of each of its smears, not of draws from it."""
         own = [law.smear(row) for row in law.smears]
+        middle = law.smear(np.mean(law.smears, axis=0))
+        classes = list(law.class_adhesion)
         return cls(
             smears=len(own),
             density=Spread.of([smear.intensity for smear in own]),
@@ -89,6 +99,8 @@ class LawSummary(BaseModel):
             touch=Spread.of([smear.touch for smear in own]),
             form=law.form,
             border_kept=kept_of_cut(law.form.border),
+            class_adhesion=dict(zip(classes, middle.adhesion_of(classes).tolist(), strict=True)),
+            empty=law.empty,
         )
 
     def table(self) -> Table:
@@ -105,6 +117,10 @@ class LawSummary(BaseModel):
         for name, (words, unit) in _OF_FORM.items():
             table.add_row(words, f"{getattr(self.form, name):.3f}", "", unit)
         table.add_row("kept, if cut by the border", f"{self.border_kept:.3f}", "", "share of cut cells")
+        for name, share in self.class_adhesion.items():
+            table.add_row(f"adhesion of {name}", f"{share:.3f}", "", "share of cells")
+        if self.empty:
+            table.add_row("smears without a cell", f"{self.empty:.3f}", "", "share of smears")
         if self.smears <= _FEW_SMEARS:
             table.caption = (
                 "So few smears hardly show how smears differ: layouts vary as smears usually do, "
