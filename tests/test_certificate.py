@@ -54,7 +54,7 @@ def test_the_true_law_cannot_be_told_from_its_own_smears_and_others_can(fitted):
 
 def test_a_fitted_law_comes_near(certificate, fitted):
     assert fitted.law.form.gap == pytest.approx(LAW.form.gap, abs=0.03)
-    assert fitted.law.form.overlap < 0.1
+    assert fitted.law.form.overlap * fitted.law.form.depth < 0.005  # diameters, in the mean of attached cells
     assert fitted.law.adhesion == pytest.approx(LAW.adhesion, abs=0.8)
     real = float(certificate.curves["touching_fraction"].real[0])
     assert certificate.statistics["touching_fraction"]["contact"].value == pytest.approx(real, abs=0.1)

@@ -43,9 +43,12 @@ CELL = np.dtype(
         ("width", np.int32),
         ("next", np.int32),  # cell of the same bucket of the grid, -1 at the end
         ("line", np.int32),  # whether background parts it from the cells above it (contact layouts)
-        ("touching", np.int32),  # whether it touches another cell (contact layouts)
+        (
+            "touching",
+            np.int32,
+        ),  # cells in its cluster, as far as is known; 0 where it touches none (contact layouts)
         ("attached", np.int32),  # whether it is attached to another cell, or one to it
-        ("joins", np.int32),  # whether it may touch a cell that touches another
+        ("joins", np.int32),  # cells of the largest cluster that it may join
         ("unused", np.int32),  # keeps the 8-byte fields aligned
         ("angle", np.float64),
         ("scale", np.float64),

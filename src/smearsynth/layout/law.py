@@ -40,7 +40,7 @@ class ContactForm(_Record):
     gap : float
         Mean gap of the rest: triangular, from none to twice the mean. Real pair correlations fall off as steeply.
     growth : float
-        Share of the cells that may touch a cell that touches another already: clusters of more than two.
+        Share of the cells that may join a cluster of two, and of those that may join one of three, and so on.
     chain : float
         How readily a cell is attached to one that has a partner already, relative to one that has none.
     seeds : float

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from smearsynth.layout.bitmaps import rasterise, strips_of
 from smearsynth.layout.compiled import ZERO, Words, below, inlined, kernel, pick_bit
 from smearsynth.layout.placement import draw_cell
-from smearsynth.layout.sliding import place_under, settle
+from smearsynth.layout.sliding import ANY_CLUSTER, place_under, settle
 
 DIRECTIONS = 64  # in which a cell's radius is known
 _PUSH = 0.45  # of the overlap, for each of two cells
@@ -254,7 +254,7 @@ def put_back(
         cell = cells[kept]
         left, top, rows, width = rasterise(table.points[cell.shape], cell.angle, cell.scale, cell.mirrored, scratch)
         cell.left, cell.top, cell.rows, cell.width, cell.offset = left, top, rows, width, used
-        cell.line, cell.joins, cell.touching = 0, 1, 0
+        cell.line, cell.joins, cell.touching = 0, ANY_CLUSTER, 0
         if used + strips_of(width) * rows > arena.size:
             return True
         free = place_under(job, law, board, cells, arena, scratch, state, kept)

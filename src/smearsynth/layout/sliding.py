@@ -36,6 +36,8 @@ ATTACH_TRIES = 40
 _CLOSE_TRIES = 300  # touching, before a cell is given up
 _LEAST_SEEN = 0.4  # of a cell that lies under others
 _DEEPEST = 0.6  # of a diameter
+ANY_CLUSTER = 1 << 30  # cells
+_MOST_JOINED = 64
 
 
 class Adhesion(NamedTuple):
@@ -101,9 +103,10 @@ def place_in_contact(
         if free == ZERO:
             return False
         cell.colour = pick_bit(state, free)
-        cell.touching = 0 if free == all_colours(job) else 1
-        if cell.touching:
-            touched(board, cells, arena, scratch, slot, True)
+        cell.touching = 0
+        if free != all_colours(job):
+            cell.touching = 1 + touched(board, cells, arena, scratch, slot, 0)
+            touched(board, cells, arena, scratch, slot, cell.touching)
         settle(law, table, board, cells, arena, slot)
         used += strips_of(cell.width) * cell.rows
         tally[0] += 1
@@ -147,7 +150,7 @@ def find_place(
     cell = cells[slot]
     cell.line = cell.attached = 0
     # Once for each cell, whatever its tries: the law is one of cells, not of places.
-    cell.joins = 1 if uniform(state) < law.growth else 0
+    cell.joins = largest_joined(state, law.growth)
     if slot >= max(law.seeds, 1) and uniform(state) < law.adhesion[cell.klass]:
         for _ in range(ATTACH_TRIES):
             free = attach(job, law, table, board, cells, arena, scratch, state, slot, False)
@@ -165,13 +168,24 @@ def find_place(
         free = place_at(job, law, board, cells, arena, scratch, state, slot, uniform(state) < law.touch)
         if free != ZERO:
             return free
-    cell.joins = 1
+    cell.joins = ANY_CLUSTER
     if slot > 0:
         for _ in range(_CLOSE_TRIES):
             free = attach(job, law, table, board, cells, arena, scratch, state, slot, True)
             if free != ZERO:
                 return free
     return ZERO
+
+
+@kernel
+def largest_joined(state: Words, growth: float) -> int:
+    """Cells of the largest cluster that a cell may join: at least s with the probability growth**(s - 1)."""
+    if growth >= 1.0:
+        return ANY_CLUSTER
+    size = 1
+    while size < _MOST_JOINED and uniform(state) < growth:
+        size += 1
+    return size
 
 
 @kernel
@@ -321,13 +335,17 @@ def all_colours(job: Any) -> Word:
 
 @inlined
 def may_grow(board: Any, cells: Any, arena: Words, scratch: Any, slot: int) -> bool:
-    """Whether the drawn cell may join the cells it touches: two alone always, a cluster if it is one that joins."""
-    return cells[slot].joins != 0 or touched(board, cells, arena, scratch, slot, False) < 2
+    """Whether the drawn cell may join the cells it touches."""
+    joins = cells[slot].joins
+    return joins == ANY_CLUSTER or touched(board, cells, arena, scratch, slot, 0) <= joins
 
 
 @kernel
-def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark: bool) -> int:
-    """Cells that the one in ``scratch.grown`` meets, one that touches another counted twice; `mark` them."""
+def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark: int) -> int:
+    """Cells in the clusters that the one in ``scratch.grown`` meets, as far as is known.
+
+    A `mark` other than 0 is noted as their size with those it meets; those behind them are not told.
+    """
     cell = cells[slot]
     reach = 2 * board.reach + 2
     x, y, count = cell.x, cell.y, 0
@@ -347,9 +365,9 @@ def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark:
                     other.x + other.left,
                     other.y + other.top,
                 ):
-                    count += 1 + other.touching
+                    count += max(other.touching, 1)
                     if mark:
-                        other.touching = 1
+                        other.touching = mark
                 j = other.next
     return count
 

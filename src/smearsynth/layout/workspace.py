@@ -42,7 +42,7 @@ _MOST = 1.0  # coverage that is tried
 # Where a share of _ROOMY is free the pushed cells part, so that they are no huge cluster; where no more than _TIGHT
 # is they just hardly overlap.
 _TIGHT, _ROOMY = 0.35, 0.4
-_CLEARANCE = 0.5, 0.08  # that cells keep: in px where it is tight, in diameters where it is roomy
+_CLEARANCE = 0.5, 0.12  # that cells keep: in px where it is tight, in diameters where it is roomy
 _ENOUGH = 0.025, 0.01  # mean lack of it, of the pairs that lack any, at which pushing ends, in diameters
 _PUSHES = 250  # rounds, at most, in which the cells of a crowded field are pushed apart
 _ADDITIONS = 3  # times, at most, that cells are added to it
