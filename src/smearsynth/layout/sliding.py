@@ -13,6 +13,7 @@ from smearsynth.layout.bitmaps import bit_at, clip, grow, meet, overlaps, stamp,
 from smearsynth.layout.compiled import (
     LAST_BIT,
     ONE,
+    SIXTY_FOUR,
     ZERO,
     Word,
     Words,
@@ -372,6 +373,19 @@ def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark:
     return count
 
 
+@inlined
+def fill_runs(seeds: Word, own: Word) -> Word:
+    """The runs of ones of a word that hold a seed: in doubling steps (Kogge and Stone 1973)."""
+    up, down, free_up, free_down, step = seeds, seeds, own, own, ONE
+    while step < SIXTY_FOUR:
+        up |= free_up & (up << step)
+        down |= free_down & (down >> step)
+        free_up &= free_up << step
+        free_down &= free_down >> step
+        step <<= ONE
+    return up | down
+
+
 @kernel
 def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
     """Whether the pixels of a bitmap hang together side by side: all are reached by a flood from one of them."""
@@ -381,7 +395,7 @@ def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
         first += 1
     for k in range(strips * rows):
         flood[k] = ZERO
-    flood[first] = words[first] & (~words[first] + ONE)
+    flood[first] = fill_runs(words[first] & (~words[first] + ONE), words[first])
     for turn in range(2 * rows):
         changed = False
         for step in range(rows):
@@ -397,12 +411,9 @@ def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
                     near |= flood[at - rows] >> LAST_BIT
                 if at + rows < strips * rows:
                     near |= (flood[at + rows] & ONE) << LAST_BIT
-                new = near & own
-                while new != reached:
+                if near & own != reached:
                     changed = True
-                    reached = new
-                    new = (reached | (reached << ONE) | (reached >> ONE)) & own
-                flood[at] = reached
+                    flood[at] = fill_runs(near & own, own)
         if not changed:
             break
     rest = ZERO

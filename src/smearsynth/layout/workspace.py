@@ -41,7 +41,7 @@ _MORE = 0.055  # more cells for each that is over what went in one by one: pushe
 _MOST = 1.0  # coverage that is tried
 # Where a share of _ROOMY is free the pushed cells part, so that they are no huge cluster; where no more than _TIGHT
 # is they just hardly overlap.
-_TIGHT, _ROOMY = 0.35, 0.4
+_TIGHT, _ROOMY = 0.38, 0.42
 _CLEARANCE = 0.5, 0.12  # that cells keep: in px where it is tight, in diameters where it is roomy
 _ENOUGH = 0.025, 0.01  # mean lack of it, of the pairs that lack any, at which pushing ends, in diameters
 _PUSHES = 250  # rounds, at most, in which the cells of a crowded field are pushed apart
