@@ -11,9 +11,9 @@ from scipy import ndimage
 from layout_reference import ellipses, red_cells
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import ContactForm, ContactLaw, SmearLaw, Workspace, contact_layout, uniform_layout
+from smearsynth.layout.bitmaps import one_piece
 from smearsynth.layout.law import border_for, field_areas, kept_of_cut
 from smearsynth.layout.moments import FieldMoments
-from smearsynth.layout.sliding import one_piece
 from smearsynth.painting import overlap_share, paint_labels, paint_window
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import Smear, touching_pairs

@@ -23,6 +23,7 @@ from smearsynth.layout.compiled import (
     ZERO,
     Word,
     Words,
+    bits_of,
     inlined,
     kernel,
     lowest_bit,
@@ -312,6 +313,64 @@ def bit_at(board: Any, level: int, x: int, y: int) -> bool:
     """Whether the pixel (x, y) is set at a level."""
     word = board.bits[level, ((x + board.pad) >> 6) * board.stride + y + board.pad]
     return (word >> (np.uint64(x) & LAST_BIT)) & ONE != ZERO
+
+
+@inlined
+def fill_runs(seeds: Word, own: Word) -> Word:
+    """The runs of ones of a word that hold a seed: in doubling steps (Kogge and Stone 1973)."""
+    up, down, free_up, free_down, step = seeds, seeds, own, own, ONE
+    while step < SIXTY_FOUR:
+        up |= free_up & (up << step)
+        down |= free_down & (down >> step)
+        free_up &= free_up << step
+        free_down &= free_down >> step
+        step <<= ONE
+    return up | down
+
+
+@kernel
+def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
+    """Whether the pixels of a bitmap hang together side by side: all are reached by a flood from one of them."""
+    strips = strips_of(width)
+    first = 0
+    while words[first] == ZERO:
+        first += 1
+    for k in range(strips * rows):
+        flood[k] = ZERO
+    flood[first] = fill_runs(words[first] & (~words[first] + ONE), words[first])
+    for turn in range(2 * rows):
+        changed = False
+        for step in range(rows):
+            k = step if turn % 2 == 0 else rows - 1 - step
+            for at in range(k, strips * rows, rows):
+                own, reached = words[at], flood[at]
+                near = reached
+                if k > 0:
+                    near |= flood[at - 1]
+                if k < rows - 1:
+                    near |= flood[at + 1]
+                if at >= rows:
+                    near |= flood[at - rows] >> LAST_BIT
+                if at + rows < strips * rows:
+                    near |= (flood[at + rows] & ONE) << LAST_BIT
+                if near & own != reached:
+                    changed = True
+                    flood[at] = fill_runs(near & own, own)
+        if not changed:
+            break
+    rest = ZERO
+    for k in range(strips * rows):
+        rest |= flood[k] ^ words[k]
+    return rest == ZERO
+
+
+@kernel
+def count_bits(words: Words) -> int:
+    """Set bits of a bitmap."""
+    count = 0
+    for k in range(words.size):
+        count += bits_of(words[k])
+    return count
 
 
 @inlined

@@ -9,11 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.layout.bitmaps import bit_at, clip, grow, meet, overlaps, stamp, strip_mask, strips_of
+from smearsynth.layout.bitmaps import (
+    bit_at,
+    clip,
+    count_bits,
+    grow,
+    meet,
+    one_piece,
+    overlaps,
+    stamp,
+    strip_mask,
+    strips_of,
+)
 from smearsynth.layout.compiled import (
-    LAST_BIT,
     ONE,
-    SIXTY_FOUR,
     ZERO,
     Word,
     Words,
@@ -374,55 +383,6 @@ def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark:
 
 
 @inlined
-def fill_runs(seeds: Word, own: Word) -> Word:
-    """The runs of ones of a word that hold a seed: in doubling steps (Kogge and Stone 1973)."""
-    up, down, free_up, free_down, step = seeds, seeds, own, own, ONE
-    while step < SIXTY_FOUR:
-        up |= free_up & (up << step)
-        down |= free_down & (down >> step)
-        free_up &= free_up << step
-        free_down &= free_down >> step
-        step <<= ONE
-    return up | down
-
-
-@kernel
-def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
-    """Whether the pixels of a bitmap hang together side by side: all are reached by a flood from one of them."""
-    strips = strips_of(width)
-    first = 0
-    while words[first] == ZERO:
-        first += 1
-    for k in range(strips * rows):
-        flood[k] = ZERO
-    flood[first] = fill_runs(words[first] & (~words[first] + ONE), words[first])
-    for turn in range(2 * rows):
-        changed = False
-        for step in range(rows):
-            k = step if turn % 2 == 0 else rows - 1 - step
-            for at in range(k, strips * rows, rows):
-                own, reached = words[at], flood[at]
-                near = reached
-                if k > 0:
-                    near |= flood[at - 1]
-                if k < rows - 1:
-                    near |= flood[at + 1]
-                if at >= rows:
-                    near |= flood[at - rows] >> LAST_BIT
-                if at + rows < strips * rows:
-                    near |= (flood[at + rows] & ONE) << LAST_BIT
-                if near & own != reached:
-                    changed = True
-                    flood[at] = fill_runs(near & own, own)
-        if not changed:
-            break
-    rest = ZERO
-    for k in range(strips * rows):
-        rest |= flood[k] ^ words[k]
-    return rest == ZERO
-
-
-@inlined
 def uncover(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> None:
     """Leave of a bitmap, in place, what is not taken on the canvas when its first pixel is at (x, y)."""
     column = x + board.pad
@@ -473,13 +433,4 @@ def seen_pixels(law: Any, board: Any, cell: Any, words: Words) -> int:
         mask = strip_mask(left + 64 * strip, wide)
         for k in range(max(0, -top), min(cell.rows, tall - top)):
             count += bits_of(words[strip * cell.rows + k] & mask)
-    return count
-
-
-@kernel
-def count_bits(words: Words) -> int:
-    """Set bits of a bitmap."""
-    count = 0
-    for k in range(words.size):
-        count += bits_of(words[k])
     return count
