@@ -100,7 +100,7 @@ def place_cells(
         if free == ZERO:
             return slot, False
         cell.colour = pick_bit(state, free)
-        cell.line = 0
+        cell.line = cell.touching = 0
         used += strips_of(cell.width) * cell.rows
         commit(table, ring, board, cells, arena, slot)
     return job.requested, False
@@ -186,16 +186,22 @@ def colours_at(
     free = ((ONE << np.uint64(n_colours)) - ONE) << ONE
     grow(mine, cell.rows, cell.width, scratch)
     if overlaps(board, scratch.grown, column - 1, line - 1, cell.rows + 2, cell.width + 2):
-        free &= ~touching_colours(board, cells, arena, scratch, slot, x, y)
+        free &= ~touched(board, cells, arena, scratch, slot, x, y, 0)[0]
     return free
 
 
 @kernel
-def touching_colours(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, x: int, y: int) -> Word:
-    """The colours, as bits, of the cells that the dilated cell in ``scratch.grown`` meets."""
+def touched(
+    board: Any, cells: Any, arena: Words, scratch: Any, slot: int, x: int, y: int, mark: int
+) -> tuple[Word, int]:
+    """The colours, as bits, of the cells that the one in ``scratch.grown`` meets; the cells in their clusters.
+
+    The latter as far as is known, in contact layouts alone. A `mark` other than 0 is noted as their size with those
+    it meets; those behind them are not told.
+    """
     cell = cells[slot]
     reach = 2 * board.reach + 2
-    used = ZERO
+    used, count = ZERO, 0
     for row in range(max(y - reach, 0) // board.side, min(y + reach, board.height - 1) // board.side + 1):
         for column in range(max(x - reach, 0) // board.side, min(x + reach, board.width - 1) // board.side + 1):
             j = board.buckets[row * board.across + column]
@@ -213,8 +219,11 @@ def touching_colours(board: Any, cells: Any, arena: Words, scratch: Any, slot: i
                     other.y + other.top,
                 ):
                     used |= ONE << np.uint64(other.colour)
+                    count += max(other.touching, 1)
+                    if mark:
+                        other.touching = mark
                 j = other.next
-    return used
+    return used, count
 
 
 @kernel

@@ -39,7 +39,7 @@ from smearsynth.layout.placement import (
     draw_cell,
     level_of,
     mark_dead_centres,
-    touching_colours,
+    touched,
 )
 
 ATTACH_TRIES = 40
@@ -115,8 +115,8 @@ def place_in_contact(
         cell.colour = pick_bit(state, free)
         cell.touching = 0
         if free != all_colours(job):
-            cell.touching = 1 + touched(board, cells, arena, scratch, slot, 0)
-            touched(board, cells, arena, scratch, slot, cell.touching)
+            cell.touching = 1 + touched(board, cells, arena, scratch, slot, cell.x, cell.y, 0)[1]
+            touched(board, cells, arena, scratch, slot, cell.x, cell.y, cell.touching)
         settle(law, table, board, cells, arena, slot)
         used += strips_of(cell.width) * cell.rows
         tally[0] += 1
@@ -303,7 +303,9 @@ def place_at(
     free = colours_at(job.n_colours, board, cells, arena, scratch, slot, cell.x, cell.y)
     if free == ZERO or free == all_colours(job):
         return free
-    return free if may_touch and may_grow(board, cells, arena, scratch, slot) else ZERO
+    if may_touch and touched(board, cells, arena, scratch, slot, cell.x, cell.y, 0)[1] <= cell.joins:
+        return free
+    return ZERO
 
 
 @inlined
@@ -331,9 +333,10 @@ def place_under(
     free = all_colours(job)
     grow(mine, cell.rows, cell.width, scratch)
     if overlaps(board, scratch.grown, column - 1, row - 1, cell.rows + 2, cell.width + 2):
-        free &= ~touching_colours(board, cells, arena, scratch, slot, cell.x, cell.y)
-        if not may_grow(board, cells, arena, scratch, slot):
+        colours, clustered = touched(board, cells, arena, scratch, slot, cell.x, cell.y, 0)
+        if clustered > cell.joins:
             return ZERO
+        free &= ~colours
     return free
 
 
@@ -341,45 +344,6 @@ def place_under(
 def all_colours(job: Any) -> Word:
     """The bits of all colours: those of a cell that touches none."""
     return ((ONE << np.uint64(job.n_colours)) - ONE) << ONE
-
-
-@inlined
-def may_grow(board: Any, cells: Any, arena: Words, scratch: Any, slot: int) -> bool:
-    """Whether the drawn cell may join the cells it touches."""
-    joins = cells[slot].joins
-    return joins == ANY_CLUSTER or touched(board, cells, arena, scratch, slot, 0) <= joins
-
-
-@kernel
-def touched(board: Any, cells: Any, arena: Words, scratch: Any, slot: int, mark: int) -> int:
-    """Cells in the clusters that the one in ``scratch.grown`` meets, as far as is known.
-
-    A `mark` other than 0 is noted as their size with those it meets; those behind them are not told.
-    """
-    cell = cells[slot]
-    reach = 2 * board.reach + 2
-    x, y, count = cell.x, cell.y, 0
-    for row in range(max(y - reach, 0) // board.side, min(y + reach, board.height - 1) // board.side + 1):
-        for column in range(max(x - reach, 0) // board.side, min(x + reach, board.width - 1) // board.side + 1):
-            j = board.buckets[row * board.across + column]
-            while j >= 0:
-                other = cells[j]
-                if meet(
-                    scratch.grown,
-                    x + cell.left - 1,
-                    y + cell.top - 1,
-                    cell.rows + 2,
-                    cell.width + 2,
-                    arena[other.offset :],
-                    other,
-                    other.x + other.left,
-                    other.y + other.top,
-                ):
-                    count += max(other.touching, 1)
-                    if mark:
-                        other.touching = mark
-                j = other.next
-    return count
 
 
 @inlined
