@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
-from scipy import ndimage
 
 from smearsynth.errors import DataError
 from smearsynth.formats.files import replacing
 from smearsynth.layout.moments import MeasuredField, measure_field
 from smearsynth.masks import LayoutName, MaskSource
 from smearsynth.smear import Smear
-from smearsynth.statistics import BIN_WIDTH, BINS
+from smearsynth.statistics import BIN_WIDTH, BINS, patterns
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,6 +33,7 @@ _PAIRS = slice(3, 30)  # bins of 0.3 to 3 diameters
 _NEAREST = slice(4, 20)
 _CLUSTERS = np.arange(2, 9)
 _AREAS: FloatArray = np.round(np.arange(0.1, 1.95, 0.1), 1)  # of the median real area
+_EMPTY_GRID = 320  # points on the longer side of a field
 _EMPTY: FloatArray = np.round(np.arange(0.2, 3.05, 0.2), 1)  # diameters
 
 
@@ -173,7 +173,7 @@ def certify(
         done += 1
         if on_field is not None:
             on_field(done)
-        return _Field(measure_field(labels, count), _empty_distances(labels), labels.shape)
+        return _Field(measure_field(labels, count), patterns.empty_distances(labels, _EMPTY_GRID), labels.shape)
 
     real = [measured(smear.labels, smear.count) for smear in smears]
     if len(real) < _MIN_SMEARS:
@@ -206,16 +206,6 @@ class _Field:
     measured: MeasuredField
     empty: FloatArray  # (pixels looked at,) distance to the nearest cell, px; 0 on a cell
     size: tuple[int, int]
-
-
-def _empty_distances(labels: npt.NDArray[np.integer[Any]]) -> FloatArray:
-    """Distance of a grid of points to the nearest cell, px; of an empty field its longer side."""
-    step = max(1, max(labels.shape) // 320)
-    thinned = labels[::step, ::step]
-    if not thinned.any():
-        return np.full(thinned.size, float(max(labels.shape)))
-    distances: FloatArray = ndimage.distance_transform_edt(thinned == 0).ravel() * step
-    return distances
 
 
 @dataclass(frozen=True)

@@ -195,9 +195,31 @@ def empty_shares(labels: npt.NDArray[np.integer[Any]], diameter: float) -> Float
     """
     if math.isnan(diameter):
         return np.full(len(EMPTY_DISTANCES), math.nan)
-    step = max(1, max(labels.shape) // _EMPTY_GRID)
+    away = empty_distances(labels, _EMPTY_GRID)
+    return np.asarray((away[:, None] > np.array(EMPTY_DISTANCES) * diameter).mean(axis=0))
+
+
+def empty_distances(labels: npt.NDArray[np.integer[Any]], points: int) -> FloatArray:
+    """Distance of the points of a grid to the nearest cell, px; infinite on a field without a cell.
+
+    Parameters
+    ----------
+    labels : (H, W) int array
+    points : int
+        Of the grid on the longer side, about.
+
+    Returns
+    -------
+    (points looked at,) float64 array
+        0 on a cell.
+
+    Examples
+    --------
+    >>> empty_distances(np.array([[1, 0, 0, 0]]), 4).tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    step = max(1, max(labels.shape) // points)
     free = labels[::step, ::step] == 0
     if free.all():
-        return np.ones(len(EMPTY_DISTANCES))
-    away = ndimage.distance_transform_edt(free).ravel() * step
-    return np.asarray((away[:, None] > np.array(EMPTY_DISTANCES) * diameter).mean(axis=0))
+        return np.full(free.size, math.inf)
+    return np.asarray(ndimage.distance_transform_edt(free).ravel() * step)
