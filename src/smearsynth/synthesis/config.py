@@ -76,6 +76,9 @@ class TrainingConfig(_Config):
         le=1,
         description="share of crops that D sees turned, scaled and recoloured, real and fake alike",
     )
+    restain: float = Field(
+        0.0, ge=0, le=1, description="share of crops under another stain, drawn anew; G and E see them so, too"
+    )
     flips: bool = True
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
     precision: Literal["fp32", "bf16"] = Field(

@@ -18,6 +18,7 @@ from smearsynth.smear import ImageArray, LabelArray, Smear, close_ids
 from smearsynth.synthesis.config import TrainingConfig
 from smearsynth.synthesis.debris import find_debris
 from smearsynth.synthesis.disguise import draw_changes
+from smearsynth.synthesis.stain import restain
 from smearsynth.synthesis.styles import Styles
 
 
@@ -165,8 +166,11 @@ def draw_crops(
             rows[: len(crop.ids) + 1] = torch.from_numpy(styles[smear][[0, *crop.ids]])
     blobs = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
     changes = draw_changes(len(crops), config.augment, rng) if config.augment else None
+    seen = [crop.pixels for crop in crops]
+    if config.restain:
+        seen = [restain(pixels, rng) if rng.random() < config.restain else pixels for pixels in seen]
     return CropBatch(
-        torch.from_numpy(np.stack([crop.pixels for crop in crops])),
+        torch.from_numpy(np.stack(seen)),
         torch.from_numpy(np.stack([crop.labels for crop in crops])),
         torch.from_numpy(channels_of),
         None if changes is None else torch.from_numpy(changes),

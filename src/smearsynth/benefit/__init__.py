@@ -1,0 +1,6 @@
+"""The benefit experiment: do synthetic smears help a model? The paper's Table 2 on one's own data, with intervals."""
+
+from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, Arm, ArmName
+from smearsynth.benefit.records import BenefitResult, Difference, Facts, Run
+
+__all__ = ["ARMS", "COMPARED", "PAPER", "Arm", "ArmName", "BenefitResult", "Difference", "Facts", "Run"]

@@ -1,0 +1,228 @@
+"""What the experiment found: a run for each task, arm and seed, differences between arms, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from smearsynth.benefit.arms import ArmName
+from smearsynth.errors import DataError
+from smearsynth.formats.files import read_text, write_text
+from smearsynth.tasks.config import TaskName
+
+Metric = Literal["dice", "ap"]
+METRICS = {"dice": "Dice", "ap": "AP"}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageRow(_Record):
+    """Score of one test image: Dice, or F1 at IoU 0.5 where the metric is AP; cells found, made up, missed."""
+
+    image: str
+    score: float
+    tp: int
+    fp: int
+    fn: int
+
+
+class Run(_Record):
+    """One model, trained in one arm with one seed, scored on the test smears.
+
+    Parameters
+    ----------
+    task : TaskName
+    arm : ArmName
+    reals : int
+        Real smears at hand, those held out for validation counted.
+    seed : int
+    metric : {"dice", "ap"}
+    value : float
+        Mean Dice of the images, or COCO AP over all of them.
+    ap50 : float, optional
+    smears : int
+        Real and synthetic smears that crops were drawn from.
+    steps, best_step : int
+        Trained, and that whose weights were kept.
+    validation : float, optional
+        Score at `best_step` of the smears held out of the real ones.
+    seconds : float
+    key : str
+        Hash of all that decides the result.
+    synthesizer : str, optional
+        Hash of the model that made the synthetic smears.
+    images : tuple of ImageRow
+    """
+
+    task: TaskName
+    arm: ArmName
+    reals: int
+    seed: int
+    metric: Metric
+    value: float
+    ap50: float | None
+    smears: int
+    steps: int
+    best_step: int
+    validation: float | None
+    seconds: float
+    key: str
+    synthesizer: str | None
+    images: tuple[ImageRow, ...]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """TP, FP, FN over all images."""
+        tp, fp, fn = (sum(getattr(row, name) for row in self.images) for name in ("tp", "fp", "fn"))
+        return tp, fp, fn
+
+
+class Difference(_Record):
+    """Mean score of an arm minus that of its base, over the same seeds and images, with a 95 % interval.
+
+    Parameters
+    ----------
+    task : TaskName
+    reals : int
+    metric : {"dice", "ap"}
+    arm, base : ArmName
+    mean, low, high : float
+    seeds : int
+        With one seed the interval knows nothing of the chance of training.
+    """
+
+    task: TaskName
+    reals: int
+    metric: Metric
+    arm: ArmName
+    base: ArmName
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+class Facts(_Record):
+    """What the experiment was made of, to read its figures by and to run it again.
+
+    Parameters
+    ----------
+    data_set, command, smearsynth, torch, machine : str
+    preset : str
+    device : str
+    scale : float
+    seeds : int
+    best_by : {"validation", "test"}
+        What chose the best weights; "test" as the paper did.
+    train, held_out, test : int
+        Real smears: all of the train split, those of them held out for validation, and test smears.
+    synthetic : int
+        Synthetic smears that RD+SD draws from beside all real ones.
+    share : float
+        Of the crops of RD+SD that are synthetic.
+    steps : dict of str to int
+        Of every arm, by task.
+    synthesizer : str
+        Where it came from.
+    minutes : float
+        Computing time of all runs.
+    """
+
+    data_set: str
+    command: str
+    smearsynth: str
+    torch: str
+    machine: str
+    preset: str
+    device: str
+    scale: float
+    seeds: int
+    best_by: Literal["validation", "test"]
+    train: int
+    held_out: int
+    test: int
+    synthetic: int
+    share: float
+    steps: dict[TaskName, int]
+    synthesizer: str
+    minutes: float
+
+
+class BenefitResult(_Record):
+    """All runs of an experiment and what follows from them.
+
+    Parameters
+    ----------
+    facts : Facts
+    runs : tuple of Run
+    differences : tuple of Difference
+    verdict : tuple of str
+        Plain sentences, the first ones about the benefit.
+    """
+
+    facts: Facts
+    runs: tuple[Run, ...]
+    differences: tuple[Difference, ...]
+    verdict: tuple[str, ...]
+
+    def runs_of(self, task: TaskName, arm: ArmName, reals: int) -> tuple[Run, ...]:
+        """The runs of one cell of the table, by seed."""
+        return tuple(run for run in self.runs if (run.task, run.arm, run.reals) == (task, arm, reals))
+
+    def difference(self, task: TaskName, reals: int, arm: ArmName, base: ArmName) -> Difference | None:
+        """The comparison of two arms, None when one of them has not run."""
+        for one in self.differences:
+            if (one.task, one.reals, one.arm, one.base) == (task, reals, arm, base):
+                return one
+        return None
+
+    @property
+    def tasks(self) -> tuple[TaskName, ...]:
+        """Tasks that have run, in order."""
+        return tuple(dict.fromkeys(run.task for run in self.runs))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of real smears that have run, the largest first."""
+        return tuple(sorted({run.reals for run in self.runs}, reverse=True))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each data set, task, arm, seed and image."""
+        named = {"data_set": self.facts.data_set}
+        shared = ("task", "arm", "reals", "seed")
+        return [
+            named | {name: getattr(run, name) for name in shared} | row.model_dump()
+            for run in self.runs
+            for row in run.images
+        ]
+
+    def save(self, path: Path | str) -> None:
+        """Write as JSON."""
+        write_text(Path(path), self.model_dump_json(indent=1))
+
+    @classmethod
+    def load(cls, path: Path | str) -> BenefitResult:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            When it is not such a file.
+        """
+        try:
+            return cls.model_validate_json(read_text(Path(path)))
+        except ValidationError:
+            raise DataError("not the result of `smearsynth benefit`; run it again", path) from None
+
+
+def mean_value(runs: Sequence[Run]) -> float | None:
+    """Mean score over seeds; None of no runs."""
+    return sum(run.value for run in runs) / len(runs) if runs else None
