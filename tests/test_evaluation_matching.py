@@ -5,12 +5,11 @@ import pytest
 
 from smears import analytic_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.evaluation.matching import box_ious, dice, label_ious, match, paired_interval
+from smearsynth.evaluation.matching import box_ious, dice, label_ious, match
 from smearsynth.evaluation.precision import (
     Detections,
     PrecisionRecord,
     average_precision,
-    precision_interval,
 )
 
 
@@ -159,51 +158,3 @@ def test_nothing_found_scores_nothing_and_no_truth_has_no_score() -> None:
         average_precision([one], [one, one])
     with pytest.raises(DataError, match="need scores"):
         average_precision([one._replace(scores=None)], [one])
-
-
-# Intervals.
-
-
-def test_a_difference_in_every_image_is_certain_and_noise_is_not() -> None:
-    rng = np.random.default_rng(0)
-    base = rng.uniform(0.5, 0.9, 40)
-    better = paired_interval(base + 0.02 + rng.normal(0, 0.005, 40), base)
-    assert better.low > 0
-    assert better.mean == pytest.approx(0.02, abs=0.005)
-    same = paired_interval(base + rng.normal(0, 0.02, 40), base)
-    assert same.low < 0 < same.high
-    assert str(better).startswith("+0.0")
-
-
-def test_intervals_of_no_difference_hold_zero_about_as_often_as_they_claim() -> None:
-    rng = np.random.default_rng(1)
-    held = 0
-    for trial in range(300):
-        scores = rng.uniform(0.5, 0.9, (2, 50)) + rng.normal(0, 0.1, 50)
-        low, high = paired_interval(*scores, draws=400, rng=trial)[1:]
-        held += low <= 0 <= high
-    assert 0.90 <= held / 300 <= 0.99
-
-
-def test_pairing_uses_that_images_differ_more_than_arms() -> None:
-    rng = np.random.default_rng(2)
-    base = rng.uniform(0, 1, 30)  # hard and easy images
-    paired = paired_interval(base + 0.01, base)
-    assert paired.high - paired.low < 1e-9
-    seeds = np.stack([base + 0.03, base - 0.01])
-    assert paired_interval(seeds, base).mean == pytest.approx(0.01)
-    with pytest.raises(DataError, match="scores of 30 and 29 images cannot be paired"):
-        paired_interval(base, base[1:])
-
-
-def test_the_interval_of_ap_knows_better_from_alike() -> None:
-    precise, true = scene(5, images=20, jitter=1.0)
-    rough = scene(5, images=20, jitter=3.0)[0]
-    fine, coarse = PrecisionRecord.of(precise, true), PrecisionRecord.of(rough, true)
-    better = precision_interval([fine], [coarse], draws=100)
-    assert better.low > 0
-    assert better.mean == pytest.approx(fine.ap().ap - coarse.ap().ap)
-    alike = precision_interval([fine, coarse], [coarse, fine], draws=50)
-    assert alike.mean == alike.low == alike.high == 0
-    with pytest.raises(DataError, match="different images"):
-        precision_interval([fine], [PrecisionRecord.of(precise[1:], true[1:])])

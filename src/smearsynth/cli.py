@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import Abort, TyperException
 
+from smearsynth.benefit_commands import benefit
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, OptionError, SmearsynthError
 from smearsynth.formats.files import read_text, replacing
@@ -423,6 +424,7 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     say(out, f"whole; hash {loaded.hash}")
 
 
+app.command()(benefit)
 app.command("fit-task")(fit_task)
 app.command()(predict)
 app.command()(score)

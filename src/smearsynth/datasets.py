@@ -74,6 +74,10 @@ class SmearFolder(Sequence[Smear]):
             raise DataError(f"has no split {name!r}; splits there are: {there}", self.root)
         return self._view(chosen)
 
+    def chosen(self, which: Sequence[int]) -> SmearFolder:
+        """Give the smears of these numbers, in this order."""
+        return self._view([self._entries[k] for k in which])
+
     def check(self) -> list[str]:
         """Read every smear once and list the problems, one line each; empty when all is well."""
         problems = []

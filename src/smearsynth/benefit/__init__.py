@@ -1,4 +1,4 @@
-"""The benefit experiment: do synthetic smears help a model? The paper's Table 2 on one's own data, with intervals."""
+"""The benefit experiment, the paper's Table 2 on one's own smears: do synthetic ones help, with intervals."""
 
 from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, Arm, ArmName
 from smearsynth.benefit.records import BenefitResult, Difference, Facts, Run

@@ -1,4 +1,4 @@
-"""Which predicted cell is which real one, and the scores that follow: counts, Dice, AP, intervals.
+"""Which predicted cell is which real one, and the scores that follow: counts and Dice.
 
 Of the evaluation this alone is used by earlier stages: tasks choose their best weights by it. It knows arrays only.
 """
@@ -142,52 +142,3 @@ def dice(found: Mask, true: Mask) -> float:
     """
     total = int(found.sum()) + int(true.sum())
     return 2 * int((found & true).sum()) / total if total else 1.0
-
-
-class Interval(NamedTuple):
-    """A mean with its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-def paired_interval(
-    first: npt.ArrayLike,
-    second: npt.ArrayLike,
-    *,
-    level: float = 0.95,
-    draws: int = 10_000,
-    rng: int | np.random.Generator = 0,
-) -> Interval:
-    """Mean of `first` minus `second` over the same images, by bootstrap of the images.
-
-    Parameters
-    ----------
-    first, second : (n,) or (k, n) array
-        Score of each image; of k seeds the means over the seeds are compared.
-    level : float
-    draws : int
-    rng : int or numpy.random.Generator
-
-    Raises
-    ------
-    DataError
-        When the scores are not of the same images, or of none.
-
-    Examples
-    --------
-    >>> paired_interval([0.9, 0.8, 0.9], [0.8, 0.7, 0.8]).low > 0
-    True
-    """
-    a, b = (np.atleast_2d(np.asarray(scores, np.float64)).mean(0) for scores in (first, second))
-    if a.shape != b.shape or not a.size:
-        raise DataError(f"scores of {a.size} and {b.size} images cannot be paired; score the same images")
-    differences = a - b
-    generator = np.random.default_rng(rng)
-    means = differences[generator.integers(a.size, size=(draws, a.size))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(differences.mean()), float(low), float(high))

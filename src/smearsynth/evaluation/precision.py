@@ -13,7 +13,7 @@ import numpy.typing as npt
 from faster_coco_eval import COCO, COCOeval_faster
 
 from smearsynth.errors import DataError
-from smearsynth.evaluation.matching import BoxArray, FloatArray, Interval, box_ious, match
+from smearsynth.evaluation.matching import BoxArray, FloatArray, box_ious, match
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
@@ -147,44 +147,6 @@ class PrecisionRecord:
             return AveragePrecision(float("nan"), float("nan"))
         means = np.mean(of_classes, 0)
         return AveragePrecision(float(means.mean()), float(means[0]))
-
-
-def precision_interval(
-    first: Sequence[PrecisionRecord],
-    second: Sequence[PrecisionRecord],
-    *,
-    level: float = 0.95,
-    draws: int = 1000,
-    rng: int | np.random.Generator = 0,
-) -> Interval:
-    """AP of `first` minus that of `second` over the same images, by bootstrap of the images.
-
-    Parameters
-    ----------
-    first, second : sequence of PrecisionRecord
-        One for each seed; their mean is compared.
-    level : float
-    draws : int
-    rng : int or numpy.random.Generator
-
-    Raises
-    ------
-    DataError
-        When they are not of the same images.
-    """
-    shapes = {record.true.shape[0] for record in (*first, *second)}
-    if len(shapes) != 1 or not first or not second:
-        raise DataError("detections of different images cannot be paired; score the same images")
-    n = shapes.pop()
-
-    def difference(weights: npt.NDArray[np.int64]) -> float:
-        ours, theirs = (float(np.mean([record.ap(weights).ap for record in side])) for side in (first, second))
-        return ours - theirs
-
-    generator = np.random.default_rng(rng)
-    samples = generator.multinomial(n, np.full(n, 1 / n), draws)
-    low, high = np.nanquantile([difference(weights) for weights in samples], [(1 - level) / 2, (1 + level) / 2])
-    return Interval(difference(np.ones(n, np.int64)), float(low), float(high))
 
 
 def _at_recalls(recall: FloatArray, precision: FloatArray) -> float:

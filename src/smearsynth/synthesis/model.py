@@ -136,7 +136,10 @@ class Synthesizer:
     def hash(self) -> str:
         """SHA-256 of the model's content, independent of where it lies."""
         digest = hashlib.sha256()
-        for name, content in sorted(self._contents().items()):
+        contents = self._contents()
+        # settings that later versions add have the old behaviour as their default: the model stays the same
+        contents[_CONFIG] = self.config.model_dump_json(exclude_defaults=True).encode()
+        for name, content in sorted(contents.items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()
 

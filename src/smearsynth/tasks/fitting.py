@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import overload
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from smearsynth.synthesis.training import hash_seed
 from smearsynth.tasks.base import Task, drawing_from
 from smearsynth.tasks.config import FitConfig
 from smearsynth.tasks.folder import FitReport, FitState, finished_report, load_state, save_model, save_state
-from smearsynth.tasks.samples import SmearSupply, draw_samples
+from smearsynth.tasks.samples import Chosen, SmearSupply, draw_samples
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def hold_out(smears: Sequence[Smear], config: FitConfig) -> tuple[Sequence[Smear
     """
     held = min(config.held_out, len(smears) // 5)
     order = np.random.default_rng([config.seed, 1 << 40]).permutation(len(smears))
-    return _Chosen(smears, sorted(order[held:].tolist())), _Chosen(smears, sorted(order[:held].tolist()))
+    return Chosen(smears, sorted(order[held:].tolist())), Chosen(smears, sorted(order[:held].tolist()))
 
 
 def fit(
@@ -205,22 +204,3 @@ def _described(smears: Sequence[Smear] | Iterable[Smear]) -> str:
         return f"{len(smears)} smears"
     digest = hashlib.sha256(repr((smears.names, smears.scale)).encode()).hexdigest()[:12]
     return f"{len(smears)} smears, names and scale {digest}"
-
-
-class _Chosen(Sequence[Smear]):
-    """Some of a sequence, read when asked."""
-
-    def __init__(self, smears: Sequence[Smear], which: list[int]) -> None:
-        self._smears, self._which = smears, which
-
-    def __len__(self) -> int:
-        return len(self._which)
-
-    @overload
-    def __getitem__(self, index: int) -> Smear: ...
-    @overload
-    def __getitem__(self, index: slice) -> _Chosen: ...
-    def __getitem__(self, index: int | slice) -> Smear | _Chosen:
-        if isinstance(index, slice):
-            return _Chosen(self._smears, self._which[index])
-        return self._smears[self._which[index]]

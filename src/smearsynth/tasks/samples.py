@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
+from typing import overload
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -58,6 +59,31 @@ class SmearSupply:
                 ) from None
             self._next += 1
         return self._window
+
+
+class Chosen(Sequence[Smear]):
+    """Some of a sequence, read when asked.
+
+    Examples
+    --------
+    >>> list(Chosen("abc", [2, 0]))  # type: ignore[arg-type]
+    ['c', 'a']
+    """
+
+    def __init__(self, smears: Sequence[Smear], which: list[int]) -> None:
+        self._smears, self._which = smears, which
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    @overload
+    def __getitem__(self, index: int) -> Smear: ...
+    @overload
+    def __getitem__(self, index: slice) -> Chosen: ...
+    def __getitem__(self, index: int | slice) -> Smear | Chosen:
+        if isinstance(index, slice):
+            return Chosen(self._smears, self._which[index])
+        return self._smears[self._which[index]]
 
 
 def _from(smears: Iterable[Smear], start: int) -> Iterator[Smear]:

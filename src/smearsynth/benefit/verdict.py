@@ -1,0 +1,102 @@
+"""From runs to differences between arms, and to plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smearsynth.benefit.arms import COMPARED
+from smearsynth.benefit.experiment import Experiment
+from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Run
+from smearsynth.errors import DataError
+from smearsynth.evaluation.intervals import Resampled, paired_interval
+
+Scored = tuple[Run, Resampled]
+
+
+def summarise(experiment: Experiment, facts: Facts) -> BenefitResult:
+    """All that the runs done so far have found."""
+    jobs = experiment.settings.jobs(len(experiment.train))
+    scored = [one for job in jobs if (one := experiment.stored(experiment.key(job))) is not None]
+    if not scored:
+        raise DataError("no run of the experiment is done; run it for longer", experiment.folder)
+    found = differences(scored)
+    minutes = sum(run.seconds for run, _ in scored) / 60
+    return BenefitResult(
+        facts=facts.model_copy(update={"minutes": round(minutes, 1)}),
+        runs=tuple(run for run, _ in scored),
+        differences=found,
+        verdict=verdict(found),
+    )
+
+
+def differences(scored: Sequence[Scored]) -> tuple[Difference, ...]:
+    """Every pair of `COMPARED` arms, for each task and number of real smears, over the seeds that both have."""
+    found = []
+    cells = dict.fromkeys((run.task, run.reals, run.metric) for run, _ in scored)
+    for task, reals, metric in cells:
+        of = {(run.arm, run.seed): draws for run, draws in scored if (run.task, run.reals) == (task, reals)}
+        for arm, base in COMPARED:
+            seeds = sorted(seed for name, seed in of if name == arm and (base, seed) in of)
+            if not seeds:
+                continue
+            interval = paired_interval([of[arm, seed] for seed in seeds], [of[base, seed] for seed in seeds])
+            found.append(
+                Difference(
+                    task=task,
+                    reals=reals,
+                    metric=metric,
+                    arm=arm,
+                    base=base,
+                    mean=interval.mean,
+                    low=interval.low,
+                    high=interval.high,
+                    seeds=len(seeds),
+                )
+            )
+    return tuple(found)
+
+
+def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
+    """What the differences say: of synthetic smears beside real ones, then of synthetic smears alone.
+
+    Examples
+    --------
+    >>> one = dict(task="detection", reals=10, metric="ap", seeds=3, arm="RD+SD+aug", base="RD+aug")
+    >>> print(verdict([Difference(mean=0.031, low=0.012, high=0.049, **one)])[0])
+    detection, 10 real smears: synthetic smears raised AP by 0.031 [0.012, 0.049] (RD+SD+aug over RD+aug, seeds: 3).
+    >>> print(verdict([Difference(mean=0.001, low=-0.01, high=0.012, **one)])[0])
+    detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, 0.012] (RD+SD+aug over RD+aug, seeds: 3).
+    """
+    beside = [_beside(one) for one in found if (one.arm, one.base) == ("RD+SD+aug", "RD+aug")]
+    alone = [_alone(one) for one in found if (one.arm, one.base) == ("SD+aug", "RD+aug")]
+    return (*beside, *alone)
+
+
+def _beside(one: Difference) -> str:
+    metric = METRICS[one.metric]
+    if one.low > 0:
+        what = f"synthetic smears raised {metric} by {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+    elif one.high < 0:
+        what = f"synthetic smears lowered {metric} by {-one.mean:.3f} [{-one.high:.3f}, {-one.low:.3f}]"
+    else:
+        what = f"no benefit shown, {metric} {one.mean:+.3f} [{one.low:.3f}, {one.high:.3f}]"
+    return f"{_place(one)}: {what} ({_arms(one)})."
+
+
+def _alone(one: Difference) -> str:
+    metric = METRICS[one.metric]
+    if one.high < 0:
+        what = f"synthetic smears alone fell short of real ones by {-one.mean:.3f} {metric}"
+        interval = f"[{-one.high:.3f}, {-one.low:.3f}]"
+    else:
+        more = "better than" if one.low > 0 else "not shown to be worse than"
+        what, interval = f"synthetic smears alone were {more} real ones", f"{metric} {one}"
+    return f"{_place(one)}: {what} {interval} ({_arms(one)})."
+
+
+def _place(one: Difference) -> str:
+    return f"{one.task}, {one.reals} real smears"
+
+
+def _arms(one: Difference) -> str:
+    return f"{one.arm} over {one.base}, seeds: {one.seeds}"

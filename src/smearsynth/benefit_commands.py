@@ -1,0 +1,267 @@
+"""The command of the benefit experiment, which tells whether synthetic smears help a model."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smearsynth.datasets import SmearFolder
+from smearsynth.errors import DataError, OptionError
+from smearsynth.options import AsJson, Binary, Data, Device, Reading, Scale, device_of, naming, open_data
+from smearsynth.terminal import err, out, progress, say, training_progress
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from smearsynth.benefit.experiment import Experiment, Source
+    from smearsynth.benefit.plan import Settings
+    from smearsynth.benefit.records import BenefitResult, Facts
+
+
+def benefit(
+    context: typer.Context,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; run again to continue.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Synthesizer that has seen no test smear: a model folder or 'default'; N=FOLDER for one that has "
+            "seen N real smears. None: one is trained on the train split, an hour or two.",
+        ),
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="Of segmentation, detection, contours.")] = "all",
+    arms: Annotated[str, typer.Option(help="Of RD, SD, RD+aug, SD+aug, RD+copy-paste, RD+SD, RD+SD+aug.")] = "all",
+    preset: Annotated[str, typer.Option(help="Of the tasks: cpu, paper or tiny.")] = "cpu",
+    seeds: Annotated[int, typer.Option(help="Trainings of every arm.", min=1)] = 3,
+    sizes: Annotated[str, typer.Option(help="Numbers of real smears, such as 3,10,30,all.")] = "all",
+    synthetic: Annotated[
+        int | None, typer.Option(help="Synthetic smears beside the real ones; default: 15 a real one.", min=1)
+    ] = None,
+    share: Annotated[float, typer.Option(help="Of the crops of RD+SD that are synthetic.")] = 0.5,
+    steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
+    best_by: Annotated[
+        str, typer.Option(help="validation, or test: best weights as the paper chose them, which flatters.")
+    ] = "validation",
+    train_split: Annotated[str, typer.Option(help="What is learned from.")] = "train",
+    test_split: Annotated[str, typer.Option(help="What is tested on.")] = "test",
+    scale: Scale = 1.0,
+    format: Reading = "auto",
+    binary: Binary = False,
+    name: Annotated[str | None, typer.Option(help="Of the data, in the report.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; default: one a core, one on a GPU.", min=1)
+    ] = None,
+    device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how long it takes, stop.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Do synthetic smears help? The paper's Table 2 on your smears, with intervals."""
+    from smearsynth.benefit.arms import ARMS
+    from smearsynth.benefit.plan import Settings
+    from smearsynth.benefit.running import expected_seconds, run_all, work_of
+    from smearsynth.benefit.verdict import summarise
+    from smearsynth.tasks.registry import TASKS
+
+    smears = open_data(data, None, scale, classes="one", format=format, binary=binary, cache_mb=1500)
+    train, test = _divided(smears, train_split, test_split)
+    if best_by not in ("validation", "test"):
+        raise OptionError(f"best weights by {best_by!r}: choose validation or test")
+    settings = Settings(
+        tasks=_named(tasks, tuple(TASKS), "tasks"),
+        arms=_named(arms, tuple(ARMS), "arms"),
+        preset=preset,
+        seeds=seeds,
+        sizes=_sizes(sizes, len(train)),
+        synthetic=synthetic,
+        share=share,
+        steps=steps,
+        best_by=best_by,
+    )
+    device = device_of(device)
+    workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
+    given = _given(model or [], len(train))
+    with naming(data):
+        experiment = _experiment(train, test, settings, given, output, device, quiet=json)
+    if experiment is None:
+        say(err, f"stopped; run the same command again to continue ({output})")
+        return 130
+    facts = _facts(experiment, name or data.resolve().name, str(context.obj), given)
+    work = work_of(experiment)
+    if work and not json:
+        minutes = expected_seconds(experiment, work, workers) / 60
+        say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
+    if dry_run:
+        return 0
+    with progress("benefit", len(work), quiet=json) as tick:
+        finished = run_all(experiment, work, workers=workers, on_done=_counting(tick))
+    if not finished:
+        say(err, f"stopped; run the same command again to continue ({output})")
+        return 130
+    result = summarise(experiment, facts)
+    result.save(output / "benefit.json")
+    _report(result, experiment, output)
+    if json:
+        print(result.model_dump_json(indent=1))
+        return 0
+    for line in result.verdict:
+        say(out, line)
+    say(out, f"report: {output / 'report.html'}")
+    return 0
+
+
+def _divided(smears: SmearFolder, train: str, test: str) -> tuple[SmearFolder, SmearFolder]:
+    """The smears to learn from and those to test on."""
+    if smears.splits:
+        if train == test:
+            raise OptionError(f"split {train!r} cannot be both learned from and tested on")
+        return smears.split(train), smears.split(test)
+    if len(smears) < 3:
+        raise DataError(f"{len(smears)} smears are too few to learn from some and test on others", smears.root)
+    say(err, "no split.csv: every third smear is tested on; fields of one slide on both sides flatter all arms")
+    kept = [k for k in range(len(smears)) if k % 3 != 1]
+    return smears.chosen(kept), smears[1::3]
+
+
+def _named(text: str, known: tuple[str, ...], what: str) -> Any:
+    """Names from "a,b"; all of them for "all"."""
+    names = known if text == "all" else tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for one in names:
+        if one not in known:
+            raise OptionError(f"{what} {one!r}: choose of {', '.join(known)}, or all")
+    return names
+
+
+def _sizes(text: str, train: int) -> tuple[int, ...]:
+    """Numbers of real smears from "3,10,all"."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word == "all" or word.isdecimal() for word in words):
+        raise OptionError(f"sizes {text!r}: give numbers of smears, or all, such as 3,10,all")
+    return tuple(dict.fromkeys(train if word == "all" else int(word) for word in words))
+
+
+def _given(models: list[str], train: int) -> dict[int, str]:
+    """Synthesizers by number of real smears, from "FOLDER" and "N=FOLDER"."""
+    found: dict[int, str] = {}
+    for text in models:
+        number, equals, folder = text.partition("=")
+        size, folder = (int(number), folder) if equals and number.isdecimal() else (train, text)
+        if size in found:
+            raise OptionError(f"two synthesizers for {size} real smears: {found[size]} and {folder}")
+        found[size] = folder
+    return found
+
+
+def _experiment(
+    train: SmearFolder,
+    test: SmearFolder,
+    settings: Settings,
+    given: Mapping[int, str],
+    output: Path,
+    device: str,
+    *,
+    quiet: bool,
+) -> Experiment | None:
+    """All that the runs need, synthesizers trained where none is given; None when that was interrupted."""
+    from smearsynth.benefit.experiment import Experiment
+    from smearsynth.benefit.plan import digests
+
+    if output.exists() and not output.is_dir():
+        raise DataError("is a file; name a folder for the results", output)
+    with progress("reading all smears", quiet=quiet):
+        known = digests(train, "train"), digests(test, "test")
+    twice = set(known[0]) & set(known[1])
+    if twice:
+        raise DataError(f"{len(twice)} smears are in the train and the test split; leave each in one", train.root)
+    sources: dict[int, Source] = {}
+    for reals in settings.sizes_of(len(train)) if settings.pool_of(1) else ():
+        source = _source(train, reals, given.get(reals), output, device)
+        if source is None:
+            return None
+        sources[reals] = source
+    return Experiment(train, test, known, settings, sources, output, device)
+
+
+def _source(train: SmearFolder, reals: int, given: str | None, output: Path, device: str) -> Source | None:
+    """The synthesizer for so many real smears: the one given, or one trained on them and nothing else."""
+    from smearsynth.benefit.experiment import Source
+    from smearsynth.benefit.plan import chosen
+    from smearsynth.synthesis.config import preset
+    from smearsynth.synthesis.features import load_features
+    from smearsynth.synthesis.learning import learn
+    from smearsynth.synthesis.model import DEFAULT, DataSource, Synthesizer
+    from smearsynth.synthesis.training import TrainingRun, fabric_for
+
+    folder = output / f"synthesizer-{reals}"
+    if given is not None:
+        folder = Path(DEFAULT if given == "default" and not Path(given).exists() else given)
+    elif not (folder / "weights.safetensors").exists():
+        wanted = preset("gpu" if device == "cuda" else "cpu")
+        say(err, f"training a synthesizer on {reals} real smears: {wanted.steps} steps, resumable")
+        some = train.chosen(chosen(len(train), reals))
+        with training_progress(wanted.steps) as on_step:
+            run = TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step)
+            learned = learn(
+                some,
+                wanted,
+                run,
+                source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
+                features=load_features(wanted.training.perceptual_features),
+                say=lambda line: say(err, line),
+            )
+        if learned is None:
+            return None
+    return Source(folder, Synthesizer.load(folder).hash)
+
+
+def _facts(experiment: Experiment, name: str, command: str, given: Mapping[int, str]) -> Facts:
+    from importlib.metadata import version
+
+    from smearsynth.benefit.records import Facts
+
+    settings, train = experiment.settings, len(experiment.train)
+    largest = settings.sizes_of(train)[0]
+    jobs = {job.task: experiment.task(job).config.fit for job in settings.jobs(train)}
+    trained = "trained on the train split" if given.get(largest) is None else f"given: {given[largest]}"
+    return Facts(
+        data_set=name,
+        command=command,
+        smearsynth=version("smearsynth"),
+        torch=version("torch"),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        preset=settings.preset,
+        device=experiment.device,
+        scale=experiment.train.scale,
+        seeds=settings.seeds,
+        best_by=settings.best_by,
+        train=train,
+        held_out=min(largest // 5, *(fit.held_out for fit in jobs.values())),
+        test=len(experiment.test),
+        synthetic=settings.synthetic_of(largest),
+        share=settings.share,
+        steps={task: fit.steps for task, fit in jobs.items()},
+        synthesizer=trained,
+        minutes=0.0,
+    )
+
+
+def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:
+    done = 0
+
+    def on_done(work: object) -> None:
+        nonlocal done
+        done += 1
+        tick(done)
+        if not err.is_terminal:
+            say(err, f"{done} done: {' '.join(str(part) for part in work)}")  # type: ignore[attr-defined]
+
+    return on_done
+
+
+def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None:
+    """Page and Markdown, with the best and the worst that models of the first seed predict."""
+    del result, experiment, output  # FOLLOWS

@@ -1,0 +1,227 @@
+"""The benefit experiment: what each arm sees, what a result is kept under, what is said of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Run as Command
+from smears import random_smear, write_folder
+from smearsynth.benefit.arms import ARMS, COMPARED, PAPER
+from smearsynth.benefit.experiment import Experiment, Mixture, Source
+from smearsynth.benefit.plan import Job, Settings, chosen, digests
+from smearsynth.benefit.records import BenefitResult
+from smearsynth.benefit.running import Pool, expected_seconds, run_all, work_of
+from smearsynth.benefit.verdict import differences
+from smearsynth.datasets import open_smears
+from smearsynth.errors import DataError, OptionError
+from smearsynth.smear import Smear
+from smearsynth.synthesis.model import Synthesizer
+
+SETTINGS = Settings(
+    preset="tiny", seeds=1, steps=2, synthetic=4, arms=("RD", "SD", "RD+SD"), tasks=("segmentation",)
+)
+
+
+@pytest.fixture
+def experiment(smear_folder: Path, tiny_folder: Path, tmp_path: Path) -> Experiment:
+    train, test = (open_smears(smear_folder, split=split) for split in ("train", "test"))
+    source = Source(tiny_folder, Synthesizer.load(tiny_folder).hash)
+    known = digests(train, "train"), digests(test, "test")
+    return Experiment(train, test, known, SETTINGS, {6: source}, tmp_path / "out")
+
+
+def flat(value: int) -> Smear:
+    return Smear(np.full((4, 4, 3), value, np.uint8), np.zeros((4, 4), np.int32), np.array([], int))
+
+
+# What is to be run.
+
+
+def test_every_arm_is_compared_and_the_papers_table_is_whole() -> None:
+    assert {name for pair in COMPARED for name in pair} == set(ARMS)
+    assert {len(row) for row in PAPER.values()} == {5}
+    assert PAPER["segmentation"]["RD+SD+aug"] == 0.964
+    assert PAPER["detection"]["RD"] == 0.781
+
+
+def test_few_smears_are_among_the_many() -> None:
+    for few, many in ((3, 10), (10, 30), (30, 50)):
+        assert set(chosen(50, few)) < set(chosen(50, many))
+    assert len(set(chosen(50, 10))) == 10
+    with pytest.raises(OptionError, match="60 real smears asked for; the train split has 54"):
+        Settings(sizes=(60,)).sizes_of(54)
+
+
+def test_jobs_cover_all_and_begin_with_the_first_seed() -> None:
+    settings = Settings(seeds=2, sizes=(3, 10))
+    jobs = settings.jobs(10)
+    assert len(jobs) == len(set(jobs)) == 2 * 2 * 3 * 7
+    assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
+    assert settings.pool_of(10) == 150
+    assert Settings(arms=("RD", "SD")).pool_of(10) == 10
+    assert Settings(arms=("RD", "RD+aug")).pool_of(10) == 0
+
+
+def test_crops_of_a_mixture_are_synthetic_as_often_as_asked() -> None:
+    mixed = Mixture([flat(1), flat(2)], [flat(9), flat(8), flat(7)], 0.25)
+    rng = np.random.default_rng(0)
+    seen = Counter(int(mixed[int(rng.integers(len(mixed)))].image[0, 0, 0]) for _ in range(4000))
+    assert (seen[7] + seen[8] + seen[9]) / 4000 == pytest.approx(0.25, abs=0.03)
+    assert min(seen[1], seen[2]) / 4000 == pytest.approx(0.375, abs=0.03)
+    assert mixed[len(mixed) - 1].image[0, 0, 0] == 2
+    assert mixed[0].image[0, 0, 0] == 9
+
+
+# Results and what they are kept under.
+
+
+def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny: Synthesizer) -> None:
+    job = Job("segmentation", "RD+SD", 6, 0)
+    keys = {experiment.key(job)}
+    keys |= {experiment.key(other) for other in (job._replace(seed=1), job._replace(arm="RD"))}
+    changed = [
+        replace(experiment, settings=SETTINGS.model_copy(update=update))
+        for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"best_by": "test"})
+    ]
+    changed.append(replace(experiment, sources={6: Source(Path("x"), "other")}))
+    train, test = experiment.digests
+    changed.append(replace(experiment, digests=(train, ("0", *test[1:]))))
+    changed.append(replace(experiment, digests=((*train[1:], "0"), test)))
+    keys |= {other.key(job) for other in changed}
+    assert len(keys) == 3 + len(changed)
+    # a run without synthetic smears does not depend on where they come from
+    real = job._replace(arm="RD")
+    assert changed[0].key(real) == changed[1].key(real) == changed[4].key(real) == experiment.key(real)
+
+
+def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -> None:
+    work = work_of(experiment)
+    assert work == [Pool(6, 0), *(Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms)]
+    assert expected_seconds(experiment, work, 1) > 0
+    done: list[object] = []
+    assert run_all(experiment, work, on_done=done.append)
+    assert done == work
+    assert work_of(experiment) == []
+    stored = {job.arm: experiment.stored(experiment.key(job)) for job in work[1:] if isinstance(job, Job)}
+    runs = {arm: one[0] for arm, one in stored.items() if one is not None}
+    assert [runs[arm].smears for arm in SETTINGS.arms] == [5, 5, 9]
+    assert runs["RD"].synthesizer is None
+    assert runs["SD"].synthesizer == experiment.sources[6].hash
+    for run in runs.values():
+        assert [row.image for row in run.images] == list(experiment.test.names)
+        assert run.value == pytest.approx(np.mean([row.score for row in run.images]), abs=1e-5)
+        assert (experiment.model_folder(Job(run.task, run.arm, 6, 0)) / "weights.safetensors").exists()
+    assert not any((experiment.folder / "unfinished").iterdir())
+    (experiment.folder / "runs" / f"{runs['SD'].key}.json").write_text("{")
+    assert work_of(experiment) == [Pool(6, 0), Job("segmentation", "SD", 6, 0)]
+    assert run_all(experiment, work_of(experiment))
+    again = experiment.stored(runs["SD"].key)
+    assert again is not None
+    assert again[0].images == runs["SD"].images
+
+
+def test_differences_are_of_the_seeds_that_both_arms_have(experiment: Experiment) -> None:
+    assert run_all(experiment, work_of(experiment))
+    jobs = [Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms]
+    scored = [one for job in jobs if (one := experiment.stored(experiment.key(job))) is not None]
+    found = {(one.arm, one.base): one for one in differences(scored)}
+    assert set(found) == {("RD+SD", "RD"), ("SD", "RD")}
+    values = {run.arm: run.value for run, _ in scored}
+    assert found["SD", "RD"].mean == pytest.approx(values["SD"] - values["RD"])
+    assert found["SD", "RD"].seeds == 1
+
+
+# The command.
+
+
+def test_the_command_runs_resumes_and_reports(
+    run: Command, smear_folder: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked = ["benefit", smear_folder, "-o", out, "-m", tiny_folder, "--preset", "tiny", "--steps", 2]
+    asked += ["--seeds", 2, "--synthetic", 3, "--tasks", "segmentation,contours", "--arms", "RD+aug,RD+SD+aug"]
+    asked += ["--workers", 1]
+    dry = run(*asked, "--dry-run")
+    assert dry.code == 0
+    assert "10 pieces of work to do" in dry.err
+    assert not (out / "runs").exists()
+    first = run(*asked)
+    assert first.code == 0, first.err
+    assert "6 real smears" in first.out
+    assert (out / "report.html").exists()
+    assert (out / "report.md").exists()
+    result = BenefitResult.load(out / "benefit.json")
+    assert len(result.runs) == 8
+    assert len(result.rows()) == 8 * 3
+    again = run(*asked, "--json")
+    assert json.loads(again.out) == json.loads((out / "benefit.json").read_text())
+    assert [one["key"] for one in json.loads(again.out)["runs"]] == [one.key for one in result.runs]
+
+
+def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
+    run: Command, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smearsynth.synthesis import config
+
+    monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=2))
+    out = tmp_path / "out"
+    asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
+    found = run(*asked, "--tasks", "segmentation", "--arms", "RD,RD+SD", "--workers", 1, "--sizes", "4,all")
+    assert found.code == 0, found.err
+    assert {path.name for path in out.glob("synthesizer-*")} == {"synthesizer-4", "synthesizer-6"}
+    assert Synthesizer.load(out / "synthesizer-4").config.data.smears == 4
+    assert BenefitResult.load(out / "benefit.json").sizes == (6, 4)
+
+
+def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_path: Path) -> None:
+    work = work_of(experiment)
+    assert run_all(experiment, work, workers=2)
+    other = replace(experiment, folder=tmp_path / "alone")
+    assert run_all(other, work)
+    for job in work[1:]:
+        assert isinstance(job, Job)
+        pair = [one.stored(one.key(job)) for one in (experiment, other)]
+        assert pair[0] is not None
+        assert pair[1] is not None
+        assert pair[0][0].images == pair[1][0].images
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--tasks", "counting"], "tasks 'counting': choose of segmentation"),
+        (["--arms", "RD,XD"], "arms 'XD': choose of RD"),
+        (["--sizes", "3,many"], "sizes '3,many'"),
+        (["--sizes", "7"], "7 real smears asked for; the train split has 6"),
+        (["--best-by", "luck"], "choose validation or test"),
+        (["--test-split", "train"], "cannot be both"),
+        (["--test-split", "holdout"], "has no split 'holdout'"),
+        (["-m", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_options_are_one_line(
+    run: Command, smear_folder: Path, tmp_path: Path, options: list[str], problem: str
+) -> None:
+    found = run("benefit", smear_folder, "-o", tmp_path / "out", "--preset", "tiny", *options)
+    assert found.code == 2
+    assert problem in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_smears_in_both_splits_are_refused(run: Command, tmp_path: Path) -> None:
+    smears = [random_smear(k % 3) for k in range(6)]
+    data = write_folder(tmp_path / "data", smears, splits=("train", "train", "test"))
+    shutil.copy(data / "images" / "smear-00.png", data / "images" / "smear-02.png")
+    shutil.copy(data / "labels" / "smear-00.png", data / "labels" / "smear-02.png")
+    found = run("benefit", data, "-o", tmp_path / "out", "--preset", "tiny")
+    assert found.code == 2
+    assert "in the train and the test split" in found.err
+    with pytest.raises(DataError, match="no test smears"):
+        digests([], "test")
