@@ -128,10 +128,7 @@ def write_contact_sheet(
         synthetic=synthetic,
         facts=dict(facts),
     )
-    path = Path(path)
-    # Names of files may hold bytes that are no text (lone surrogates), which UTF-8 cannot write.
-    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
-    return path
+    return write_page(Path(path), html)
 
 
 @cache
@@ -148,6 +145,13 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
+def write_page(path: Path, text: str) -> Path:
+    """Write a page whole or not at all, whatever the names in it; gives its path."""
+    # Names of files may hold bytes that are no text (lone surrogates), which UTF-8 cannot write.
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
+    return path
+
+
 def _card(smear: Smear, index: int, recipe: Mapping[str, object]) -> Card:
     shown = smear.resized(min(1.0, MAX_SIDE / max(smear.shape)))
     height, width = shown.shape
@@ -160,8 +164,8 @@ def _card(smear: Smear, index: int, recipe: Mapping[str, object]) -> Card:
         width=width,
         height=height,
         image=jpeg_uri(shown.image, comment="synthetic=true"),  # a picture saved from the sheet still says it
-        outlines=_uri("png", outlines),
-        cells=_uri("png", cells),
+        outlines=data_uri("png", outlines),
+        cells=data_uri("png", cells),
         recipe=[(str(key), _plain(value)) for key, value in recipe.items()],
     )
 
@@ -193,8 +197,9 @@ def jpeg_uri(image: ImageArray, comment: str = "") -> str:
     Image.fromarray(image).save(
         buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True, comment=comment.encode()
     )
-    return _uri("jpeg", buffer.getvalue())
+    return data_uri("jpeg", buffer.getvalue())
 
 
-def _uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """Give an encoded image as a data URI; `kind` is ``png`` or ``jpeg``."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
