@@ -264,4 +264,21 @@ def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:
 
 def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None:
     """Page and Markdown, with the best and the worst that models of the first seed predict."""
-    del result, experiment, output  # FOLLOWS
+    from smearsynth.benefit.plan import Job
+    from smearsynth.report.benefit import Example, write_report
+    from smearsynth.report.predictions import prediction_example
+    from smearsynth.tasks import load_model
+
+    shown = []
+    for task in result.tasks:
+        # the last arm of those that ran: the one with everything
+        run = next(one for one in reversed(result.runs) if one.task == task and one.reals == result.sizes[0])
+        folder = experiment.model_folder(Job(run.task, run.arm, run.reals, 0))
+        first = next(one for one in result.runs_of(run.task, run.arm, run.reals) if one.seed == 0)
+        model = load_model(folder, experiment.device)
+        ranked = sorted(first.images, key=lambda row: row.score)
+        for which, row in (("best", ranked[-1]), ("worst", ranked[0])):
+            smear = experiment.test[experiment.test.names.index(row.image)]
+            picture = prediction_example(smear, model.predict(smear.image), run.task)
+            shown.append(Example(run.task, run.arm, row.image, row.score, which, picture))  # type: ignore[arg-type]
+    write_report(result, output, shown)

@@ -109,7 +109,7 @@ def paired_interval(first: Sequence[Resampled], second: Sequence[Resampled], *, 
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if drawn.size else (np.nan, np.nan)
         return Interval(mean, float(low), float(high))
     # Variances of the mean: by the draw of images (a bootstrap shows (n - 1)/n of it), and by the draw of seeds.
-    # What a seed does to single images is in both; once it is taken out: it is what averaging over seeds takes away.
+    # What a seed does to single images is in both and is taken out once: averaging over seeds shows how much it is.
     spare = max(images - 1, 1)
     of_images = drawn.mean(0).var() * images / spare
     of_seeds = observed.var(ddof=1) / seeds
