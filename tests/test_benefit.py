@@ -159,10 +159,17 @@ def test_the_command_runs_resumes_and_reports(
     assert (out / "report.md").exists()
     result = BenefitResult.load(out / "benefit.json")
     assert len(result.runs) == 8
-    assert len(result.rows()) == 8 * 3
-    again = run(*asked, "--json")
-    assert json.loads(again.out) == json.loads((out / "benefit.json").read_text())
-    assert [one["key"] for one in json.loads(again.out)["runs"]] == [one.key for one in result.runs]
+    assert [len(one.images) for one in result.runs] == [3] * 8
+    again = json.loads(run(*asked, "--json").out)
+    assert [one["key"] for one in again["runs"]] == [one.key for one in result.runs]
+    assert len(again["rows"]) == 8 * 3
+    assert {"data_set", "task", "arm", "reals", "seed", "image", "score", "tp", "fp", "fn"} == set(again["rows"][0])
+    assert {"arm", "base", "mean", "low", "high", "data_set"} <= set(again["intervals"][0])
+    result.save(tmp_path / "copy.json")
+    assert BenefitResult.load(tmp_path / "copy.json") == result
+    (tmp_path / "copy.json").write_text('{"rows": []}')
+    with pytest.raises(DataError, match="not the result"):
+        BenefitResult.load(tmp_path / "copy.json")
 
 
 def test_the_command_trains_a_synthesizer_on_the_train_split_alone(

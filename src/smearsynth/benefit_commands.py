@@ -106,7 +106,7 @@ def benefit(
     result.save(output / "benefit.json")
     _report(result, experiment, output)
     if json:
-        print(result.model_dump_json(indent=1))
+        print(result.to_json(), end="")
         return 0
     for line in result.verdict:
         say(out, line)

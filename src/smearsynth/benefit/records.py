@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +16,7 @@ from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]
 METRICS = {"dice": "Dice", "ap": "AP"}
+_CELL = ("task", "arm", "reals", "seed")  # what a run is told from others by
 
 
 class _Record(BaseModel):
@@ -194,19 +196,32 @@ class BenefitResult(_Record):
         """Numbers of real smears that have run, the largest first."""
         return tuple(sorted({run.reals for run in self.runs}, reverse=True))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A row for each data set, task, arm, seed and image."""
+    def to_json(self) -> str:
+        """As JSON, flat and to be read by any program, a record a line.
+
+        Keys: ``facts``, ``verdict``, ``runs``, ``intervals`` (the differences) and ``rows``, one for each task, arm,
+        number of real smears, seed and image.
+        """
         named = {"data_set": self.facts.data_set}
-        shared = ("task", "arm", "reals", "seed")
-        return [
-            named | {name: getattr(run, name) for name in shared} | row.model_dump()
-            for run in self.runs
-            for row in run.images
-        ]
+        lists = {
+            "verdict": list(self.verdict),
+            "runs": [named | run.model_dump(exclude={"images"}) for run in self.runs],
+            "intervals": [named | one.model_dump() for one in self.differences],
+            "rows": [
+                named | run.model_dump(include=set(_CELL)) | row.model_dump()
+                for run in self.runs
+                for row in run.images
+            ],
+        }
+        parts = [f'"facts": {self.facts.model_dump_json(indent=1)}']
+        for name, records in lists.items():
+            lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+            parts.append(f'"{name}": [\n{lines}\n]')
+        return "{\n" + ",\n".join(parts) + "\n}\n"
 
     def save(self, path: Path | str) -> None:
-        """Write as JSON."""
-        write_text(Path(path), self.model_dump_json(indent=1))
+        """Write as `to_json` gives it."""
+        write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: Path | str) -> BenefitResult:
@@ -218,8 +233,18 @@ class BenefitResult(_Record):
             When it is not such a file.
         """
         try:
-            return cls.model_validate_json(read_text(Path(path)))
-        except ValidationError:
+            given = json.loads(read_text(Path(path)))
+            images: dict[tuple[object, ...], list[dict[str, object]]] = {}
+            for row in given["rows"]:
+                del row["data_set"]
+                images.setdefault(tuple(row.pop(name) for name in _CELL), []).append(row)
+            for record in (*given["runs"], *given["intervals"]):
+                del record["data_set"]
+            for run in given["runs"]:
+                run["images"] = images[tuple(run[name] for name in _CELL)]
+            parts = {name: given[name] for name in ("facts", "verdict", "runs")}
+            return cls.model_validate(parts | {"differences": given["intervals"]})
+        except (json.JSONDecodeError, LookupError, TypeError, ValidationError):
             raise DataError("not the result of `smearsynth benefit`; run it again", path) from None
 
 
