@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -199,11 +199,11 @@ class BenefitResult(_Record):
     def to_json(self) -> str:
         """As JSON, flat and to be read by any program, a record a line.
 
-        Keys: ``facts``, ``verdict``, ``runs``, ``intervals`` (the differences) and ``rows``, one for each task, arm,
+        Keys: ``facts``, ``verdict``, ``runs``, ``intervals`` (the differences) and ``rows``, one a task, arm,
         number of real smears, seed and image.
         """
         named = {"data_set": self.facts.data_set}
-        lists = {
+        lists: dict[str, list[Any]] = {
             "verdict": list(self.verdict),
             "runs": [named | run.model_dump(exclude={"images"}) for run in self.runs],
             "intervals": [named | one.model_dump() for one in self.differences],
