@@ -32,7 +32,7 @@ SETTINGS = Settings(
 @pytest.fixture
 def experiment(smear_folder: Path, tiny_folder: Path, tmp_path: Path) -> Experiment:
     train, test = (open_smears(smear_folder, split=split) for split in ("train", "test"))
-    source = Source(tiny_folder, Synthesizer.load(tiny_folder).hash)
+    source = Source(tiny_folder, Synthesizer.load(tiny_folder).hash, "analytic")
     known = digests(train, "train"), digests(test, "test")
     return Experiment(train, test, known, SETTINGS, {6: source}, tmp_path / "out")
 
@@ -90,7 +90,7 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
         replace(experiment, settings=SETTINGS.model_copy(update=update))
         for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"best_by": "test"})
     ]
-    changed.append(replace(experiment, sources={6: Source(Path("x"), "other")}))
+    changed.append(replace(experiment, sources={6: Source(Path("x"), "other", "other")}))
     train, test = experiment.digests
     changed.append(replace(experiment, digests=(train, ("0", *test[1:]))))
     changed.append(replace(experiment, digests=((*train[1:], "0"), test)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +15,8 @@ from smearsynth.options import AsJson, Binary, Data, Device, Reading, Scale, dev
 from smearsynth.terminal import err, out, progress, say, training_progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    from smearsynth.benefit.experiment import Experiment, Source
-    from smearsynth.benefit.plan import Settings
-    from smearsynth.benefit.records import BenefitResult, Facts
+    from smearsynth.benefit.experiment import Experiment
+    from smearsynth.benefit.records import BenefitResult
 
 
 def benefit(
@@ -63,6 +61,7 @@ def benefit(
     """Do synthetic smears help? The paper's Table 2 on your smears, with intervals."""
     from smearsynth.benefit.arms import ARMS
     from smearsynth.benefit.plan import Settings
+    from smearsynth.benefit.preparing import prepare, preset_of
     from smearsynth.benefit.running import expected_seconds, run_all, work_of
     from smearsynth.benefit.verdict import summarise
     from smearsynth.tasks.registry import TASKS
@@ -85,12 +84,13 @@ def benefit(
     device = device_of(device)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     given = _given(model or [], len(train))
-    with naming(data):
-        experiment = _experiment(train, test, settings, given, output, device, quiet=json)
+    with naming(data), training_progress(preset_of(device).steps) as on_step:
+        experiment = prepare(
+            train, test, settings, output, given, device=device, on_step=on_step, say=lambda line: say(err, line)
+        )
     if experiment is None:
         say(err, f"stopped; run the same command again to continue ({output})")
         return 130
-    facts = _facts(experiment, name or data.resolve().name, str(context.obj), given)
     work = work_of(experiment)
     if work and not json:
         minutes = expected_seconds(experiment, work, workers) / 60
@@ -102,7 +102,7 @@ def benefit(
     if not finished:
         say(err, f"stopped; run the same command again to continue ({output})")
         return 130
-    result = summarise(experiment, facts)
+    result = summarise(experiment, name or data.resolve().name, str(context.obj))
     result.save(output / "benefit.json")
     _report(result, experiment, output)
     if json:
@@ -154,99 +154,6 @@ def _given(models: list[str], train: int) -> dict[int, str]:
             raise OptionError(f"two synthesizers for {size} real smears: {found[size]} and {folder}")
         found[size] = folder
     return found
-
-
-def _experiment(
-    train: SmearFolder,
-    test: SmearFolder,
-    settings: Settings,
-    given: Mapping[int, str],
-    output: Path,
-    device: str,
-    *,
-    quiet: bool,
-) -> Experiment | None:
-    """All that the runs need, synthesizers trained where none is given; None when that was interrupted."""
-    from smearsynth.benefit.experiment import Experiment
-    from smearsynth.benefit.plan import digests
-
-    if output.exists() and not output.is_dir():
-        raise DataError("is a file; name a folder for the results", output)
-    with progress("reading all smears", quiet=quiet):
-        known = digests(train, "train"), digests(test, "test")
-    twice = set(known[0]) & set(known[1])
-    if twice:
-        raise DataError(f"{len(twice)} smears are in the train and the test split; leave each in one", train.root)
-    sources: dict[int, Source] = {}
-    for reals in settings.sizes_of(len(train)) if settings.pool_of(1) else ():
-        source = _source(train, reals, given.get(reals), output, device)
-        if source is None:
-            return None
-        sources[reals] = source
-    return Experiment(train, test, known, settings, sources, output, device)
-
-
-def _source(train: SmearFolder, reals: int, given: str | None, output: Path, device: str) -> Source | None:
-    """The synthesizer for so many real smears: the one given, or one trained on them and nothing else."""
-    from smearsynth.benefit.experiment import Source
-    from smearsynth.benefit.plan import chosen
-    from smearsynth.synthesis.config import preset
-    from smearsynth.synthesis.features import load_features
-    from smearsynth.synthesis.learning import learn
-    from smearsynth.synthesis.model import DEFAULT, DataSource, Synthesizer
-    from smearsynth.synthesis.training import TrainingRun, fabric_for
-
-    folder = output / f"synthesizer-{reals}"
-    if given is not None:
-        folder = Path(DEFAULT if given == "default" and not Path(given).exists() else given)
-    elif not (folder / "weights.safetensors").exists():
-        wanted = preset("gpu" if device == "cuda" else "cpu")
-        say(err, f"training a synthesizer on {reals} real smears: {wanted.steps} steps, resumable")
-        some = train.chosen(chosen(len(train), reals))
-        with training_progress(wanted.steps) as on_step:
-            run = TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step)
-            learned = learn(
-                some,
-                wanted,
-                run,
-                source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
-                features=load_features(wanted.training.perceptual_features),
-                say=lambda line: say(err, line),
-            )
-        if learned is None:
-            return None
-    return Source(folder, Synthesizer.load(folder).hash)
-
-
-def _facts(experiment: Experiment, name: str, command: str, given: Mapping[int, str]) -> Facts:
-    from importlib.metadata import version
-
-    from smearsynth.benefit.records import Facts
-
-    settings, train = experiment.settings, len(experiment.train)
-    largest = settings.sizes_of(train)[0]
-    jobs = {job.task: experiment.task(job).config.fit for job in settings.jobs(train)}
-    trained = "trained on the train split" if given.get(largest) is None else f"given: {given[largest]}"
-    return Facts(
-        data_set=name,
-        command=command,
-        smearsynth=version("smearsynth"),
-        torch=version("torch"),
-        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        preset=settings.preset,
-        device=experiment.device,
-        scale=experiment.train.scale,
-        seeds=settings.seeds,
-        best_by=settings.best_by,
-        train=train,
-        held_out=min(largest // 5, *(fit.held_out for fit in jobs.values())),
-        test=len(experiment.test),
-        synthetic=settings.synthetic_of(largest),
-        share=settings.share,
-        steps={task: fit.steps for task, fit in jobs.items()},
-        synthesizer=trained,
-        minutes=0.0,
-    )
 
 
 def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:

@@ -1,6 +1,30 @@
-"""The benefit experiment, the paper's Table 2 on one's own smears: do synthetic ones help, with intervals."""
+"""The benefit experiment, the paper's Table 2 on one's own smears: do synthetic ones help, with intervals.
+
+`prepare` gives an `Experiment`, `run_all` does the work that `work_of` says is left, `summarise` gives the result.
+"""
 
 from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, Arm, ArmName
+from smearsynth.benefit.experiment import Experiment
+from smearsynth.benefit.plan import Settings
+from smearsynth.benefit.preparing import prepare
 from smearsynth.benefit.records import BenefitResult, Difference, Facts, Run
+from smearsynth.benefit.running import run_all, work_of
+from smearsynth.benefit.verdict import summarise
 
-__all__ = ["ARMS", "COMPARED", "PAPER", "Arm", "ArmName", "BenefitResult", "Difference", "Facts", "Run"]
+__all__ = [
+    "ARMS",
+    "COMPARED",
+    "PAPER",
+    "Arm",
+    "ArmName",
+    "BenefitResult",
+    "Difference",
+    "Experiment",
+    "Facts",
+    "Run",
+    "Settings",
+    "prepare",
+    "run_all",
+    "summarise",
+    "work_of",
+]

@@ -33,10 +33,20 @@ _PLACES = 1 << 20  # of a mixture: shares to within a millionth
 
 @dataclass(frozen=True)
 class Source:
-    """A synthesizer to draw from: its folder and its hash."""
+    """A synthesizer to draw from.
+
+    Parameters
+    ----------
+    folder : Path
+    hash : str
+        Of the model.
+    name : str
+        What it learned from, for the report.
+    """
 
     folder: Path
     hash: str
+    name: str
 
 
 class Mixture(Sequence[Smear]):
@@ -195,12 +205,15 @@ class Experiment:
             return Mixture(real, pool[: settings.synthetic_of(job.reals)], settings.share), validation
         return pool[: len(real)], validation
 
+    def held_out(self, job: Job) -> int:
+        """Real smears that choose the best weights, and are not learned from."""
+        return min(self.task(job).config.fit.held_out, job.reals // 5)
+
     def _at_hand(self, job: Job) -> int:
         """Distinct smears that the crops come from."""
         arm = ARMS[job.arm]
-        held = min(self.task(job).config.fit.held_out, job.reals // 5)
         mixed = self.settings.synthetic_of(job.reals) if arm.real and arm.synthetic else 0
-        return job.reals - held + mixed
+        return job.reals - self.held_out(job) + mixed
 
     def _keep(self, job: Job, run: Run, resampled: Resampled, state: Path) -> None:
         record, draws = self._result(run.key)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from smearsynth.benefit.arms import COMPARED
 from smearsynth.benefit.experiment import Experiment
@@ -13,19 +16,54 @@ from smearsynth.evaluation.intervals import Resampled, paired_interval
 Scored = tuple[Run, Resampled]
 
 
-def summarise(experiment: Experiment, facts: Facts) -> BenefitResult:
-    """All that the runs done so far have found."""
+def summarise(experiment: Experiment, data_set: str, command: str) -> BenefitResult:
+    """All that the runs done so far have found.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    data_set, command : str
+        Name of the smears and what to type to run it again, for the report.
+
+    Raises
+    ------
+    DataError
+        When none is done.
+    """
     jobs = experiment.settings.jobs(len(experiment.train))
     scored = [one for job in jobs if (one := experiment.stored(experiment.key(job))) is not None]
     if not scored:
         raise DataError("no run of the experiment is done; run it for longer", experiment.folder)
     found = differences(scored)
-    minutes = sum(run.seconds for run, _ in scored) / 60
+    runs = tuple(run for run, _ in scored)
     return BenefitResult(
-        facts=facts.model_copy(update={"minutes": round(minutes, 1)}),
-        runs=tuple(run for run, _ in scored),
-        differences=found,
-        verdict=verdict(found),
+        facts=_facts(experiment, runs, data_set, command), runs=runs, differences=found, verdict=verdict(found)
+    )
+
+
+def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: str) -> Facts:
+    settings, train = experiment.settings, len(experiment.train)
+    largest = settings.sizes_of(train)[0]
+    source = experiment.sources.get(largest)
+    return Facts(
+        data_set=data_set,
+        command=command,
+        smearsynth=version("smearsynth"),
+        torch=version("torch"),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        preset=settings.preset,
+        device=experiment.device,
+        scale=experiment.train.scale,
+        seeds=settings.seeds,
+        best_by=settings.best_by,
+        train=train,
+        held_out=min(experiment.held_out(job) for job in settings.jobs(train) if job.reals == largest),
+        test=len(experiment.test),
+        synthetic=settings.synthetic_of(largest),
+        share=settings.share,
+        steps={run.task: run.steps for run in runs},
+        synthesizer="none" if source is None else f"{source.name}, hash {source.hash[:12]}",
+        minutes=round(sum(run.seconds for run in runs) / 60, 1),
     )
 
 

@@ -1,0 +1,102 @@
+"""Before the first run: all smears read and told apart, a synthesizer at hand for every number of real smears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from smearsynth.benefit.experiment import Experiment, Source
+from smearsynth.benefit.plan import Settings, chosen, digests
+from smearsynth.datasets import SmearFolder
+from smearsynth.errors import DataError
+from smearsynth.synthesis.config import Preset, preset
+from smearsynth.synthesis.features import load_features
+from smearsynth.synthesis.learning import learn
+from smearsynth.synthesis.model import DataSource, Synthesizer
+from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for
+
+Say = Callable[[str], None]
+
+
+def preset_of(device: str) -> Preset:
+    """Of the synthesizers that the experiment trains itself."""
+    return preset("gpu" if device == "cuda" else "cpu")
+
+
+def prepare(
+    train: SmearFolder,
+    test: SmearFolder,
+    settings: Settings,
+    folder: Path,
+    models: Mapping[int, Path | str] | None = None,
+    *,
+    device: str = "cpu",
+    on_step: OnStep | None = None,
+    say: Say = lambda line: None,
+) -> Experiment | None:
+    """All that the runs need.
+
+    Parameters
+    ----------
+    train, test : SmearFolder
+        No smear may be in both.
+    settings : Settings
+    folder : Path
+        For all results; those of an earlier call are used where nothing has changed.
+    models : mapping of int to Path or str, optional
+        Synthesizers by the number of real smears they have seen. Where none is given, one is trained on these
+        smears alone, in ``folder/synthesizer-N``; that takes an hour or two on a CPU.
+    device : str
+        cpu or cuda.
+    on_step : callable, optional
+        Called with (step, losses or None) while a synthesizer is trained.
+    say : callable
+        Told in a line what is being done.
+
+    Returns
+    -------
+    Experiment or None
+        None when the training of a synthesizer was interrupted; call again to continue.
+
+    Raises
+    ------
+    DataError
+        When a smear cannot be read, or is in both splits.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError("is a file; name a folder for the results", folder)
+    say(f"reading {len(train)} smears to learn from and {len(test)} to test on")
+    known = digests(train, "train"), digests(test, "test")
+    if twice := len(set(known[0]) & set(known[1])):
+        raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
+    sources: dict[int, Source] = {}
+    for reals in settings.sizes_of(len(train)) if settings.pool_of(1) else ():
+        given = (models or {}).get(reals)
+        if given is None:
+            model = _learned(train, reals, folder / f"synthesizer-{reals}", device, on_step, say)
+            if model is None:
+                return None
+            given = folder / f"synthesizer-{reals}"
+        else:
+            model = Synthesizer.load(given)
+        data = model.config.data
+        sources[reals] = Source(Path(given), model.hash, f"{data.name}, {data.smears} smears")
+    return Experiment(train, test, known, settings, sources, folder, device)
+
+
+def _learned(
+    train: SmearFolder, reals: int, folder: Path, device: str, on_step: OnStep | None, say: Say
+) -> Synthesizer | None:
+    """A synthesizer that has seen the first so many smears and nothing else, trained now or before."""
+    if (folder / "SHA256SUMS").exists():  # written last
+        return Synthesizer.load(folder)
+    wanted = preset_of(device)
+    say(f"training a synthesizer on {reals} real smears, {wanted.steps} steps; Ctrl-C is safe")
+    return learn(
+        train.chosen(chosen(len(train), reals)),
+        wanted,
+        TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step),
+        source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
+        features=load_features(wanted.training.perceptual_features),
+        say=say,
+    )
