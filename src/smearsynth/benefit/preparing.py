@@ -65,22 +65,19 @@ def prepare(
     """
     if folder.exists() and not folder.is_dir():
         raise DataError("is a file; name a folder for the results", folder)
+    given = {reals: Synthesizer.load(model) for reals, model in (models or {}).items()}
     say(f"reading {len(train)} smears to learn from and {len(test)} to test on")
     known = digests(train, "train"), digests(test, "test")
     if twice := len(set(known[0]) & set(known[1])):
         raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
     sources: dict[int, Source] = {}
     for reals in settings.sizes_of(len(train)) if settings.pool_of(1) else ():
-        given = (models or {}).get(reals)
-        if given is None:
-            model = _learned(train, reals, folder / f"synthesizer-{reals}", device, on_step, say)
-            if model is None:
-                return None
-            given = folder / f"synthesizer-{reals}"
-        else:
-            model = Synthesizer.load(given)
+        place = Path((models or {}).get(reals, folder / f"synthesizer-{reals}"))
+        model = given.get(reals) or _learned(train, reals, place, device, on_step, say)
+        if model is None:
+            return None
         data = model.config.data
-        sources[reals] = Source(Path(given), model.hash, f"{data.name}, {data.smears} smears")
+        sources[reals] = Source(place, model.hash, f"{data.name}, {data.smears} smears")
     return Experiment(train, test, known, settings, sources, folder, device)
 
 
