@@ -168,16 +168,17 @@ def test_an_interval_is_read_by_where_it_lies_and_carries_its_digits() -> None:
     made = result_of(("detection",), ("RD", "RD+SD"), (60,))
     (base,) = made.differences
 
-    def row(mean: float, half: float) -> tuple[str, str, str]:
-        one = base.model_copy(update={"mean": mean, "low": mean - half, "high": mean + half})
+    def cell(mean: float, half: float, seeds: int = 3) -> tuple[str, str]:
+        changed = {"mean": mean, "low": mean - half, "high": mean + half, "seeds": seeds}
+        one = base.model_copy(update=changed)
         (found,) = comparisons(made.model_copy(update={"differences": (one,)}))
-        return found.difference, found.interval, found.reading
+        return found.cells[0]
 
-    assert row(0.0312, 0.01) == ("+0.031", "+0.021 to +0.041", "better")
-    assert row(-0.0312, 0.01) == ("−0.031", "−0.041 to −0.021", "worse")
-    assert row(0.0312, 0.234) == ("+0.03", "−0.20 to +0.27", "no difference shown")
-    assert row(-0.0002, 0.01)[0] == "+0.000"
-    assert row(0.05, 0) == ("+0.050", "unknown", "no interval")
+    assert cell(0.0312, 0.01) == ("+0.031 [+0.021, +0.041] ▲", "better")
+    assert cell(-0.0312, 0.01) == ("−0.031 [−0.041, −0.021] ▼", "worse")
+    assert cell(0.0312, 0.234) == ("+0.03 [−0.20, +0.27]", "open")
+    assert cell(-0.0002, 0.01)[0].startswith("+0.000 ")
+    assert cell(0.05, 0, seeds=1) == ("+0.050, no interval (1 seed)", "open")
 
 
 def test_images_that_changed_most_come_first() -> None:
@@ -228,7 +229,7 @@ def test_the_page_stands_alone_and_the_markdown_has_its_figures(written: Path) -
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(written: Path) -> None:
     found = tables((written / "report.md").read_text())
-    assert [len(one[0]) for one in found] == [8, 8, 8, 7]
+    assert [len(one[0]) for one in found] == [8, 8, 8, 5]
     assert all({len(row) for row in one} == {len(one[0])} for one in found)
 
 

@@ -33,6 +33,7 @@ from smearsynth.smear import ImageArray
 from smearsynth.tasks.config import TaskName
 
 _WIDEST = 1600  # px of a picture in the report
+_DENSITY = 1.4  # px of a figure per px of the page, sharp on paper and good screens
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class Picture:
     uri: str
     dark_uri: str
     caption: str
+    width: int  # px on the page, where there is room
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,9 @@ def _page(result: BenefitResult, pictures: Sequence[Example]) -> Page:
 
 def _figure(name: str, draw: Callable[[BenefitResult, Ink], Any], result: BenefitResult) -> Picture:
     light, dark = png_of(draw(result, LIGHT)), png_of(draw(result, DARK))
-    return Picture(
-        f"figures/{name}.png", light, data_uri("png", light), data_uri("png", dark), words.CAPTIONS[name]
-    )
+    width = round(Image.open(io.BytesIO(light)).width / _DENSITY)
+    uris = data_uri("png", light), data_uri("png", dark)
+    return Picture(f"figures/{name}.png", light, *uris, words.CAPTIONS[name], width)
 
 
 def _example(one: Example, number: int) -> Picture:
@@ -176,7 +178,8 @@ def _example(one: Example, number: int) -> Picture:
     picture.save(buffer, format="PNG", optimize=True)
     uri = jpeg_uri(np.array(picture))
     caption = f"{TITLES[one.task]}, {one.which} of {one.arm}: {one.smear}, {image_metric(one.task)} {one.score:.2f}"
-    return Picture(f"figures/{number:02d}-{one.task}-{one.which}.png", buffer.getvalue(), uri, uri, caption)
+    file = f"figures/{number:02d}-{one.task}-{one.which}.png"
+    return Picture(file, buffer.getvalue(), uri, uri, caption, picture.width)
 
 
 def _markdown(page: Page) -> str:
@@ -189,7 +192,8 @@ def _markdown(page: Page) -> str:
         lines += [f"### {block.title}", _rows(["", *page.arms], rows)]
     if page.differences:
         lines += ["## Differences", _image(page.differences)]
-        lines.append(_rows(words.COMPARISON_HEAD, [[str(cell) for cell in row] for row in page.comparisons]))
+        rows = [[row.pair, str(row.reals), *(cell.text for cell in row.cells)] for row in page.comparisons]
+        lines += [_rows(["", "real smears", *(block.title for block in page.blocks)], rows), words.DIFFERENCES_NOTE]
     if page.curves:
         lines += ["## How many real smears", _image(page.curves)]
     if page.examples:
@@ -224,4 +228,4 @@ def _plain(text: str) -> str:
     >>> print(_plain("a<b> | c_d"))
     a\<b\> \| c\_d
     """
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_<>|#]|\](?=[(\[]))", r"\\\1", " ".join(text.split()))

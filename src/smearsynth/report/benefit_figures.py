@@ -259,7 +259,7 @@ def _panels(count: int, height: float, ink: Ink, *, share_y: bool = False) -> tu
         panel.set_facecolor(ink.ground)
         panel.set_axisbelow(True)
         panel.tick_params(labelsize=9, colors=ink.soft, length=0)
-        panel.locator_params(axis="x", nbins=5)
+        panel.locator_params(axis="x", nbins=4)
         for side, spine in panel.spines.items():
             spine.set_visible(side == "bottom")
             spine.set_color(ink.line)

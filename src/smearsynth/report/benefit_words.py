@@ -25,7 +25,7 @@ _FEW_IMAGES = 10  # fewer test smears give bootstrap intervals that are clearly 
 
 SCORES_NOTE = "Mean over seeds ± standard deviation. The paper's scores are of other smears."
 EXAMPLES_NOTE = (
-    "True cells on the left, what was found on the right. Blue: right; red: missed; orange: found but not there. "
+    "True cells on the left, what was found on the right. Black: right; red: missed; orange: found but not there. "
     "Segmentation is judged by pixels, which are tinted on the right."
 )
 CAPTIONS = {
@@ -33,7 +33,10 @@ CAPTIONS = {
     "curves": "Score against the number of real smears at hand; bars: ± one standard deviation over seeds.",
     "images": "A point per test image, mean over seeds. Above the line it did better, below it worse.",
 }
-COMPARISON_HEAD = ("task", "real smears", "comparison", "difference", "95 % interval", "seeds", "reading")
+MARKS = {"better": "▲", "worse": "▼", "open": ""}
+DIFFERENCES_NOTE = (
+    "Difference [95 % interval]. ▲ the interval lies above 0, ▼ below 0; else no difference is shown."
+)
 
 RunsOfArms = Sequence[Sequence[Run]]
 
@@ -55,16 +58,19 @@ class Block:
     lines: tuple[Line, ...]
 
 
-class Comparison(NamedTuple):
-    """A row of the table of differences."""
+class Cell(NamedTuple):
+    """A difference in words, and how it reads."""
 
-    task: str
-    reals: int
+    text: str
+    reading: Literal["better", "worse", "open"]
+
+
+class Comparison(NamedTuple):
+    """A row of the table of differences: arms, number of real smears, a cell for each task."""
+
     pair: str
-    difference: str
-    interval: str
-    seeds: int
-    reading: str
+    reals: int
+    cells: tuple[Cell, ...]
 
 
 def columns(result: BenefitResult) -> tuple[ArmName, ...]:
@@ -129,21 +135,21 @@ def _counts(runs: Sequence[Run]) -> str:
 
 
 def comparisons(result: BenefitResult) -> Iterable[Comparison]:
-    """Rows of the table of differences, by task."""
-    for task in result.tasks:
-        for arm, base, reals in difference_rows(result):
-            one = result.difference(task, reals, arm, base)
-            if one is not None:
-                shown = _signed(one.mean, one), f"{_signed(one.low, one)} to {_signed(one.high, one)}"
-                difference, interval = shown if one.low < one.high else (shown[0], "unknown")
-                title = f"{TITLES[task]} ({METRICS[one.metric]})"
-                yield Comparison(title, reals, f"{arm} − {base}", difference, interval, one.seeds, _read(one))
+    """Rows of the table of differences, their cells in the order of the tasks."""
+    for arm, base, reals in difference_rows(result):
+        found = [result.difference(task, reals, arm, base) for task in result.tasks]
+        yield Comparison(f"{arm} − {base}", reals, tuple(_compared(one, result.facts.seeds) for one in found))
 
 
-def _read(one: Difference) -> str:
+def _compared(one: Difference | None, seeds: int) -> Cell:
+    if one is None:
+        return Cell(_DASH, "open")
+    few = "" if one.seeds == seeds else f" ({_counted(one.seeds, 'seed')})"
     if one.low == one.high:
-        return "no interval"
-    return "better" if one.low > 0 else "worse" if one.high < 0 else "no difference shown"
+        return Cell(f"{_signed(one.mean, one)}, no interval{few}", "open")
+    reading: Literal["better", "worse", "open"] = "better" if one.low > 0 else "worse" if one.high < 0 else "open"
+    text = f"{_signed(one.mean, one)} [{_signed(one.low, one)}, {_signed(one.high, one)}]{few}"
+    return Cell(f"{text} {MARKS[reading]}".strip(), reading)
 
 
 def _signed(value: float, one: Difference) -> str:
@@ -240,8 +246,8 @@ def reading(result: BenefitResult) -> Iterable[str]:
         "test images, mean over seeds."
     )
     yield (
-        "The paper's numbers were measured on its own 100 smears, with other networks' sizes and schedules. "
-        "Compare the pattern over arms, not the values."
+        "The paper's numbers are of its own 100 smears, by weights chosen on its test smears. Compare the pattern "
+        "over arms, not the values."
     )
     if any(run.seed != result.runs[0].seed for run in result.runs):
         yield "± is the standard deviation over seeds: the chance of training alone, not that of the test smears."

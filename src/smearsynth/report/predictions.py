@@ -33,7 +33,7 @@ _GAP = 6  # px between two pictures
 _TINT = 0.6  # opacity of wrong pixels
 
 Colour = tuple[int, int, int]
-RIGHT: Colour = OUTLINE_COLOURS[0]
+RIGHT: Colour = OUTLINE_COLOURS[4]
 INVENTED: Colour = OUTLINE_COLOURS[2]
 MISSED: Colour = OUTLINE_COLOURS[6]
 
@@ -118,7 +118,8 @@ def prediction_example(smear: Smear, found: Prediction, task: TaskName) -> Image
         if found.labels is not None:
             right = _outlined(smear.image, found.labels, invented, INVENTED, width)
         else:
-            right = _boxed(smear.image, found.boxes, [INVENTED if wrong else RIGHT for wrong in invented], width)
+            right = _boxed(smear.image, found.boxes[~invented], [RIGHT] * len(pairs), width)
+            right = _boxed(right, found.boxes[invented], [INVENTED] * int(invented.sum()), 2 * width)
     gap = np.full((len(left), _GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], 1)
 
