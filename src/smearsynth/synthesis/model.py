@@ -62,6 +62,21 @@ class DataSource(BaseModel):
     citation: str = "not stated"
 
 
+class StartRecord(BaseModel):
+    """The model whose weights a training began with: its data are data of the trained model, too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hash: str
+    data: DataSource
+    start: StartRecord | None = None
+
+    @classmethod
+    def of(cls, model: Synthesizer) -> StartRecord:
+        """The record of a model to start with, and through it of what that one started with."""
+        return cls(hash=model.hash, data=model.config.data, start=model.config.start)
+
+
 class ModelConfig(BaseModel):
     """``config.json`` of a model folder."""
 
@@ -74,6 +89,31 @@ class ModelConfig(BaseModel):
     second: TrainingConfig | None = None
     steps_done: int
     data: DataSource = DataSource()
+    start: StartRecord | None = None
+
+    @property
+    def starts(self) -> tuple[StartRecord, ...]:
+        """The model it began with, what that one began with, and so on; nearest first."""
+        found: list[StartRecord] = []
+        record = self.start
+        while record is not None:
+            found.append(record)
+            record = record.start
+        return tuple(found)
+
+    @property
+    def licence(self) -> str:
+        """Licences of all data it has learned from; each with its data where it began with another model.
+
+        Examples
+        --------
+        >>> Synthesizer.load("default").config.licence
+        'MIT'
+        """
+        if self.start is None:
+            return self.data.licence
+        sources = (self.data, *(start.data for start in self.starts))
+        return ", ".join(dict.fromkeys(f"{source.licence} ({source.name})" for source in sources))
 
 
 @dataclass(frozen=True, eq=False)
