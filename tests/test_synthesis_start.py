@@ -17,8 +17,9 @@ from smearsynth.synthesis.card import StyleFidelity, model_card
 from smearsynth.synthesis.conditioning import condition
 from smearsynth.synthesis.config import NetworkConfig, Preset, TrainingConfig, preset
 from smearsynth.synthesis.learning import learn
-from smearsynth.synthesis.model import DataSource, ModelConfig, StartRecord, Synthesizer
+from smearsynth.synthesis.model import ModelConfig, Synthesizer
 from smearsynth.synthesis.networks import Generator, draw_noise, initialise
+from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.start import begin_with, translated
 from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.training import TrainingRun, train
@@ -270,7 +271,7 @@ def test_the_new_model_names_the_start_and_both_licences(
 
     # and so does the model that starts with that one
     third = DataSource(name="third", smears=6, licence="MIT")
-    config = child.config.model_copy(update={"data": third, "start": StartRecord.of(child)})
+    config = child.config.model_copy(update={"data": third, "start": child.as_start})
     assert [start.data.name for start in config.starts] == ["own", "analytic"]
     assert config.licence == "MIT (third), CC-BY-4.0 (own), CC0-1.0 (analytic)"
     assert ModelConfig.model_validate_json(config.model_dump_json()) == config

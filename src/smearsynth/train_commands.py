@@ -95,7 +95,7 @@ def train(
     """Learn a synthesizer from annotated smears."""
     from smearsynth.synthesis.features import load_features
     from smearsynth.synthesis.learning import learn
-    from smearsynth.synthesis.model import DataSource
+    from smearsynth.synthesis.provenance import DataSource
     from smearsynth.synthesis.training import TrainingRun, fabric_for
 
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import ImageArray, Mask, Smear
-from smearsynth.synthesis.model import DataSource, Synthesizer
+from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.provenance import DataSource
 
 _INHERITED = (
     "Its generator and encoder began with the weights of another model, and hold what that one learned from its "

@@ -24,7 +24,8 @@ from smearsynth.synthesis.acquisition import AcquisitionLaw
 from smearsynth.synthesis.card import StyleFidelity, model_card
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.features import PerceptualFeatures
-from smearsynth.synthesis.model import DataSource, ModelConfig, StartRecord, Synthesizer
+from smearsynth.synthesis.model import ModelConfig, Synthesizer
+from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.sampling import encode_field
 from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.styles import StyleBank, Styles
@@ -101,7 +102,7 @@ def learn(
             second=preset.second,
             steps_done=preset.steps,
             data=source or DataSource(smears=len(smears)),
-            start=None if start is None else StartRecord.of(start),
+            start=None if start is None else start.as_start,
         ),
         state.average.generator.eval(),
         state.average.encoder.eval(),

@@ -30,6 +30,7 @@ from smearsynth.synthesis.acquisition import Acquisition, AcquisitionLaw
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
 from smearsynth.synthesis.debris import find_debris
 from smearsynth.synthesis.networks import Encoder, Generator
+from smearsynth.synthesis.provenance import DataSource, StartRecord
 from smearsynth.synthesis.sampling import MAX_TILE_PIXELS, encode_field, paint_field
 from smearsynth.synthesis.styles import StyleBank, Styles
 
@@ -49,34 +50,6 @@ _COPY_AGAIN = "copy the folder again"
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 
 
-class DataSource(BaseModel):
-    """What a model was trained on, for its card and for whoever must respect the licence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = "unnamed"
-    smears: int = 0
-    split: str | None = None
-    scale: float = 1.0
-    licence: str = "not stated"
-    citation: str = "not stated"
-
-
-class StartRecord(BaseModel):
-    """The model whose weights a training began with: its data are data of the trained model, too."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hash: str
-    data: DataSource
-    start: StartRecord | None = None
-
-    @classmethod
-    def of(cls, model: Synthesizer) -> StartRecord:
-        """The record of a model to start with, and through it of what that one started with."""
-        return cls(hash=model.hash, data=model.config.data, start=model.config.start)
-
-
 class ModelConfig(BaseModel):
     """``config.json`` of a model folder."""
 
@@ -94,12 +67,7 @@ class ModelConfig(BaseModel):
     @property
     def starts(self) -> tuple[StartRecord, ...]:
         """The model it began with, what that one began with, and so on; nearest first."""
-        found: list[StartRecord] = []
-        record = self.start
-        while record is not None:
-            found.append(record)
-            record = record.start
-        return tuple(found)
+        return self.start.lineage if self.start else ()
 
     @property
     def licence(self) -> str:
@@ -179,6 +147,11 @@ class Synthesizer:
         for name, content in sorted(self._contents().items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()
+
+    @property
+    def as_start(self) -> StartRecord:
+        """How a model that began with this one names it."""
+        return StartRecord(hash=self.hash, data=self.config.data, start=self.config.start)
 
     def encode(self, smear: Smear) -> Styles:
         """Style of the background (row 0) and of every cell of a smear, (n + 1, S) float32."""
