@@ -27,7 +27,8 @@ from smearsynth.cli import main
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.learning import learn
-from smearsynth.synthesis.model import DataSource, Synthesizer
+from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.training import TrainingRun
 
 

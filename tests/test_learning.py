@@ -16,7 +16,8 @@ from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.card import StyleFidelity, mean_colours, model_card
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.learning import examine, learn
-from smearsynth.synthesis.model import DataSource, Synthesizer
+from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.training import TrainingRun
 
 SHORT = preset("tiny", steps=2)

@@ -75,6 +75,21 @@ def test_absurd_settings_are_refused_in_one_line(options, said):
     assert "\n" not in str(caught.value)
 
 
+def test_settings_of_the_networks_can_be_given_too():
+    given = preset("gpu", class_names=("a", "b"), modulation=False, padding=None, steps=7)
+    assert given.network == PRESETS["gpu"].network.model_copy(
+        update={"modulation": False, "class_names": ("a", "b")}
+    )
+    assert given.training == PRESETS["gpu"].training.model_copy(update={"steps": 7})
+    with pytest.raises(OptionError, match="downs: Input should be less than or equal to 6"):
+        preset("gpu", downs=7)
+
+
+@pytest.mark.parametrize("config", [NetworkConfig, TrainingConfig])
+def test_every_setting_says_what_it_means(config):
+    assert [name for name, field in config.model_fields.items() if not field.description] == []
+
+
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(OptionError, match=r"'fast'.*cpu.*paper"):
         preset("fast")

@@ -6,13 +6,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from smearsynth.benefit_commands import benefit
-from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError, SmearsynthError
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
@@ -32,13 +32,10 @@ from smearsynth.options import (
     Seed,
     Size,
     Split,
-    check_all,
-    device_of,
     is_model,
     layout_of,
     load_model,
     named_smear,
-    named_split,
     naming,
     open_data,
     parse_mix,
@@ -46,7 +43,8 @@ from smearsynth.options import (
 )
 from smearsynth.realism_commands import audit, realism, verifier
 from smearsynth.task_commands import fit_task, predict, score
-from smearsynth.terminal import err, fail, out, progress, say, training_progress
+from smearsynth.terminal import err, fail, out, progress, say
+from smearsynth.train_commands import train
 
 app = typer.Typer(
     name="smearsynth",
@@ -192,88 +190,7 @@ def masks(
     say(out, f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""))
 
 
-@app.command()
-def train(
-    context: typer.Context,
-    data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder; run again to continue.")],
-    preset: Annotated[str, typer.Option(help="cpu, gpu, paper or tiny.")] = "cpu",
-    steps: Annotated[int | None, typer.Option(help="Training steps.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option(help="Crops a step.", min=1)] = None,
-    split: Annotated[str | None, typer.Option(help="Default: train, where the folder has it.")] = None,
-    scale: Scale = 1.0,
-    classes: Classes = "auto",
-    format: Reading = "auto",
-    binary: Binary = False,
-    limit: Limit = None,
-    device: Device = "auto",
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
-    adversarial: Annotated[str | None, typer.Option(help="lsgan, or log as equation 5 stands.")] = None,
-    features: Annotated[str | None, typer.Option(help="Perceptual: efficientnet_lite0, vgg19 or none.")] = None,
-    vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)] = None,
-    parametric: Annotated[bool, typer.Option("--parametric", help="Keep no real contour in the model.")] = False,
-    name: Annotated[str | None, typer.Option(help="Name of the data, for the model card.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the data, for the model card.")] = "not stated",
-    citation: Annotated[str, typer.Option(help="Citation of the data, for the model card.")] = "not stated",
-    seed: Annotated[
-        int | None, typer.Option(help="Same seed, same model (on the CPU, bit for bit).", min=0)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check all data, say how long it takes, stop.")
-    ] = False,
-) -> int:
-    """Learn a synthesizer from annotated smears."""
-    from smearsynth.synthesis.config import preset as choose
-    from smearsynth.synthesis.features import load_features
-    from smearsynth.synthesis.learning import learn
-    from smearsynth.synthesis.model import DataSource
-    from smearsynth.synthesis.training import TrainingRun, fabric_for
-
-    smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
-    smears, split = named_split(smears, split, limit, default="train")
-    chosen = choose(
-        preset,
-        class_names=smears.class_names,
-        steps=steps,
-        batch=batch,
-        precision=precision,
-        adversarial=adversarial,
-        perceptual_features=features,
-        seed=seed,
-    )
-    net = load_features(chosen.training.perceptual_features, vgg)
-    device = device_of(device)
-    workers = 4 if device == "cuda" else 0
-    if dry_run:
-        return _rehearse(smears, chosen, device, net)
-    source = DataSource(
-        name=name or data.resolve().name,
-        smears=len(smears),
-        split=split,
-        scale=scale,
-        licence=licence,
-        citation=citation,
-    )
-    with training_progress(chosen.steps) as on_step, naming(data):
-        run = TrainingRun(
-            output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
-        )
-        made = learn(
-            smears,
-            chosen,
-            run,
-            source=source,
-            features=net,
-            parametric=parametric,
-            command=context.obj or "",
-            say=lambda line: say(err, line),
-        )
-    if made is None:
-        say(out, f"stopped; run the same command again to continue ({output})")
-        return 0 if minutes is not None else 130
-    say(out, f"model: {output}\ncard: {output / 'model-card.md'}")
-    return 0
+app.command()(train)
 
 
 @app.command()
@@ -331,7 +248,7 @@ def generate(
 
         shown = open_smears(output, format=format)[: min(8, len(recipes))]
         facts = {"model": f"{model} ({stream.model.hash[:12]})", "seed": str(seed), "layout": stream.layout}
-        facts |= {"style": recipes[0].style, "licence of the training data": stream.model.config.data.licence}
+        facts |= {"style": recipes[0].style, "licence of the training data": stream.model.config.licence}
         title = f"{len(recipes)} synthetic smears"
         write_contact_sheet(
             output / "contact-sheet.html",
@@ -430,21 +347,6 @@ app.command()(predict)
 app.command()(score)
 app.command()(realism)
 app.command()(audit)
-
-
-def _rehearse(smears: SmearFolder, chosen: Any, device: str, net: Any) -> int:
-    """Read all data and time a few steps in either precision."""
-    from smearsynth.synthesis.learning import examine, rehearse
-
-    check_all(smears)
-    with naming(smears.root):
-        examine(smears, chosen)
-    say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
-    steps = chosen.steps
-    for precision, pace in rehearse(smears, chosen, device, net).items():
-        mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
-        say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")
-    return 0
 
 
 def _is_memory(error: Exception) -> bool:

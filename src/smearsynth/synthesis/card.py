@@ -11,6 +11,12 @@ import numpy.typing as npt
 from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import ImageArray, Mask, Smear
 from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.provenance import DataSource
+
+_INHERITED = (
+    "Its generator and encoder began with the weights of another model, and hold what that one learned from its "
+    "data, too. Whoever passes this model on has the licences of all data to respect:"
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,12 @@ def model_card(model: Synthesizer, fidelity: StyleFidelity, command: str) -> str
         for k, part in enumerate(("background", "cells"))
     )
     training = config.training
-    split = f", split {data.split}" if data.split else ""
+    starts = "".join(
+        f"\n| started with | a model trained on {_smears(start.data)} (hash {start.hash[:12]}); "
+        f"data licence {_cell(start.data.licence)}; citation {_cell(start.data.citation)} |"
+        for start in config.starts
+    )
+    inherited = f"\n\n{_INHERITED} {_cell(config.licence)}." if config.starts else ""
     height, width = model.statistics.field_size
     return f"""# Model card
 
@@ -97,15 +108,15 @@ A smearsynth synthesizer: from instance labels to blood-smear images. Its images
 |---|---|
 | made with | smearsynth {config.smearsynth} |
 | command | `{_cell(command) or "smearsynth.synthesis.learning.learn"}` |
-| data | {_cell(data.name)}, {data.smears} smears{split}, scale {data.scale:g} |
+| data | {_smears(data)} |
 | data licence | {_cell(data.licence)} |
-| citation | {_cell(data.citation)} |
+| citation | {_cell(data.citation)} |{starts}
 | classes | {_cell(", ".join(model.class_names))} |
 | field | {width}×{height} px, cells about {model.statistics.cell_size:.0f} px |
 | generator | {parameters / 1e6:.1f} M parameters, {config.network.downs} downs, {config.network.blocks} blocks |
 | training | {config.steps_done} steps of {training.batch} crops of {training.crop[1]}×{training.crop[0]} px |
 | perceptual features | {training.perceptual_features} |
-| shapes | {shapes} |
+| shapes | {shapes} |{inherited}
 
 ## Style fidelity
 
@@ -121,6 +132,11 @@ It paints what it has seen: this magnification, these stains, these cell classes
 smears leave out (dirt, platelets, ghosts) belongs to the background here too. It is for training and testing of
 image analysis, not for diagnosis; whether it helps a given task has to be measured on real smears.
 """
+
+
+def _smears(data: DataSource) -> str:
+    split = f", split {data.split}" if data.split else ""
+    return f"{_cell(data.name)}, {data.smears} smears{split}, scale {data.scale:g}"
 
 
 def _cell(text: str) -> str:

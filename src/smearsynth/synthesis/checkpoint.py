@@ -39,7 +39,7 @@ def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
                 {k: t.detach().cpu().contiguous() for k, t in tensors.items()},
                 partial / f"{name}.safetensors",
             )
-        record = {"step": state.step, "preset": preset.model_dump(mode="json")}
+        record = {"step": state.step, "start": state.start, "preset": preset.model_dump(mode="json")}
         (partial / "state.json").write_text(json.dumps(record, indent=2))
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
@@ -65,7 +65,8 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
     Raises
     ------
     ModelError
-        When the state is damaged, or was trained with other settings (the number of steps may differ).
+        When the state is damaged, or was trained with other settings (the number of steps may differ), or
+        started with another model.
     """
     found = _states(folder)
     if not found:
@@ -73,6 +74,7 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
     newest = found[-1]
     try:
         record = json.loads((newest / "state.json").read_text())
+        _refuse_other_start(record.get("start"), state.start, newest)
         _refuse_other_settings(record["preset"], preset, newest)
         groups = _tensors(state)
         stored = {name: load_file(newest / f"{name}.safetensors") for name in groups}
@@ -146,3 +148,13 @@ def _refuse_other_settings(stored: dict[str, dict[str, object]], preset: Preset,
                     "use the same settings, another output folder, or delete this one",
                     folder,
                 )
+
+
+def _refuse_other_start(stored: str | None, wanted: str | None, folder: Path) -> None:
+    if stored != wanted:
+        was, now = (f"the model of hash {start[:12]}" if start else "random weights" for start in (stored, wanted))
+        raise ModelError(
+            f"this run was started with {was}, now it is {now}; "
+            "start with the same, use another output folder, or delete this one",
+            folder,
+        )

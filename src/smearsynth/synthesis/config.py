@@ -31,8 +31,10 @@ class NetworkConfig(_Config):
     padding: PaddingName = Field(
         "reflect", description="beyond the edge of the field; zeros are faster, and crops teach G what they mean"
     )
-    discriminator_layers: int = Field(3, ge=1, le=6)
-    discriminator_scales: int = Field(2, ge=1, le=4)
+    discriminator_layers: int = Field(3, ge=1, le=6, description="halvings of the resolution in D")
+    discriminator_scales: int = Field(
+        2, ge=1, le=4, description="resolutions of the image, each with a D of its own"
+    )
     discriminator_norm: Literal["instance", "spectral"] = Field(
         "instance", description="statistics of the activations, or the largest gain of each convolution held to 1"
     )
@@ -51,22 +53,31 @@ class NetworkConfig(_Config):
         return len(self.class_names) + 2 + self.debris
 
 
+DISCRIMINATOR_SETTINGS = tuple(name for name in NetworkConfig.model_fields if "discriminator" in name)
+
+
 class TrainingConfig(_Config):
     """Losses, schedule and data handling of one training run; the defaults are the ``cpu`` preset."""
 
-    steps: int = Field(20_000, ge=1)
-    batch: int = Field(1, ge=1, le=1024)
+    steps: int = Field(20_000, ge=1, description="updates of all networks")
+    batch: int = Field(1, ge=1, le=1024, description="crops a step")
     crop: tuple[int, int] = Field((160, 160), description="height and width of a training crop in px")
     scale: float = Field(1.0, gt=0, le=1, description="size of the smears in this stage, relative to the data")
-    learning_rate: float = Field(2e-4, gt=0, le=0.1)
+    learning_rate: float = Field(2e-4, gt=0, le=0.1, description="of G and E, by Adam")
     # With single crops D learns too fast: by 2,000 steps on BBBC041Seg G answers with grain on cells and ground.
     # At 0.4 the loss of D stays near 0.4, feature matching near 3 (at 1.0: 0.22 and 5.6), and pallors appear.
     discriminator_rate: float = Field(0.4, gt=0, le=100, description="learning rate of D over that of G")
     decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps before the linear decay starts")
-    adversarial: Literal["lsgan", "log"] = "lsgan"
+    head_start: int = Field(
+        300,
+        ge=0,
+        le=1_000_000,
+        description="steps over which the rate of G and E rises where they start with a model's: D is new",
+    )
+    adversarial: Literal["lsgan", "log"] = Field("lsgan", description="least squares, or equation 5 as it stands")
     feature_matching: float = Field(10.0, ge=0, description="lambda_FM of equation 4")
     perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
-    perceptual_features: FeatureName = "efficientnet_lite0"
+    perceptual_features: FeatureName = Field("efficientnet_lite0", description="network that compares the images")
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
     r1: float = Field(0.0, ge=0, description="weight of the squared slope of D at real images")
     label_weight: float = Field(1.0, ge=0, description="weight of the label-aware D, where there is one")
@@ -79,12 +90,12 @@ class TrainingConfig(_Config):
     restain: float = Field(
         0.0, ge=0, le=1, description="share of crops under another stain, drawn anew; G and E see them so, too"
     )
-    flips: bool = True
+    flips: bool = Field(True, description="half of the crops upside down, half mirrored")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 pays on a GPU and on a CPU with matrix units (AMX); elsewhere it costs"
     )
-    seed: int = Field(0, ge=0, lt=1 << 63)
+    seed: int = Field(0, ge=0, lt=1 << 63, description="same seed, same model; on the CPU bit for bit")
 
 
 class Preset(_Config):
@@ -128,6 +139,25 @@ class Preset(_Config):
 
         second = fitted(self.second) if self.second else None
         return Preset(network=self.network, training=fitted(self.training), second=second)
+
+    def starting_with(self, network: NetworkConfig) -> Preset:
+        """The same preset with G and E as a model has them; the classes and D stay.
+
+        Raises
+        ------
+        OptionError
+            When the crops do not fit the depth of that G.
+
+        Examples
+        --------
+        >>> PRESETS["tiny"].starting_with(NetworkConfig(downs=3, discriminator_filters=64)).network.downs
+        3
+        """
+        own = {name: getattr(self.network, name) for name in ("class_names", *DISCRIMINATOR_SETTINGS)}
+        try:
+            return Preset(network=network.model_copy(update=own), training=self.training, second=self.second)
+        except ValidationError as error:
+            raise _in_one_line(error) from None
 
     @property
     def _grid(self) -> int:
@@ -190,8 +220,15 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset(name: str, *, class_names: tuple[str, ...] = ("cell",), **training: object) -> Preset:
-    """The preset `name` for these classes, with training settings overridden by those that are not None.
+def preset(name: str, *, class_names: tuple[str, ...] = ("cell",), **settings: object) -> Preset:
+    """The preset `name` for these classes, with settings overridden by those that are not None.
+
+    Parameters
+    ----------
+    name : str
+    class_names : tuple of str
+    **settings
+        Of `NetworkConfig` and of `TrainingConfig`, there for all stages.
 
     Raises
     ------
@@ -200,22 +237,27 @@ def preset(name: str, *, class_names: tuple[str, ...] = ("cell",), **training: o
 
     Examples
     --------
-    >>> preset("cpu", steps=300).training.steps
+    >>> preset("cpu", steps=300, modulation=True).training.steps
     300
     """
     if name not in PRESETS:
         raise OptionError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
     base = PRESETS[name]
-    given = {key: value for key, value in training.items() if value is not None}
+    given = {key: value for key, value in settings.items() if value is not None}
+    network = {key: given.pop(key) for key in NetworkConfig.model_fields if key in given}
     try:
         return Preset(
-            network=NetworkConfig(**{**base.network.model_dump(), "class_names": class_names}),
+            network=NetworkConfig(**{**base.network.model_dump(), **network, "class_names": class_names}),
             training=TrainingConfig(**{**base.training.model_dump(), **given}),
             second=TrainingConfig(**{**base.second.model_dump(), **given}) if base.second else None,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise OptionError(first["msg"].removeprefix("Value error, ")) from None
-        place = ".".join(str(part) for part in first["loc"])
-        raise OptionError(f"{place}: {first['msg']} (got {first['input']!r})") from None
+        raise _in_one_line(error) from None
+
+
+def _in_one_line(error: ValidationError) -> OptionError:
+    first = error.errors()[0]
+    if not first["loc"]:
+        return OptionError(first["msg"].removeprefix("Value error, "))
+    place = ".".join(str(part) for part in first["loc"])
+    return OptionError(f"{place}: {first['msg']} (got {first['input']!r})")

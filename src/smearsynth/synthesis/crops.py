@@ -167,7 +167,7 @@ def draw_crops(
     blobs = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
     changes = draw_changes(len(crops), config.augment, rng) if config.augment else None
     seen = [crop.pixels for crop in crops]
-    if config.restain:
+    if config.restain and styles is None:  # styles computed before are those of the stain as it is
         seen = [restain(pixels, rng) if rng.random() < config.restain else pixels for pixels in seen]
     return CropBatch(
         torch.from_numpy(np.stack(seen)),

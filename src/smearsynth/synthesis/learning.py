@@ -24,7 +24,8 @@ from smearsynth.synthesis.acquisition import AcquisitionLaw
 from smearsynth.synthesis.card import StyleFidelity, model_card
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.features import PerceptualFeatures
-from smearsynth.synthesis.model import DataSource, ModelConfig, Synthesizer
+from smearsynth.synthesis.model import ModelConfig, Synthesizer
+from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.sampling import encode_field
 from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.styles import StyleBank, Styles
@@ -32,12 +33,15 @@ from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for, train
 
 Say = Callable[[str], None]
 
+_SAME_SIZE = 1.3  # ratio of cell sizes, above which a model to start with has to learn another magnification
+
 
 def learn(
     smears: Sequence[Smear],
     preset: Preset,
     run: TrainingRun,
     *,
+    start: Synthesizer | None = None,
     source: DataSource | None = None,
     features: PerceptualFeatures | None = None,
     parametric: bool = False,
@@ -52,6 +56,9 @@ def learn(
         The training split.
     preset : Preset
     run : TrainingRun
+    start : Synthesizer, optional
+        Finished model whose generator and encoder are trained further, with new discriminators; the preset's
+        settings of G and E give way to the model's.
     source : DataSource, optional
         For the model card.
     features : PerceptualFeatures, optional
@@ -70,13 +77,17 @@ def learn(
     """
     if run.folder.exists() and not run.folder.is_dir():
         raise ModelError("is a file; name a folder for the model", run.folder)
+    if start is not None:
+        preset = preset.starting_with(start.config.network)
     say(f"measuring {len(smears)} smears")
     measured = examine(smears, preset)
     say(str(measured.shapes.report))
+    if start is not None and (remark := _size_remark(measured.statistics, start.statistics)):
+        say(remark)
     _claim(run.folder / "state", measured.statistics)
     if preset.second:
         preset = preset.within(measured.statistics.field_size)
-    found = _train_stages(smears, preset, run, features, say)
+    found = _train_stages(smears, preset, run, features, say, start)
     if found is None:
         return None
     state, encoded = found
@@ -91,6 +102,7 @@ def learn(
             second=preset.second,
             steps_done=preset.steps,
             data=source or DataSource(smears=len(smears)),
+            start=None if start is None else start.as_start,
         ),
         state.average.generator.eval(),
         state.average.encoder.eval(),
@@ -160,11 +172,16 @@ def rehearse(
 
 
 def _train_stages(
-    smears: Sequence[Smear], preset: Preset, run: TrainingRun, features: PerceptualFeatures | None, say: Say
+    smears: Sequence[Smear],
+    preset: Preset,
+    run: TrainingRun,
+    features: PerceptualFeatures | None,
+    say: Say,
+    start: Synthesizer | None = None,
 ) -> tuple[TrainingState, list[Styles]] | None:
     """Train all stages; the last state and the styles of every smear, or None when stopped before the end."""
     stages = preset.stages
-    state = train(smears, stages[0], run, features)
+    state = train(smears, stages[0], run, features, start=start)
     if state.step < preset.training.steps:
         return None
     say("encoding the styles of every instance")
@@ -176,6 +193,17 @@ def _train_stages(
         if state.step < preset.second.steps:
             return None
     return state, encoded
+
+
+def _size_remark(own: DataStatistics, starting: DataStatistics) -> str | None:
+    """What to do where the cells are of another size than those that the model to start with paints."""
+    ratio = starting.cell_size / own.cell_size
+    if max(ratio, 1 / ratio) < _SAME_SIZE:
+        return None
+    return (
+        f"cells measure {own.cell_size:.0f} px here and {starting.cell_size:.0f} px in the model to start with; "
+        f"at {ratio:.2g} times the scale it has less to learn"
+    )
 
 
 def _counted_on(on_step: OnStep | None, before: int) -> OnStep | None:

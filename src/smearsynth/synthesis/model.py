@@ -30,6 +30,7 @@ from smearsynth.synthesis.acquisition import Acquisition, AcquisitionLaw
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
 from smearsynth.synthesis.debris import find_debris
 from smearsynth.synthesis.networks import Encoder, Generator
+from smearsynth.synthesis.provenance import DataSource, StartRecord
 from smearsynth.synthesis.sampling import MAX_TILE_PIXELS, encode_field, paint_field
 from smearsynth.synthesis.styles import StyleBank, Styles
 
@@ -49,19 +50,6 @@ _COPY_AGAIN = "copy the folder again"
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 
 
-class DataSource(BaseModel):
-    """What a model was trained on, for its card and for whoever must respect the licence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = "unnamed"
-    smears: int = 0
-    split: str | None = None
-    scale: float = 1.0
-    licence: str = "not stated"
-    citation: str = "not stated"
-
-
 class ModelConfig(BaseModel):
     """``config.json`` of a model folder."""
 
@@ -74,6 +62,26 @@ class ModelConfig(BaseModel):
     second: TrainingConfig | None = None
     steps_done: int
     data: DataSource = DataSource()
+    start: StartRecord | None = None
+
+    @property
+    def starts(self) -> tuple[StartRecord, ...]:
+        """The model it began with, what that one began with, and so on; nearest first."""
+        return self.start.lineage if self.start else ()
+
+    @property
+    def licence(self) -> str:
+        """Licences of all data it has learned from; each with its data where it began with another model.
+
+        Examples
+        --------
+        >>> Synthesizer.load("default").config.licence
+        'MIT'
+        """
+        if self.start is None:
+            return self.data.licence
+        sources = (self.data, *(start.data for start in self.starts))
+        return ", ".join(dict.fromkeys(f"{source.licence} ({source.name})" for source in sources))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +150,11 @@ class Synthesizer:
         for name, content in sorted(contents.items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()
+
+    @property
+    def as_start(self) -> StartRecord:
+        """How a model that began with this one names it."""
+        return StartRecord(hash=self.hash, data=self.config.data, start=self.config.start)
 
     def encode(self, smear: Smear) -> Styles:
         """Style of the background (row 0) and of every cell of a smear, (n + 1, S) float32."""

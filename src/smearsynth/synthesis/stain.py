@@ -43,5 +43,5 @@ def restain(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
     mixing = np.eye(3) * gain + _MIXING * rng.standard_normal((3, 3)) * (1 - np.eye(3))
     absorbance = -np.log((pixels.astype(np.float32) + 1) / 256)
     changed = 256 * np.exp(-(absorbance @ mixing.T.astype(np.float32) + shift.astype(np.float32))) - 1
-    restained: ImageArray = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
-    return restained
+    levels: ImageArray = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    return levels

@@ -23,7 +23,9 @@ from smearsynth.synthesis.config import Preset, TrainingConfig
 from smearsynth.synthesis.crops import CropBatch, Downsized, crop_stream, draw_crops
 from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.interrupt import StopRequest
+from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.networks import draw_noise
+from smearsynth.synthesis.start import begin_with
 from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.step import GraphedStep, Step
 from smearsynth.synthesis.styles import Styles
@@ -84,12 +86,24 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * min(1.0, left)
 
 
+def head_start(config: TrainingConfig, step: int) -> float:
+    """Share of the rate that G and E learn at while a new D learns to judge a G that is trained already.
+
+    Examples
+    --------
+    >>> [head_start(TrainingConfig(head_start=4), step) for step in (0, 1, 3, 9)]
+    [0.25, 0.5, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / max(config.head_start, 1))
+
+
 def train(
     smears: Sequence[Smear],
     preset: Preset,
     run: TrainingRun,
     features: PerceptualFeatures | None = None,
     *,
+    start: Synthesizer | None = None,
     earlier: TrainingState | None = None,
     styles: Sequence[Styles] | None = None,
 ) -> TrainingState:
@@ -103,6 +117,8 @@ def train(
     run : TrainingRun
     features : PerceptualFeatures, optional
         For the perceptual loss; None leaves it out.
+    start : Synthesizer, optional
+        Model whose G and E the run starts with; the preset has its networks (`Preset.starting_with`).
     earlier : TrainingState, optional
         State of stage one, whose networks stage two starts with.
     styles : sequence of (n + 1, S) float32 arrays, optional
@@ -118,6 +134,8 @@ def train(
     config, fabric = preset.training, run.fabric
     on_gpu = fabric.device.type == "cuda"
     state = TrainingState.fresh(preset)
+    if start is not None:
+        begin_with(state, start)
     if earlier is not None:
         state.continue_from(earlier)
     if on_gpu:
@@ -139,8 +157,10 @@ def train(
         while state.step < config.steps and not ending:
             batch = next(crops).to(fabric.device)
             rate = learning_rate(config, state.step)
-            _set_rate(state.optimiser_g, rate)
             _set_rate(state.optimiser_d, rate * config.discriminator_rate)
+            if start is not None:
+                rate *= head_start(config, state.step)
+            _set_rate(state.optimiser_g, rate)
             noise_source.manual_seed(hash_seed(config.seed, state.step))
             noise = draw_noise(tuple(batch.labels.shape), preset.network.downs, noise_source)  # type: ignore[arg-type]
             losses = update(batch, noise)
