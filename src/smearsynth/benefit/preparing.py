@@ -12,7 +12,8 @@ from smearsynth.errors import DataError
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.learning import learn
-from smearsynth.synthesis.model import DataSource, Synthesizer
+from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for
 
 Say = Callable[[str], None]
@@ -65,13 +66,14 @@ def prepare(
     """
     if folder.exists() and not folder.is_dir():
         raise DataError("is a file; name a folder for the results", folder)
+    sizes = settings.sizes_of(len(train))
     given = {reals: Synthesizer.load(model) for reals, model in (models or {}).items()}
     say(f"reading {len(train)} smears to learn from and {len(test)} to test on")
     known = digests(train, "train"), digests(test, "test")
     if twice := len(set(known[0]) & set(known[1])):
         raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
     sources: dict[int, Source] = {}
-    for reals in settings.sizes_of(len(train)) if settings.pool_of(1) else ():
+    for reals in sizes if settings.pool_of(1) else ():
         place = Path((models or {}).get(reals, folder / f"synthesizer-{reals}"))
         model = given.get(reals) or _learned(train, reals, place, device, on_step, say)
         if model is None:
