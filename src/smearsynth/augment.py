@@ -25,7 +25,9 @@ Augment = Callable[[Smear, Sequence[Smear], np.random.Generator], Smear]
 
 AugmentName = Literal["none", "classic", "copy-paste", "both"]
 
-MOST = 5  # changes of colour or texture at a time
+# Changes of colour or texture at a time. imgaug's example has 5: an FCN-8s trained for 400 steps on Chula then falls
+# 0.006 Dice short of one without any, on synthetic smears 0.015; with 2 it is 0.004 and 0.003.
+MOST = 2
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -207,7 +209,7 @@ def copy_paste(smear: Smear, donor: Smear, rng: int | np.random.Generator) -> Sm
     )
 
 
-def named_augment(name: AugmentName) -> Augment | None:
+def named_augment(name: AugmentName, most: int = MOST) -> Augment | None:
     """What is done to each crop: "none", "classic" (`augment`), "copy-paste", or "both", the latter two.
 
     Examples
@@ -215,24 +217,21 @@ def named_augment(name: AugmentName) -> Augment | None:
     >>> named_augment("none") is None
     True
     """
-    return None if name == "none" else _NAMED[name]
 
+    def classic(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
+        return augment(crop, rng, most=most)
 
-def _classic(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
-    return augment(crop, rng)
+    def both(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
+        return classic(_copy_paste(crop, others, rng), others, rng)
+
+    named: dict[AugmentName, Augment] = {"classic": classic, "copy-paste": _copy_paste, "both": both}
+    return None if name == "none" else named[name]
 
 
 def _copy_paste(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
     # half the crops stay as they are: the network sees real density too
     donor = others[int(rng.integers(len(others)))]
     return copy_paste(crop, donor, rng) if rng.random() < 0.5 else crop
-
-
-def _both(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
-    return augment(_copy_paste(crop, others, rng), rng)
-
-
-_NAMED: dict[AugmentName, Augment] = {"classic": _classic, "copy-paste": _copy_paste, "both": _both}
 
 
 def _filtered(pixels: Pixels, kernel: npt.NDArray[np.float64]) -> Pixels:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from smearsynth.augment import AugmentName
+from smearsynth.augment import MOST, AugmentName
 from smearsynth.errors import OptionError
 
 
@@ -23,6 +23,9 @@ class FitConfig(Config):
     batch: int = Field(4, ge=1, le=1024)
     crop: tuple[int, int] | None = Field((192, 192), description="height and width in px; None: the whole field")
     augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.augment")
+    changes: int = Field(
+        MOST, ge=0, le=9, description="of colour or texture at a time, at most, in the classic one"
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="after warm-up; falls to zero along a cosine")
     warm_up: int = Field(20, ge=0, description="steps")
     weight_decay: float = Field(1e-4, ge=0, le=1)

@@ -136,7 +136,7 @@ def fit(
         smears, validation = hold_out(smears, config)
     if run.folder is not None:
         load_state(run.folder, state)
-    supply, augment = SmearSupply(smears, state.step), named_augment(config.augment)
+    supply, augment = SmearSupply(smears, state.step), named_augment(config.augment, config.changes)
     deadline = math.inf if run.minutes is None else time.monotonic() + 60 * run.minutes
     ending = False
     with StopRequest() as stop:
