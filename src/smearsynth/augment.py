@@ -25,8 +25,8 @@ Augment = Callable[[Smear, Sequence[Smear], np.random.Generator], Smear]
 
 AugmentName = Literal["none", "classic", "copy-paste", "both"]
 
-# Changes of colour or texture at a time. imgaug's example has 5: an FCN-8s trained for 400 steps on Chula then falls
-# 0.006 Dice short of one without any, on synthetic smears 0.015; with 2 it is 0.004 and 0.003.
+# Changes of colour or texture at a time. imgaug's example has 5: an FCN-8s trained for 400 steps on Chula then is
+# 0.006 Dice worse than one without any, on synthetic smears 0.015; with 2 it is 0.004 and 0.003.
 MOST = 2
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
