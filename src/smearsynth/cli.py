@@ -40,6 +40,7 @@ from smearsynth.options import (
     named_split,
     naming,
     open_data,
+    own_features,
     parse_mix,
     parse_size,
 )
@@ -208,7 +209,10 @@ def train(
     device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     adversarial: Annotated[str | None, typer.Option(help="lsgan, or log as equation 5 stands.")] = None,
-    features: Annotated[str | None, typer.Option(help="Perceptual: efficientnet_lite0, vgg19 or none.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Perceptual: efficientnet_lite0, vgg19, none, or the folder of a segmentation model."),
+    ] = None,
     vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)] = None,
     parametric: Annotated[bool, typer.Option("--parametric", help="Keep no real contour in the model.")] = False,
@@ -231,6 +235,7 @@ def train(
 
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, split = named_split(smears, split, limit, default="train")
+    own = own_features(features)
     chosen = choose(
         preset,
         class_names=smears.class_names,
@@ -238,10 +243,10 @@ def train(
         batch=batch,
         precision=precision,
         adversarial=adversarial,
-        perceptual_features=features,
+        perceptual_features=own.name if own else features,
         seed=seed,
     )
-    net = load_features(chosen.training.perceptual_features, vgg)
+    net = own or load_features(chosen.training.perceptual_features, vgg)
     device = device_of(device)
     workers = 4 if device == "cuda" else 0
     if dry_run:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from smearsynth.errors import OptionError
 
 PaddingName = Literal["reflect", "zeros"]
 FeatureName = Literal["efficientnet_lite0", "vgg19", "none"]
+# by the beginning of the hash of its weights: another model has other features
+SegmentationName = Annotated[str, StringConstraints(pattern="^segmentation model [0-9a-f]{12}$")]
 
 
 class _Config(BaseModel):
@@ -66,7 +68,7 @@ class TrainingConfig(_Config):
     adversarial: Literal["lsgan", "log"] = "lsgan"
     feature_matching: float = Field(10.0, ge=0, description="lambda_FM of equation 4")
     perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
-    perceptual_features: FeatureName = "efficientnet_lite0"
+    perceptual_features: FeatureName | SegmentationName = "efficientnet_lite0"
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
     r1: float = Field(0.0, ge=0, description="weight of the squared slope of D at real images")
     label_weight: float = Field(1.0, ge=0, description="weight of the label-aware D, where there is one")
@@ -128,6 +130,21 @@ class Preset(_Config):
 
         second = fitted(self.second) if self.second else None
         return Preset(network=self.network, training=fitted(self.training), second=second)
+
+    def on_features(self, name: str) -> Preset:
+        """The same preset, the features of its perceptual loss those of this name.
+
+        Examples
+        --------
+        >>> Preset().on_features("none").training.perceptual_features
+        'none'
+        """
+
+        def named(stage: TrainingConfig) -> TrainingConfig:
+            return TrainingConfig(**{**stage.model_dump(), "perceptual_features": name})
+
+        second = named(self.second) if self.second else None
+        return Preset(network=self.network, training=named(self.training), second=second)
 
     @property
     def _grid(self) -> int:
