@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smearsynth.synthesis.config import NetworkConfig, PaddingName
-from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, aligned
+from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, UpsamplingConv, aligned
 
 
 def pixel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -114,9 +114,8 @@ class Generator(nn.Module):
         )
         modulating, coarse = given if config.modulation else 0, n << config.downs
         self.blocks = nn.ModuleList(ResidualBlock(coarse, config.padding, modulating) for _ in range(config.blocks))
-        # nearest-neighbour upsampling before a plain convolution: transposed ones leave checkerboards
         self.up = nn.ModuleList(
-            _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True, given=modulating)
+            _Stage(UpsamplingConv(n << k, n << (k - 1)), noisy=True, given=modulating)
             for k in range(config.downs, 0, -1)
         )
         self.mix = AlignedConv(n + given, 2 * n, 1)
@@ -146,7 +145,7 @@ class Generator(nn.Module):
             x = block(x, coarse[0])
         finer = (*coarse[1:], given if self.config.modulation else None)
         for stage, grain, own in zip(self.up, noise, finer, strict=True):
-            x = stage(F.interpolate(x, scale_factor=2.0, mode="nearest"), grain, own)
+            x = stage(x, grain, own)
         x = F.relu(self.mix(torch.cat([x, given.to(x.dtype)], 1)))
         return torch.tanh(self.last(x))
 
