@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smearsynth.synthesis.config import NetworkConfig, PaddingName
-from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, UpsamplingConv, aligned
+from smearsynth.synthesis.convolutions import AlignedConv, FewOutputsConv, SpectralConv, UpsamplingConv, aligned
 
 
 def pixel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class ResidualBlock(nn.Module):
             [
                 nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding),
                 PixelNorm(channels, given),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding),
                 PixelNorm(channels, given),
             ]
@@ -115,7 +115,7 @@ class _Stage(nn.Module):
         x = self.conv(x)
         if self.noise_gain is not None and noise is not None:
             x = x + self.noise_gain.to(x.dtype) * noise.to(x.dtype)
-        return F.relu(self.norm(x, given))
+        return F.relu(self.norm(x, given), inplace=True)
 
 
 class Generator(nn.Module):
@@ -144,7 +144,7 @@ class Generator(nn.Module):
             for k in range(config.downs, 0, -1)
         )
         self.mix = AlignedConv(n + given, 2 * n, 1)
-        self.last = AlignedConv(2 * n, 3, 7, padding=3, padding_mode=config.padding)
+        self.last = FewOutputsConv(2 * n, 3, 7, padding=3, padding_mode=config.padding)
 
     def forward(self, condition: Tensor, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """Paint an image.
@@ -171,7 +171,7 @@ class Generator(nn.Module):
         finer = (*coarse[1:], given if self.config.modulation else None)
         for stage, grain, own in zip(self.up, noise, finer, strict=True):
             x = stage(x, grain, own)
-        x = F.relu(self.mix(torch.cat([x, given.to(x.dtype)], 1)))
+        x = F.relu(self.mix(torch.cat([x, given.to(x.dtype)], 1)), inplace=True)
         return torch.tanh(self.last(x))
 
     @property
