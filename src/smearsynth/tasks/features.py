@@ -13,7 +13,6 @@ from smearsynth.tasks.fcn import Fcn8s
 from smearsynth.tasks.folder import weights_hash
 from smearsynth.tasks.segmentation import Segmentation
 
-
 _STILL = 0.003  # fine detail of a map that hardly changes: less is no difference
 
 
