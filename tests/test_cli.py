@@ -384,7 +384,7 @@ def test_a_style_of_no_such_smear_lists_those_there_are(
         (("--batch", "-3"), "Invalid value for '--batch'"),
         (("--batch", "5000"), "batch: Input should be less than or equal to 1024"),
         (("--precision", "fp8"), "precision: Input should be 'fp32' or 'bf16'"),
-        (("--features", "vibes"), "perceptual_features: Input should be"),
+        (("--features", "vibes"), "features 'vibes': choose efficientnet_lite0, vgg19, none or the folder"),
         (("--features", "vgg19", "--vgg", "/no/weights"), "/no/weights: no such weight file"),
         (("--scale", "0"), "scale must be above 0 and at most 16"),
         (("--scale", "-1"), "scale must be above 0"),

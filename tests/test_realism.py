@@ -225,7 +225,7 @@ def test_the_command_compares_two_folders(run, smear_folder, tmp_path):
     assert (tmp_path / "s-key.csv").exists()
     ran = run("realism", smear_folder, smear_folder, "--features", "none")
     assert ran.code == 2
-    assert "efficientnet_lite0 or vgg19" in ran.err
+    assert "features 'none' leave nothing to compare" in ran.err
     ran = run("realism", smear_folder, smear_folder, "--no-labels")  # its test split has three smears
     assert ran.code == 2
     assert "too few" in ran.err

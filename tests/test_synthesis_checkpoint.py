@@ -57,6 +57,10 @@ def test_all_comes_back_and_the_optimiser_goes_on_where_it_was(tmp_path):
     assert one.keys() == other.keys()
     assert any("optimiser_d" in key for key in one)
     assert all(torch.equal(one[key], other[key]) for key in one)
+    # the fused step goes through weights and moments as they lie
+    for optimiser in (again.optimiser_g, again.optimiser_d):
+        for parameter, moments in optimiser.state.items():
+            assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == parameter.stride()
     # Adam corrects its bias by the number of steps done
     steps = {float(entry["step"]) for entry in again.optimiser_g.state_dict()["state"].values()}
     assert steps == {4.0}

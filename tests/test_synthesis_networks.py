@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from smearsynth.synthesis.config import NetworkConfig
+from smearsynth.synthesis.convolutions import FewOutputsConv, UpsamplingConv
 from smearsynth.synthesis.networks import (
     Encoder,
     Generator,
@@ -15,6 +17,7 @@ from smearsynth.synthesis.networks import (
     draw_noise,
     field_noise,
     initialise,
+    pixel_norm,
 )
 
 
@@ -253,3 +256,29 @@ def test_noise_of_a_field_is_white_and_normal():
     assert (noise**4).mean().item() == pytest.approx(3, abs=0.1)
     for a, b in ((noise[:, 1:], noise[:, :-1]), (noise[1:], noise[:-1]), (noise[1:, 1:], noise[:-1, :-1])):
         assert abs((a * b).mean()) < 0.01
+
+
+def test_upsampling_and_convolution_in_one_are_the_two_of_them():
+    layer, x = UpsamplingConv(5, 3), torch.rand(2, 5, 6, 7)
+    apart = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(x), apart)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "zeros"])
+def test_a_convolution_row_by_row_is_the_convolution(mode):
+    layer, x = FewOutputsConv(5, 3, 7, padding=3, padding_mode=mode), torch.rand(2, 5, 9, 12)
+    torch.testing.assert_close(layer(x), torch.nn.Conv2d.forward(layer, x))
+
+
+def test_the_gradient_of_pixel_norm_is_that_of_its_definition():
+    x = torch.randn(2, 5, 6, 7, requires_grad=True)
+    scale, shift = torch.randn(5, 1, 1, requires_grad=True), torch.randn(5, 1, 1, requires_grad=True)
+    plain = x * torch.rsqrt((x * x).mean(1, keepdim=True) + 1e-6) * scale + shift
+    slope = torch.randn(x.shape)
+    torch.testing.assert_close(pixel_norm(x, scale, shift), plain)
+    for own, other in zip(
+        torch.autograd.grad(pixel_norm(x, scale, shift), (x, scale, shift), slope),
+        torch.autograd.grad(plain, (x, scale, shift), slope),
+        strict=True,
+    ):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-4)

@@ -6,15 +6,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from smearsynth.datasets import SmearFolder, open_smears
-from smearsynth.errors import DataError, OptionError
+from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
 from smearsynth.terminal import err, say
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from smearsynth.synthesis.features import PerceptualFeatures
+    from smearsynth.tasks import Segmentation
 
 Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COCO file).", show_default=False)]
 Split = Annotated[str | None, typer.Option(help="Only this split of the folder's split.csv.")]
@@ -141,6 +145,30 @@ def load_model(model: str, device: str = "cpu") -> Any:
     from smearsynth.synthesis.model import Synthesizer
 
     return Synthesizer.load(model, device_of(device))
+
+
+def load_segmentation(folder: Path, device: str = "cpu") -> Segmentation:
+    """Load the segmentation model of a folder; a model of another task is refused."""
+    from smearsynth.tasks import Segmentation
+    from smearsynth.tasks import load_model as load_task
+
+    model = load_task(folder, device)
+    if isinstance(model, Segmentation):
+        return model
+    raise ModelError(f"is a model of {model.name}; give one of `smearsynth fit-task segmentation`", folder)
+
+
+def own_features(text: str | None) -> PerceptualFeatures | None:
+    """The features of the segmentation model whose folder is named; None for features known by name."""
+    from smearsynth.synthesis.config import FeatureName
+    from smearsynth.tasks import perceptual_features
+
+    known = get_args(FeatureName)
+    if text is None or text in known:
+        return None
+    if not Path(text).is_dir():
+        raise OptionError(f"features {text!r}: choose {', '.join(known)} or the folder of a segmentation model")
+    return perceptual_features(load_segmentation(Path(text)))
 
 
 def device_of(name: str) -> str:

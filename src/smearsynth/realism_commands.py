@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import ModelError, OptionError
-from smearsynth.options import AsJson, Binary, Device, Limit, Reading, Scale, Seed, device_of, naming, open_data
+from smearsynth.errors import OptionError
+from smearsynth.options import (
+    AsJson,
+    Binary,
+    Device,
+    Limit,
+    Reading,
+    Scale,
+    Seed,
+    device_of,
+    load_segmentation,
+    naming,
+    open_data,
+    own_features,
+)
 from smearsynth.smear import Smear
 from smearsynth.terminal import err, out, say, stages
 
@@ -24,14 +37,15 @@ Synthetic = Annotated[
 Figure = Annotated[Path | None, typer.Option(help="Also draw what was found into this PNG.")]
 Stage = Callable[[str, int, int], object]
 _TRAIN, _TEST = "train", "test"
-_FEATURES = ("efficientnet_lite0", "vgg19")
 
 
 def realism(
     real: Real,
     synth: Synthetic,
     split: Annotated[str | None, typer.Option(help="Compare with this split; default: test, if any.")] = None,
-    features: Annotated[str, typer.Option(help="efficientnet_lite0 or vgg19.")] = "efficientnet_lite0",
+    features: Annotated[
+        str, typer.Option(help="efficientnet_lite0, vgg19, or the folder of a segmentation model.")
+    ] = "efficientnet_lite0",
     vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
     crop: Annotated[int | None, typer.Option(help="Side of the crops, px; default: spans a cell.", min=16)] = None,
     segmenter: Annotated[
@@ -55,15 +69,14 @@ def realism(
     from smearsynth.evaluation.realism import realism as measure
     from smearsynth.synthesis.features import load_features
 
+    net = own_features(features) or load_features(features, vgg)
+    if net is None:
+        raise OptionError(f"features {features!r} leave nothing to compare; choose others")
     smears = open_data(real, None, scale, classes="one", format=format, binary=binary, cache_mb=2000)
     compared, taught, unseen = _divided(smears, split)
     compared, unseen = (compared[:limit], unseen[:limit]) if limit else (compared, unseen)
     ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
     device = device_of(device)
-    if features not in _FEATURES:
-        raise OptionError(f"features {features!r}: choose {' or '.join(_FEATURES)}")
-    net = load_features(features, vgg)  # type: ignore[arg-type]
-    assert net is not None
     with stages(quiet=json) as on_stage, naming(real):
         judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
         found = measure(
@@ -165,13 +178,10 @@ def _divided(smears: SmearFolder, split: str | None) -> tuple[SmearFolder, Smear
 
 def _segmenter(known: SmearFolder, folder: Path | None, seed: int, device: str, on_stage: Stage) -> Segmenter:
     """The segmentation model of a folder, or one trained here, which takes minutes."""
-    from smearsynth.tasks import FitRun, Segmentation, fit, load_model
+    from smearsynth.tasks import FitRun, Segmentation, fit
 
     if folder is not None:
-        model = load_model(folder, device)
-        if isinstance(model, Segmentation):
-            return model
-        raise ModelError(f"is a model of {model.name}; give one of `smearsynth fit-task segmentation`", folder)
+        return load_segmentation(folder, device)
     model = Segmentation.preset("cpu", seed=seed)
     steps = model.config.fit.steps
 

@@ -25,6 +25,7 @@ from smearsynth.options import (
     named_split,
     naming,
     open_data,
+    own_features,
     parse_size,
 )
 from smearsynth.terminal import err, out, say, training_progress
@@ -64,7 +65,10 @@ def train(
     device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     adversarial: Annotated[str | None, typer.Option(help="lsgan, or log as equation 5 stands.")] = None,
-    features: Annotated[str | None, typer.Option(help="Perceptual: efficientnet_lite0, vgg19 or none.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Perceptual: efficientnet_lite0, vgg19, none, or the folder of a segmentation model."),
+    ] = None,
     vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
     restain: Annotated[
         float | None, typer.Option(help="Share of crops under another stain, drawn anew.", min=0, max=1)
@@ -101,17 +105,18 @@ def train(
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, split = named_split(smears, split, limit, default="train")
     starting = None if start is None else load_start(start, output)
+    own = own_features(features)
     options: dict[str, object] = {
         "steps": steps,
         "batch": batch,
         "precision": precision,
         "adversarial": adversarial,
-        "perceptual_features": features,
+        "perceptual_features": own.name if own else features,
         "restain": restain,
         "seed": seed,
     }
     chosen = choose_preset(preset, smears.class_names, options, parse_settings(settings or []), starting)
-    net = load_features(chosen.training.perceptual_features, vgg)
+    net = own or load_features(chosen.training.perceptual_features, vgg)
     device = device_of(device)
     workers = 4 if device == "cuda" else 0
     if dry_run:

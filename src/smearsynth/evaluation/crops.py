@@ -99,7 +99,7 @@ def embed(
     rng: int | np.random.Generator = 0,
     on_smear: Callable[[int], object] | None = None,
 ) -> CropFeatures:
-    """Feature vectors of crops: the mean over the crop of every map of every stage of a network.
+    """Feature vectors of crops, as the features themselves sum up an image (`PerceptualFeatures.vectors`).
 
     Parameters
     ----------
@@ -134,8 +134,7 @@ def embed(
         for start in range(0, len(crops), _BATCH):
             some = torch.from_numpy(np.ascontiguousarray(crops[start : start + _BATCH])).to(device)
             with torch.inference_mode():
-                stages = net(some.permute(0, 3, 1, 2).float() / 127.5 - 1)
-                pooled = torch.cat([stage.mean(dim=(2, 3)) for stage in stages], dim=1)
+                pooled = net.vectors(some.permute(0, 3, 1, 2).float() / 127.5 - 1)
             vectors.append(pooled.double().cpu().numpy())
         numbers.append(np.full(len(crops), k, np.int64))
         if on_smear is not None:

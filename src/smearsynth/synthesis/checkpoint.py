@@ -124,11 +124,17 @@ def _fill_moments(
 ) -> None:
     """Give Adam the moments that were stored; before its first step it has none of its own to fill."""
     record = optimiser.state_dict()
+    parameters = optimiser.param_groups[0]["params"]
+
+    def laid_out(stored: Tensor, index: int) -> Tensor:
+        # the fused step goes through weights and moments as they lie in memory: they must lie alike
+        return torch.empty_like(parameters[index], device=stored.device).copy_(stored)
+
     record["state"] = {
         index: {
             "step": torch.tensor(float(step)),
-            "exp_avg": first[f"{label}.{index}"],
-            "exp_avg_sq": second[f"{label}.{index}"],
+            "exp_avg": laid_out(first[f"{label}.{index}"], index),
+            "exp_avg_sq": laid_out(second[f"{label}.{index}"], index),
         }
         for index in record["param_groups"][0]["params"]
         if f"{label}.{index}" in first

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from smearsynth.errors import OptionError
 
 PaddingName = Literal["reflect", "zeros"]
 FeatureName = Literal["efficientnet_lite0", "vgg19", "none"]
+# by the beginning of the hash of its weights: another model has other features
+SegmentationName = Annotated[str, StringConstraints(pattern="^segmentation model [0-9a-f]{12}$")]
 
 
 class _Config(BaseModel):
@@ -79,7 +81,9 @@ class TrainingConfig(_Config):
     adversarial: Literal["lsgan", "log"] = Field("lsgan", description="least squares, or equation 5 as it stands")
     feature_matching: float = Field(10.0, ge=0, description="lambda_FM of equation 4")
     perceptual: float = Field(2.5, ge=0, description="lambda_PR of equation 4")
-    perceptual_features: FeatureName = Field("efficientnet_lite0", description="network that compares the images")
+    perceptual_features: FeatureName | SegmentationName = Field(
+        "efficientnet_lite0", description="network that compares the images"
+    )
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
     r1: float = Field(0.0, ge=0, description="weight of the squared slope of D at real images")
     label_weight: float = Field(1.0, ge=0, description="weight of the label-aware D, where there is one")
@@ -160,6 +164,21 @@ class Preset(_Config):
             return Preset(network=network.model_copy(update=own), training=self.training, second=self.second)
         except ValidationError as error:
             raise _in_one_line(error) from None
+
+    def on_features(self, name: str) -> Preset:
+        """The same preset, the features of its perceptual loss those of this name.
+
+        Examples
+        --------
+        >>> Preset().on_features("none").training.perceptual_features
+        'none'
+        """
+
+        def named(stage: TrainingConfig) -> TrainingConfig:
+            return TrainingConfig(**{**stage.model_dump(), "perceptual_features": name})
+
+        second = named(self.second) if self.second else None
+        return Preset(network=self.network, training=named(self.training), second=second)
 
     @property
     def _grid(self) -> int:

@@ -1,9 +1,10 @@
-"""Fixed image features for the perceptual loss, loaded offline: EfficientNet-Lite0 or VGG19."""
+"""Fixed image features for the perceptual loss and KID, loaded offline: EfficientNet-Lite0 or VGG19."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from smearsynth.errors import ModelError
+from smearsynth.errors import ModelError, OptionError
 from smearsynth.synthesis.config import FeatureName
 from smearsynth.synthesis.convolutions import AlignedConv, aligned
 
@@ -30,22 +31,30 @@ _LITE0_STAGES = (
 
 
 class PerceptualFeatures(nn.Module):
-    """Base: frozen layers cut into stages; `weights` are those of equation 7, fine to coarse."""
+    """Base: frozen layers cut into stages; `weights` are those of equation 7, fine to coarse.
+
+    `name` goes into every result: figures on other features cannot be compared.
+    """
 
     name: str
     weights: tuple[float, ...]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) RGB in [-1, 1] → one feature map per stage."""
-        raise TypeError("use load_features")
+        raise TypeError("use load_features, or perceptual_features of smearsynth.tasks")
+
+    def vectors(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [-1, 1] → (B, d), what KID compares: the mean of every map."""
+        return torch.cat([stage.mean((2, 3)) for stage in self(image)], 1)
 
 
-def load_features(name: FeatureName, file: Path | None = None) -> PerceptualFeatures | None:
+def load_features(name: str, file: Path | None = None) -> PerceptualFeatures | None:
     """Load the features named; None for ``none``.
 
     Parameters
     ----------
     name : {"efficientnet_lite0", "vgg19", "none"}
+        Those of a segmentation model come from its folder, see `smearsynth.tasks.perceptual_features`.
     file : Path, optional
         Local weight file for VGG19 (a state dict as torchvision's ``vgg19``); without it torchvision's own
         download cache is asked.
@@ -54,7 +63,13 @@ def load_features(name: FeatureName, file: Path | None = None) -> PerceptualFeat
     ------
     ModelError
         When the weights cannot be had offline, with the remedy.
+    OptionError
+        For any other name.
     """
+    if name not in get_args(FeatureName):
+        raise OptionError(
+            f"features {name!r} are not among those known by name: {', '.join(get_args(FeatureName))}"
+        )
     if name == "none":
         return None
     return (EfficientNetLite0() if name == "efficientnet_lite0" else VGG19(file)).requires_grad_(False).eval()

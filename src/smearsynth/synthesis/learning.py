@@ -62,7 +62,7 @@ def learn(
     source : DataSource, optional
         For the model card.
     features : PerceptualFeatures, optional
-        For the perceptual loss.
+        For the perceptual loss; their name is the one put down, whatever the preset says.
     parametric : bool
         Keep a fitted shape model instead of the contours of real cells (for models that are passed on).
     command : str
@@ -85,6 +85,7 @@ def learn(
     if start is not None and (remark := _size_remark(measured.statistics, start.statistics)):
         say(remark)
     _claim(run.folder / "state", measured.statistics)
+    preset = preset.on_features("none" if features is None else features.name)
     if preset.second:
         preset = preset.within(measured.statistics.field_size)
     found = _train_stages(smears, preset, run, features, say, start)

@@ -12,19 +12,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smearsynth.synthesis.config import NetworkConfig, PaddingName
-from smearsynth.synthesis.convolutions import AlignedConv, SpectralConv, aligned
+from smearsynth.synthesis.convolutions import AlignedConv, FewOutputsConv, SpectralConv, UpsamplingConv, aligned
 
 
 def pixel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Divide (B, C, H, W) by the root mean square over the channels of a pixel, then scale and shift."""
+    if x.requires_grad and x.dtype == torch.float32 and scale.dim() == 3 and not x.is_cuda:
+        normed: Tensor = _PixelNormOnCpu.apply(x, scale, shift)
+        return normed
     size = (x * x).mean(1, keepdim=True, dtype=torch.float32)
     return x * torch.rsqrt(size + 1e-6).to(x.dtype) * scale.to(x.dtype) + shift.to(x.dtype)
+
+
+class _PixelNormOnCpu(torch.autograd.Function):
+    """`pixel_norm` with its gradient written out: half the passes over memory that PyTorch makes of it on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1])
+        inverse = size.add_(1e-6).rsqrt_()
+        normed = x * inverse
+        ctx.save_for_backward(normed, inverse, scale)
+        return torch.addcmul(shift, normed, scale)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        normed, inverse, scale = ctx.saved_tensors
+        product = slope * normed
+        # d(x / r) = (dx − n mean(n dx)) / r, for the root mean square r and n = x / r
+        mean = torch.einsum("bchw,c->bhw", product, scale.flatten() / scale.numel())[:, None]
+        inner = (slope * scale).addcmul_(normed, mean, value=-1).mul_(inverse)
+        return inner, product.sum((0, 2, 3))[:, None, None], slope.sum((0, 2, 3))[:, None, None]
 
 
 class PixelNorm(nn.Module):
@@ -64,7 +89,7 @@ class ResidualBlock(nn.Module):
             [
                 nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding),
                 PixelNorm(channels, given),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding),
                 PixelNorm(channels, given),
             ]
@@ -90,7 +115,7 @@ class _Stage(nn.Module):
         x = self.conv(x)
         if self.noise_gain is not None and noise is not None:
             x = x + self.noise_gain.to(x.dtype) * noise.to(x.dtype)
-        return F.relu(self.norm(x, given))
+        return F.relu(self.norm(x, given), inplace=True)
 
 
 class Generator(nn.Module):
@@ -114,13 +139,12 @@ class Generator(nn.Module):
         )
         modulating, coarse = given if config.modulation else 0, n << config.downs
         self.blocks = nn.ModuleList(ResidualBlock(coarse, config.padding, modulating) for _ in range(config.blocks))
-        # nearest-neighbour upsampling before a plain convolution: transposed ones leave checkerboards
         self.up = nn.ModuleList(
-            _Stage(nn.Conv2d(n << k, n << (k - 1), 3, padding=1), noisy=True, given=modulating)
+            _Stage(UpsamplingConv(n << k, n << (k - 1)), noisy=True, given=modulating)
             for k in range(config.downs, 0, -1)
         )
         self.mix = AlignedConv(n + given, 2 * n, 1)
-        self.last = AlignedConv(2 * n, 3, 7, padding=3, padding_mode=config.padding)
+        self.last = FewOutputsConv(2 * n, 3, 7, padding=3, padding_mode=config.padding)
 
     def forward(self, condition: Tensor, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """Paint an image.
@@ -146,8 +170,8 @@ class Generator(nn.Module):
             x = block(x, coarse[0])
         finer = (*coarse[1:], given if self.config.modulation else None)
         for stage, grain, own in zip(self.up, noise, finer, strict=True):
-            x = stage(F.interpolate(x, scale_factor=2.0, mode="nearest"), grain, own)
-        x = F.relu(self.mix(torch.cat([x, given.to(x.dtype)], 1)))
+            x = stage(x, grain, own)
+        x = F.relu(self.mix(torch.cat([x, given.to(x.dtype)], 1)), inplace=True)
         return torch.tanh(self.last(x))
 
     @property

@@ -72,14 +72,17 @@ class TrainingState:
         translator, discriminators = Translator(preset), Discriminators(preset.network)
         for network in (translator.generator, translator.encoder, discriminators):
             initialise(network, draw)
+        # as convolutions like their weights in memory, on a GPU and on a CPU
+        for whole in (translator, discriminators):
+            whole.to(memory_format=torch.channels_last)
         average = Translator(preset).requires_grad_(False)
         average.load_state_dict(translator.state_dict())
         return cls(
             translator,
             discriminators,
             average,
-            torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999)),
-            torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999)),
+            torch.optim.Adam(translator.parameters(), lr=0.0, betas=(0.5, 0.999), fused=True),
+            torch.optim.Adam(discriminators.parameters(), lr=0.0, betas=(0.5, 0.999), fused=True),
         )
 
     def continue_from(self, earlier: TrainingState) -> None:

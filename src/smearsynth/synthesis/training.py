@@ -194,12 +194,10 @@ def hash_seed(*parts: int) -> int:
 
 
 def _prepare_for_cuda(state: TrainingState) -> None:
-    """Lay out the weights as cuDNN's convolutions like them, and let the optimisers be recorded in a graph."""
-    for network in (state.translator, state.discriminators):
-        network.to(memory_format=torch.channels_last)
+    """Let the optimisers be recorded in a graph."""
     for optimiser in (state.optimiser_g, state.optimiser_d):
         # the rate must be a tensor: a number would be recorded as it stood
-        optimiser.param_groups[0].update(capturable=True, fused=True, lr=torch.zeros((), device="cuda"))
+        optimiser.param_groups[0].update(capturable=True, lr=torch.zeros((), device="cuda"))
 
 
 def _set_rate(optimiser: torch.optim.Adam, rate: float) -> None:

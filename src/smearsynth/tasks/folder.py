@@ -181,10 +181,9 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
     report = report or FitReport(
         smears="not stated", steps=steps, finished=True, best_step=steps, best_score=None, history=()
     )
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in task.network.state_dict().items()}
+    content = _weights(task)
     with replacing(folder / _WEIGHTS) as temporary:
-        _save(weights, temporary, {})
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        temporary.write_bytes(content)
     with replacing(folder / _LOG) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["step", "loss", "validation"])
         writer.writeheader()
@@ -193,11 +192,16 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         task=task.name,
         smearsynth=version("smearsynth"),
         config=task.config.model_dump(mode="json"),
-        weights_sha256=digest,
+        weights_sha256=hashlib.sha256(content).hexdigest(),
         report=report,
     )
     write_text(folder / _CONFIG, record.model_dump_json(indent=2))
     (folder / _STATE).unlink(missing_ok=True)
+
+
+def weights_hash(task: Task) -> str:
+    """SHA-256 of the weights as `save_model` writes them: ``weights_sha256`` in its config.json."""
+    return hashlib.sha256(_weights(task)).hexdigest()
 
 
 def finished_report(folder: Path, state: FitState) -> FitReport | None:
@@ -249,6 +253,11 @@ def _read_record(folder: Path) -> _Record:
         raise ModelError(
             "not the configuration of a task model; name a folder that `smearsynth fit-task` made", folder / _CONFIG
         ) from None
+
+
+def _weights(task: Task) -> bytes:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in task.network.state_dict().items()}
+    return safetensors.torch.save(tensors)
 
 
 def _read_weights(folder: Path, record: _Record, task: Task) -> None:
