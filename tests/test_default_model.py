@@ -22,7 +22,7 @@ from smearsynth.smear import Smear
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer, default_folder
 
-FILES = {"layout.json",
+FILES = {"acquisition.json", "layout.json",
     "SHA256SUMS", "config.json", "weights.safetensors", "styles.safetensors", "statistics.json", "shapes.json",
     "model-card.md", "training-log.csv", "DATA-LICENSE",
 }  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -179,6 +180,7 @@ def device_of(name: str) -> str:
         # One core stays free: threads that wait for a core that is busy elsewhere slow the others down 16 times
         # (256 × 256 px on two cores at a load of 3: 2.06 s with two threads, 0.13 s with one).
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    _keep_memory()
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
@@ -186,6 +188,19 @@ def device_of(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise OptionError("no CUDA device here; use --device cpu")
     return name
+
+
+def _keep_memory() -> None:
+    """Have glibc keep large blocks for the next layer instead of giving them back and asking for zeroed pages again.
+
+    A field of 1920 × 1200 px takes 3.4 s of processor time instead of 5.3, and 2.3 GB instead of 1.9. Of a process
+    of ours alone: a program that imports smearsynth keeps its own settings.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+    with suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
 def layout_of(name: str | None) -> LayoutName | None:

@@ -242,6 +242,7 @@ def _values(schema: Mapping[str, Any]) -> str:
     >>> _values({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
     'above 0, at most 1'
     """
+    schema = schema.get("anyOf", [schema])[0]  # of several kinds the first: names, before those of own features
     if "enum" in schema:
         return ", ".join(schema["enum"])
     if schema["type"] in ("boolean", "array"):
