@@ -171,6 +171,7 @@ def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:
 
 def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None:
     """Page and Markdown, with the best and the worst that models of the first seed predict."""
+    from smearsynth.benefit.arms import ARMS
     from smearsynth.benefit.plan import Job
     from smearsynth.report.benefit import Example, write_report
     from smearsynth.report.predictions import prediction_example
@@ -178,14 +179,12 @@ def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None
 
     shown = []
     for task in result.tasks:
-        # the last arm of those that ran: the one with everything
-        run = next(one for one in reversed(result.runs) if one.task == task and one.reals == result.sizes[0])
-        folder = experiment.model_folder(Job(run.task, run.arm, run.reals, 0))
-        first = next(one for one in result.runs_of(run.task, run.arm, run.reals) if one.seed == 0)
-        model = load_model(folder, experiment.device)
-        ranked = sorted(first.images, key=lambda row: row.score)
+        known = [run for run in result.runs if (run.task, run.reals, run.seed) == (task, result.sizes[0], 0)]
+        run = max(known, key=lambda run: list(ARMS).index(run.arm))  # of those that ran, the one with everything
+        model = load_model(experiment.model_folder(Job(task, run.arm, run.reals, 0)), experiment.device)
+        ranked = sorted(run.images, key=lambda row: row.score)
         for which, row in (("best", ranked[-1]), ("worst", ranked[0])):
             smear = experiment.test[experiment.test.names.index(row.image)]
-            picture = prediction_example(smear, model.predict(smear.image), run.task)
-            shown.append(Example(run.task, run.arm, row.image, row.score, which, picture))  # type: ignore[arg-type]
+            picture = prediction_example(smear, model.predict(smear.image), task)
+            shown.append(Example(task, run.arm, row.image, row.score, which, picture))  # type: ignore[arg-type]
     write_report(result, output, shown)

@@ -109,7 +109,12 @@ class Difference(_Record):
     seeds: int
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.mean:+.{self.digits}f} [{self.low:+.{self.digits}f}, {self.high:+.{self.digits}f}]"
+
+    @property
+    def digits(self) -> int:
+        """Decimals that the interval carries."""
+        return decimals((self.high - self.low) / 2)
 
 
 class Facts(_Record):
@@ -246,6 +251,11 @@ class BenefitResult(_Record):
             return cls.model_validate(parts | {"differences": given["intervals"]})
         except (json.JSONDecodeError, LookupError, TypeError, ValidationError):
             raise DataError("not the result of `smearsynth benefit`; run it again", path) from None
+
+
+def decimals(apart: float) -> int:
+    """Two of what is uncertain by 0.1 or more, four below 0.005, else three as in the paper."""
+    return 2 if apart >= 0.1 else 4 if 0 < apart < 0.005 else 3
 
 
 def mean_value(runs: Sequence[Run]) -> float | None:

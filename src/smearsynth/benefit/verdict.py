@@ -101,9 +101,9 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     --------
     >>> one = dict(task="detection", reals=10, metric="ap", seeds=3, arm="RD+SD+aug", base="RD+aug")
     >>> print(verdict([Difference(mean=0.031, low=0.012, high=0.049, **one)])[0])
-    detection, 10 real smears: synthetic smears raised AP by 0.031 [0.012, 0.049] (RD+SD+aug over RD+aug, seeds: 3).
+    detection, 10 real smears: synthetic smears raised AP by 0.031 [0.012, 0.049] (RD+SD+aug over RD+aug, 3 seeds).
     >>> print(verdict([Difference(mean=0.001, low=-0.01, high=0.012, **one)])[0])
-    detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, 0.012] (RD+SD+aug over RD+aug, seeds: 3).
+    detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, +0.012] (RD+SD+aug over RD+aug, 3 seeds).
     """
     beside = [_beside(one) for one in found if (one.arm, one.base) == ("RD+SD+aug", "RD+aug")]
     alone = [_alone(one) for one in found if (one.arm, one.base) == ("SD+aug", "RD+aug")]
@@ -113,23 +113,28 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
 def _beside(one: Difference) -> str:
     metric = METRICS[one.metric]
     if one.low > 0:
-        what = f"synthetic smears raised {metric} by {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        what = f"synthetic smears raised {metric} by {_by(one)}"
     elif one.high < 0:
-        what = f"synthetic smears lowered {metric} by {-one.mean:.3f} [{-one.high:.3f}, {-one.low:.3f}]"
+        what = f"synthetic smears lowered {metric} by {_by(one)}"
     else:
-        what = f"no benefit shown, {metric} {one.mean:+.3f} [{one.low:.3f}, {one.high:.3f}]"
+        what = f"no benefit shown, {metric} {one}"
     return f"{_place(one)}: {what} ({_arms(one)})."
 
 
 def _alone(one: Difference) -> str:
     metric = METRICS[one.metric]
     if one.high < 0:
-        what = f"synthetic smears alone fell short of real ones by {-one.mean:.3f} {metric}"
-        interval = f"[{-one.high:.3f}, {-one.low:.3f}]"
+        what = f"synthetic smears alone fell short of real ones, {metric} lower by {_by(one)}"
     else:
         more = "better than" if one.low > 0 else "not shown to be worse than"
-        what, interval = f"synthetic smears alone were {more} real ones", f"{metric} {one}"
-    return f"{_place(one)}: {what} {interval} ({_arms(one)})."
+        what = f"synthetic smears alone were {more} real ones, {metric} {one}"
+    return f"{_place(one)}: {what} ({_arms(one)})."
+
+
+def _by(one: Difference) -> str:
+    """Size of a difference and its interval, without signs."""
+    low, high = sorted((abs(one.low), abs(one.high)))
+    return f"{abs(one.mean):.{one.digits}f} [{low:.{one.digits}f}, {high:.{one.digits}f}]"
 
 
 def _place(one: Difference) -> str:
@@ -137,4 +142,5 @@ def _place(one: Difference) -> str:
 
 
 def _arms(one: Difference) -> str:
-    return f"{one.arm} over {one.base}, seeds: {one.seeds}"
+    seeds = f"{one.seeds} seeds" if one.seeds > 1 else "one seed: the chance of training is not counted"
+    return f"{one.arm} over {one.base}, {seeds}"

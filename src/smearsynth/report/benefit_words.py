@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from smearsynth.benefit.arms import ARMS, PAPER, ArmName
-from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Run
+from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Run, decimals
 from smearsynth.report.benefit_figures import (
     NAMED,
     TITLES,
@@ -122,7 +122,7 @@ def score(values: Sequence[float], seeds: int | None = None) -> str:
     if not values:
         return _DASH
     apart = spread(values)
-    digits = _digits(apart or 0.0)
+    digits = min(decimals(apart or 0.0), 3)  # no more than the paper gives
     text = f"{fmean(values):.{digits}f}" + (f" ± {apart:.{digits}f}" if apart is not None else "")
     return text if seeds in (None, len(values)) else f"{text} ({_counted(len(values), 'seed')})"
 
@@ -162,13 +162,8 @@ def _signed(value: float, one: Difference) -> str:
     >>> _signed(wide.mean, wide)
     '−0.03'
     """
-    digits = _digits((one.high - one.low) / 2)
+    digits = one.digits
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
-
-
-def _digits(apart: float) -> int:
-    """Two decimals of what is uncertain by 0.1 or more, else three as in the paper."""
-    return 2 if apart >= 0.1 else 3
 
 
 def changed(result: BenefitResult) -> Iterable[tuple[str, tuple[str, ...]]]:
