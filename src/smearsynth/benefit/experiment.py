@@ -61,7 +61,7 @@ class Mixture(Sequence[Smear]):
     --------
     >>> red, blue = (Smear(np.full((2, 2, 3), c, "u1"), np.zeros((2, 2), "i4"), np.array([], int)) for c in (1, 2))
     >>> mixed = Mixture([red], [blue, blue], 0.25)
-    >>> round(np.mean([mixed[k].image[0, 0, 0] == 2 for k in range(0, len(mixed), 1001)]), 2)
+    >>> round(float(np.mean([mixed[k].image[0, 0, 0] == 2 for k in range(0, len(mixed), 1001)])), 2)
     0.25
     """
 
