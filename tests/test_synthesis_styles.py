@@ -251,3 +251,29 @@ def test_even_and_uneven_smears_stay_even_and_uneven():
     assert 0.3 < even.mean() < 0.7
     assert np.median(np.array(drawn)[even]) == pytest.approx(0.02, rel=0.3)
     assert np.median(np.array(drawn)[~even]) == pytest.approx(0.2, rel=0.3)
+
+
+def test_cells_of_a_smear_differ_in_the_directions_of_that_smear():
+    # slides of the first stain vary from thick to thin, those of the second have one odd cell in ten
+    rng = np.random.default_rng(5)
+    styles, classes = [], []
+    for k in range(40):
+        odd = k % 2 == 1
+        rows = np.tile(STAINS[k % 2] + 0.1, (60, 1)) + rng.normal(0, 0.005, (60, 3))
+        rows += [[0, 0, 0.3 * (n % 10 == 0)] if odd else [rng.normal(0, 0.1), 0, 0] for n in range(60)]
+        styles.append(np.concatenate([[STAINS[k % 2]], rows]).astype(np.float32))
+        classes.append(np.zeros(60, np.int64))
+    bank = StyleBank.fit(styles, classes, ("cell",), rng=0)
+    for k in range(30):
+        found = bank.draw(np.zeros(200, np.int64), rng=k)
+        cells = found[1:] - np.median(found[1:], 0)
+        if np.linalg.norm(found[0] - STAINS[0]) < np.linalg.norm(found[0] - STAINS[1]):
+            assert cells[:, 0].std() > 1.5 * cells[:, 2].std()
+        else:
+            assert 0.03 < (cells[:, 2] > 0.15).mean() < 0.2
+            assert np.quantile(np.abs(cells[:, 2]), 0.8) < 0.08  # the others are not halfway odd
+    # a model made before the cells were kept draws them from the law of all smears
+    old = {name: tensor for name, tensor in bank.tensors().items() if not name.startswith("within0.c")}
+    old |= {f"within0.{key}": bank.tensors()[f"within0.{key}"] for key in ("centres",)}
+    del old["within0.starts"]
+    assert StyleBank.from_tensors(old, ("cell",)).draw(np.zeros(9, np.int64), rng=1).shape == (10, 3)

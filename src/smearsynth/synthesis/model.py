@@ -428,12 +428,13 @@ def _read_styles(path: Path, config: NetworkConfig) -> StyleBank:
         raise ModelError(str(error), path) from None
     width, n = config.style_channels, len(config.class_names)
     laws = [(bank.joint, width * (n + 1) + n)]
-    laws += [(law, width) for law in (*bank.within, *bank.per_class)]
+    laws += [(law, width) for law in (*(one.law for one in bank.within), *bank.per_class)]
     for law, size in laws:
         k = len(law.weights)
         if law.centres.shape != (k, size) or law.roots.shape != (k, size, size):
             raise ModelError(f"does not fit {_CONFIG} beside it; {_COPY_AGAIN}, or train the model again", path)
-    if bank.smears.ndim != 2 or not len(bank.smears) or bank.smears.shape[1] != laws[0][1]:
+    cells_fit = all(one.fits(width, len(bank.smears)) for one in bank.within)
+    if bank.smears.ndim != 2 or not len(bank.smears) or bank.smears.shape[1] != laws[0][1] or not cells_fit:
         raise ModelError(f"does not fit {_CONFIG} beside it; {_COPY_AGAIN}, or train the model again", path)
     return bank
 

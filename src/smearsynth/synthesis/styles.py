@@ -1,7 +1,7 @@
 """The style bank: how the styles of training smears are distributed, and drawing new ones.
 
 Two laws are kept. The *joint* law holds one vector per training smear (its background and its mean cell of each
-class), clustered by K-means, with the spread of the cells about that mean: cells and background of one
+class), clustered by K-means, with the styles of the cells about that mean: cells and background of one
 synthetic smear belong together, as in a real one. The *independent* law is the paper's: clusters of styles per
 class (background too), drawn anew for every instance.
 """
@@ -91,6 +91,56 @@ class Clusters:
 
 
 @dataclass(frozen=True, eq=False)
+class Within:
+    """How the cells of a class differ within a smear, in units of their spread there.
+
+    Cells of one smear differ in their own directions: thick from thin along the hue of its stain, a few infected
+    ones towards violet. Drawn from a law of all smears, a blue smear got turquoise and violet cells side by side.
+
+    Parameters
+    ----------
+    law : Clusters
+        Of the cells of all smears.
+    cells : (N, S) float32 array
+        About the mean of their smear, smear by smear; none in models made before they were kept.
+    starts : (n + 1,) int64 array
+        Where the cells of each smear begin and end.
+    """
+
+    law: Clusters
+    cells: Styles
+    starts: npt.NDArray[np.int64]
+
+    @classmethod
+    def fit(cls, parts: list[Styles], logs: npt.NDArray[np.float64], rng: np.random.Generator) -> Within:
+        """To the styles of a class in each smear, (n, S) each, and the logarithms of their spreads.
+
+        For the common law the few farthest (a leukocyte or a platelet among the red cells, say) are drawn in: in
+        the units of an even smear they lie so far out that an uneven one would be given cells such as no smear has.
+        """
+        own = [_residuals(part) / np.exp(log) for part, log in zip(parts, logs, strict=True)]
+        cells = np.concatenate(own)
+        limit = float(np.quantile(np.linalg.norm(cells, axis=1), _FARTHEST))
+        starts = np.concatenate([[0], np.cumsum([len(part) for part in own])])
+        return cls(Clusters.fit(_shortened(cells, limit), rng), cells.astype(np.float32), starts.astype(np.int64))
+
+    def fits(self, width: int, smears: int) -> bool:
+        """Whether these are cells of so many smears, in styles of this length, or none."""
+        if not len(self.cells):
+            return True
+        ordered = self.starts.shape == (smears + 1,) and bool((np.diff(self.starts) >= 0).all())
+        return ordered and self.cells.shape == (self.starts[-1], width) and self.starts[0] == 0
+
+    def draw(self, smear: int, n: int, rng: np.random.Generator) -> Styles:
+        """Draw (n, S) by the smoothed bootstrap of the cells of a training smear; of all, where it has too few."""
+        own = self.cells[self.starts[smear] : self.starts[smear + 1]] if len(self.starts) > 1 else self.cells
+        if len(own) < _ENOUGH:
+            return self.law.draw(n, rng)
+        drawn: Styles = (1 - _JITTER**2) ** 0.5 * own[rng.integers(len(own), size=n)]
+        return drawn + _JITTER * self.law.draw(n, rng)
+
+
+@dataclass(frozen=True, eq=False)
 class StyleBank:
     """Style laws of a trained synthesizer.
 
@@ -102,8 +152,8 @@ class StyleBank:
         logarithm of the spread of each class's cells about it (some smears are even, some are not).
     smears : (n, ...) float32 array
         These vectors themselves, one a training smear: new smears are drawn about them.
-    within : tuple of Clusters
-        Per class, cell styles about the mean of their class in their smear, over their spread there.
+    within : tuple of Within
+        Per class, cell styles about the mean of their class in their smear.
     per_class : tuple of Clusters
         Background first, then the classes.
     """
@@ -111,7 +161,7 @@ class StyleBank:
     class_names: tuple[str, ...]
     joint: Clusters
     smears: Styles
-    within: tuple[Clusters, ...]
+    within: tuple[Within, ...]
     per_class: tuple[Clusters, ...]
 
     @classmethod
@@ -148,7 +198,7 @@ class StyleBank:
             raise ModelError(f"no cell of class {', '.join(empty)} in the training smears: leave the class out")
         means = np.stack([_class_means(rows, ids, pools) for rows, ids in zip(styles, classes, strict=True)])
         spreads = np.stack([_log_spreads(parts) for parts in of_class], 1)
-        within = tuple(_fit_within(parts, logs, rng) for parts, logs in zip(of_class, spreads.T, strict=True))
+        within = tuple(Within.fit(parts, logs, rng) for parts, logs in zip(of_class, spreads.T, strict=True))
         grounds = np.stack([rows[0] for rows in styles])
         joint = np.concatenate([grounds, means.reshape(len(means), -1), _EVENNESS * spreads], 1)
         return cls(
@@ -178,16 +228,18 @@ class StyleBank:
         """
         rng = np.random.default_rng(rng)
         n_classes = len(self.class_names)
-        smear = self._draw_smear(rng, cluster)
+        index, smear = self._draw_smear(rng, cluster)
         means, spreads = smear[:-n_classes].reshape(n_classes + 1, -1), np.exp(smear[-n_classes:] / _EVENNESS)
         cells = means[1:][classes]
         for c in np.unique(classes):
             members = classes == c
-            cells[members] += spreads[c] * self.within[c].draw(int(members.sum()), rng)
+            cells[members] += spreads[c] * self.within[c].draw(index, int(members.sum()), rng)
         return _bounded(np.concatenate([means[:1], cells]))
 
-    def _draw_smear(self, rng: np.random.Generator, cluster: int | None) -> Styles:
+    def _draw_smear(self, rng: np.random.Generator, cluster: int | None) -> tuple[int, Styles]:
         """Draw a joint vector by the smoothed bootstrap: near a training smear, with the spread of its cluster.
+
+        The number of that smear comes with it.
 
         A Gaussian alone has the right moments, but its draws lie between the smears, where the generator has seen
         nothing and paints paler differences: the stains then spread 0.83 times as far as they should on Chula.
@@ -201,7 +253,7 @@ class StyleBank:
         drawn: Styles = (
             centre + (1 - _JITTER**2) ** 0.5 * (self.smears[index] - centre) + _JITTER * (about - centre)
         )
-        return drawn
+        return index, drawn
 
     def draw_independent(
         self, classes: npt.NDArray[np.int64], rng: int | np.random.Generator, cluster: int | None = None
@@ -249,12 +301,16 @@ class StyleBank:
         """All arrays by name, for a safetensors file."""
         laws = {"joint": self.joint}
         laws |= {f"class{k}": clusters for k, clusters in enumerate(self.per_class)}
-        laws |= {f"within{k}": clusters for k, clusters in enumerate(self.within)}
+        laws |= {f"within{k}": within.law for k, within in enumerate(self.within)}
         named = {
             f"{prefix}.{key}": getattr(clusters, key)
             for prefix, clusters in laws.items()
             for key in ("centres", "roots", "weights")
         }
+        for k, within in enumerate(self.within):
+            if len(within.cells):
+                named[f"within{k}.cells"] = within.cells
+                named[f"within{k}.starts"] = within.starts.astype(np.float32)  # exact: there are no 2**24 cells
         return named | {"smears": self.smears}
 
     @classmethod
@@ -266,7 +322,15 @@ class StyleBank:
 
         try:
             per_class = tuple(read(f"class{k}") for k in range(len(class_names) + 1))
-            within = tuple(read(f"within{k}") for k in range(len(class_names)))
+            none = np.zeros((0, tensors["smears"].shape[1]), np.float32)
+            within = tuple(
+                Within(
+                    read(f"within{k}"),
+                    tensors.get(f"within{k}.cells", none),
+                    tensors.get(f"within{k}.starts", np.zeros(1)).astype(np.int64),
+                )
+                for k in range(len(class_names))
+            )
             return cls(class_names, read("joint"), tensors["smears"], within, per_class)
         except KeyError as error:
             raise ModelError(f"the style bank lacks {error}; train the model again") from None
@@ -283,17 +347,6 @@ def _class_means(rows: Styles, ids: npt.NDArray[np.int64], pools: list[Styles]) 
     return np.stack(
         [rows[1:][ids == c].mean(0) if (ids == c).any() else overall[c] + shift for c in range(len(pools))]
     )
-
-
-def _fit_within(parts: list[Styles], logs: npt.NDArray[np.float64], rng: np.random.Generator) -> Clusters:
-    """Cluster the cells about the mean of their smear, in units of their spread there.
-
-    The few farthest (a leukocyte or a platelet among the red cells, say) are drawn in: in the units of an even
-    smear they lie so far out that an uneven one would be given cells such as no smear has.
-    """
-    residuals = np.concatenate([_residuals(part) / np.exp(log) for part, log in zip(parts, logs, strict=True)])
-    limit = float(np.quantile(np.linalg.norm(residuals, axis=1), _FARTHEST))
-    return Clusters.fit(_shortened(residuals, limit), rng)
 
 
 def _shortened(vectors: npt.NDArray[np.floating], limit: float) -> npt.NDArray[np.floating]:
