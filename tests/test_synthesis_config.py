@@ -14,7 +14,7 @@ def test_overrides_replace_what_is_given_and_nothing_else():
 
     assert given.training == PRESETS["cpu"].training.model_copy(update={"steps": 7})
     assert given.network == PRESETS["cpu"].network.model_copy(update={"class_names": ("red", "white")})
-    assert given.network.condition_channels == 4
+    assert given.network.condition_channels == 5
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -222,12 +222,15 @@ def _settings() -> dict[str, dict[str, Any]]:
 def _settings_table() -> Any:
     from rich.table import Table
 
+    from smearsynth.synthesis.config import PRESETS
+
+    usual = PRESETS["cpu"].network.model_dump() | PRESETS["cpu"].training.model_dump()
     table = Table(title="Settings for --set KEY=VALUE", box=None, pad_edge=False)
     table.add_column("key", no_wrap=True)
     table.add_column("default", no_wrap=True)
     table.add_column("meaning")
     for name, schema in _settings().items():
-        default = schema["default"]
+        default = usual[name]
         shown = f"{default[1]}x{default[0]}" if name == "crop" else str(default).lower()
         table.add_row(name, shown, f"{schema['description']} ({_values(schema)})")
     table.caption = "Defaults are those of the preset cpu. With --start, generator and encoder are the model's."

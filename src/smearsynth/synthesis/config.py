@@ -59,7 +59,7 @@ DISCRIMINATOR_SETTINGS = tuple(name for name in NetworkConfig.model_fields if "d
 
 
 class TrainingConfig(_Config):
-    """Losses, schedule and data handling of one training run; the defaults are the ``cpu`` preset."""
+    """Losses, schedule and data handling of one training run, for one CPU thread; see also `PRESETS`."""
 
     steps: int = Field(20_000, ge=1, description="updates of all networks")
     batch: int = Field(1, ge=1, le=1024, description="crops a step")
@@ -207,20 +207,22 @@ _PAPER = TrainingConfig(
     colour=0.0,
 )
 
+# What the ablations and the eye chose: benchmarks/synthesis.md
+_TAUGHT_BEST = NetworkConfig(padding="zeros", debris=True, modulation=True, label_discriminator=True)
+
 PRESETS: dict[str, Preset] = {
-    # one to two hours on one CPU thread
-    "cpu": Preset(),
-    # a data-centre GPU: the same generator with modulation, larger crops and batches, a wider D that names classes
+    # an hour on one CPU thread
+    "cpu": Preset(network=_TAUGHT_BEST, training=TrainingConfig(steps=10_000, augment=0.1, restain=0.5)),
+    # a data-centre GPU: larger crops and batches, a wider D
     "gpu": Preset(
-        network=NetworkConfig(
-            discriminator_filters=32, padding="zeros", debris=True, modulation=True, label_discriminator=True
-        ),
+        network=_TAUGHT_BEST.model_copy(update={"discriminator_filters": 32}),
         training=TrainingConfig(
             steps=30_000,
             batch=16,
             crop=(256, 256),
             discriminator_rate=1.0,
             augment=0.3,
+            restain=0.5,
             ema=0.999,
             precision="bf16",
         ),
