@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -108,3 +110,24 @@ def test_blurring_is_that_of_scipy():
     image = plain().image
     wanted = ndimage.gaussian_filter(image[..., 1].astype(np.float32), 1.2)
     np.testing.assert_allclose(Acquisition(blur=1.2).expose(image)[..., 1], wanted, atol=0.51)
+
+
+def test_a_smear_is_taken_as_the_one_it_is_like():
+    # the first two are unevenly lit and sharp, the others even, blurred and noisy
+    smears = []
+    for k in range(4):
+        given = plain(k)
+        taken = Acquisition(illumination=LIGHT) if k < 2 else Acquisition(blur=1.5, noise=6.0, seed=k)
+        smears.append(Smear(taken.expose(given.image), given.labels, given.classes))
+    law = AcquisitionLaw.fit(smears, lambda smear: plain().image)
+    for seed in range(10):
+        lit, blurred = law.draw(plain().labels, seed, 1), law.draw(plain().labels, seed, 3)
+        assert abs(lit.illumination[0]) > 5 * abs(blurred.illumination[0])
+        assert lit.noise < 0.5 * blurred.noise
+    # models made before draw each by itself, whatever the style
+    former = replace(law, joint=False)
+    assert {former.draw(plain().labels, seed, 1).noise > 3 for seed in range(20)} == {True, False}
+    assert AcquisitionLaw.from_json(law.to_json()).joint
+    assert "joint" not in former.to_json()
+    with pytest.raises(DataError, match="not the law"):
+        AcquisitionLaw.from_json(replace(law, focus=law.focus[:2]).to_json())

@@ -242,10 +242,10 @@ class SyntheticSmears(IterableDataset[Smear]):
         place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
         mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, mix=self._odds, rng=place)
         tick("layout")
-        styles = self._styles(mask.classes, look)
+        like, styles = self._styles(mask.classes, look)
         tick("styles")
         law = self.model.acquisition
-        taken = law.draw(mask.labels, lens) if law is not None else None
+        taken = law.draw(mask.labels, lens, like) if law is not None else None
         image = self.model.paint(mask.labels, mask.classes, grain, styles=styles, acquisition=taken)
         tick("image")
         name = _name(index)
@@ -334,13 +334,15 @@ class SyntheticSmears(IterableDataset[Smear]):
             if not _NAME.fullmatch(image.stem) or (image is images[0] and _foreign(image)):
                 raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
-    def _styles(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> Styles:
+    def _styles(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[int | None, Styles]:
+        """Styles of a new smear, and the training smear they are like, where there is one."""
         bank = self.model.styles
         if self.style_of is not None:
-            return bank.like(self._given_styles, self.style_of.classes, classes, rng)
+            return None, bank.like(self._given_styles, self.style_of.classes, classes, rng)
         if self.style == "independent":
-            return bank.draw_independent(classes, rng)
-        return bank.draw(classes, rng, None if self.style == "joint" else int(self.style))
+            return None, bank.draw_independent(classes, rng)
+        like = bank.pick(rng, None if self.style == "joint" else int(self.style))
+        return like, bank.draw(classes, rng, smear=like)
 
     @cached_property
     def _given_styles(self) -> Styles:

@@ -23,7 +23,7 @@ _BLOCK = 8  # px: the illumination is smooth, block means do
 _SIGMAS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, the blurs tried
 _RIM = 3  # px to either side of an outline, where focus shows
 _FEWEST = 50  # blocks of ground from which an illumination can be told
-_MEASURED = 48  # smears compared with their reconstructions
+_MEASURED = 200  # smears compared with their reconstructions
 
 
 class Acquisition(BaseModel):
@@ -78,6 +78,7 @@ class _Measured(BaseModel):
     noise: list[float]
     debris_densities: list[float]
     debris_axes: list[list[float]]
+    joint: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +92,15 @@ class AcquisitionLaw:
     focus : (m, 2) float64 array
         Blur and noise that smears have beyond their reconstructions, drawn together.
     debris : DebrisLaw
+    joint : bool
+        Whether row k of all of them is of smear k, so that a new smear is taken as the one was whose style it has:
+        a grey stain with dark corners is the work of one microscope. Models made before drew each by itself.
     """
 
     illumination: npt.NDArray[np.float64]
     focus: npt.NDArray[np.float64]
     debris: DebrisLaw
+    joint: bool = False
 
     @classmethod
     def fit(
@@ -118,29 +123,43 @@ class AcquisitionLaw:
             Whether the generator can paint debris; otherwise none is drawn.
         """
         light = [measure_illumination(smear.image, smear.labels) for smear in smears]
-        shown = [smears[int(k)] for k in np.linspace(0, len(smears) - 1, min(len(smears), _MEASURED))]
+        shown = np.linspace(0, len(smears) - 1, min(len(smears), _MEASURED)).astype(int)
         focus = []
-        for smear in shown:
+        for smear in (smears[int(k)] for k in shown):
             painted = repaint(smear)
             blur = missing_blur(smear.image, painted, smear.labels)
             softened = Acquisition(blur=blur).expose(painted)
             ours, theirs = (grain(image, smear.labels) for image in (softened, smear.image))
             focus.append((blur, max(0.0, theirs**2 - ours**2) ** 0.5))
         # rounded here and not on the way to the file: a model must draw the same before and after it is saved
-        return cls(np.round(light, 5), np.round(focus, 3), DebrisLaw.fit(smears if debris else [], rng))
+        # of many smears the next one measured stands for those between: names follow the slides
+        nearest = np.abs(np.arange(len(smears))[:, None] - shown).argmin(1)
+        found = np.round(focus, 3)[nearest]
+        return cls(np.round(light, 5), found, DebrisLaw.fit(smears if debris else [], rng), joint=True)
 
-    def draw(self, labels: LabelArray, rng: int | np.random.Generator) -> Acquisition:
-        """Draw how a new field is taken: the light of one training smear, turned over; focus and noise of one."""
+    def draw(self, labels: LabelArray, rng: int | np.random.Generator, smear: int | None = None) -> Acquisition:
+        """Draw how a new field is taken: the light of a training smear, turned over; focus and noise of one.
+
+        Parameters
+        ----------
+        labels : (H, W) int32 array
+        rng : int or numpy.random.Generator
+        smear : int, optional
+            The training smear that the new one is like; any, and another for the focus, when None.
+        """
         rng = np.random.default_rng(rng)
-        light = self.illumination[int(rng.integers(len(self.illumination)))].reshape(3, 5).copy()
+        own = smear if self.joint else None
+        lit = int(rng.integers(len(self.illumination))) if own is None else own
+        light = self.illumination[lit].reshape(3, 5).copy()
         over, down = rng.choice([-1.0, 1.0], 2)
         light *= (over, down, 1, over * down, 1)
-        blur, noise = self.focus[int(rng.integers(len(self.focus)))] * np.exp(0.1 * rng.standard_normal(2))
+        focused = int(rng.integers(len(self.focus))) if own is None else own
+        blur, noise = self.focus[focused] * np.exp(0.1 * rng.standard_normal(2))
         return Acquisition(
             illumination=tuple(float(value) for value in light.ravel()),
             blur=round(float(blur), 3),
             noise=round(float(noise), 3),
-            debris=self.debris.draw_count(int((labels == 0).sum()), rng),
+            debris=self.debris.draw_count(int((labels == 0).sum()), rng, own),
             seed=int(rng.integers(2**32)),
         )
 
@@ -152,7 +171,8 @@ class AcquisitionLaw:
             noise=self.focus[:, 1].tolist(),
             debris_densities=self.debris.densities.tolist(),
             debris_axes=self.debris.axes.tolist(),
-        ).model_dump_json()
+            joint=self.joint,
+        ).model_dump_json(exclude_defaults=True)
 
     @classmethod
     def from_json(cls, text: str) -> AcquisitionLaw:
@@ -163,10 +183,13 @@ class AcquisitionLaw:
                 np.array(found.illumination, np.float64).reshape(-1, 15),
                 np.array([found.blur, found.noise], np.float64).T,
                 DebrisLaw(np.array(found.debris_densities), np.array(found.debris_axes).reshape(-1, 2)),
+                found.joint,
             )
         except (ValidationError, ValueError):
             raise DataError("not the law of acquisition of a model") from None
-        if not (len(law.illumination) and len(law.focus)):
+        told_apart = len(law.focus) == len(law.illumination)
+        dusty = len(law.debris.densities) in (0, len(law.illumination))
+        if not (len(law.illumination) and len(law.focus)) or (law.joint and not (told_apart and dusty)):
             raise DataError("not the law of acquisition of a model")
         return law
 

@@ -99,9 +99,12 @@ class DebrisLaw:
         kept = rows if len(rows) <= _KEPT else rows[rng.choice(len(rows), _KEPT, replace=False)]
         return cls(np.array(densities), kept)
 
-    def draw_count(self, ground: int, rng: np.random.Generator) -> int:
-        """How many blobs lie on `ground` px² of a new smear: as dense as one of the training smears."""
-        return int(rng.poisson(ground * float(rng.choice(self.densities)))) if len(self.axes) else 0
+    def draw_count(self, ground: int, rng: np.random.Generator, smear: int | None = None) -> int:
+        """How many blobs lie on `ground` px² of a new smear: as dense as on a training smear, this one or any."""
+        if not len(self.axes):
+            return 0
+        density = rng.choice(self.densities) if smear is None else self.densities[smear]
+        return int(rng.poisson(ground * float(density)))
 
     def draw(self, labels: LabelArray, count: int, seed: int) -> Mask:
         """Lay `count` elliptic blobs on the ground of a field.

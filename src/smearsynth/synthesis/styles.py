@@ -210,8 +210,19 @@ class StyleBank:
             tuple(Clusters.fit(pool, rng) for pool in (grounds, *pools)),
         )
 
+    def pick(self, rng: np.random.Generator, cluster: int | None = None) -> int:
+        """Number of the training smear that a new one is like, of a joint cluster or of all."""
+        self.joint.check(cluster)
+        near = np.arange(len(self.smears)) if cluster is None else np.flatnonzero(self._nearest() == cluster)
+        return int(rng.choice(near))
+
     def draw(
-        self, classes: npt.NDArray[np.int64], rng: int | np.random.Generator, cluster: int | None = None
+        self,
+        classes: npt.NDArray[np.int64],
+        rng: int | np.random.Generator,
+        cluster: int | None = None,
+        *,
+        smear: int | None = None,
     ) -> Styles:
         """Styles for one new smear from the joint law.
 
@@ -221,6 +232,8 @@ class StyleBank:
         rng : int or Generator
         cluster : int, optional
             Joint cluster to draw from; by weight when None.
+        smear : int, optional
+            The training smear that it is like, as `pick` gives it; picked here when None.
 
         Returns
         -------
@@ -228,32 +241,33 @@ class StyleBank:
         """
         rng = np.random.default_rng(rng)
         n_classes = len(self.class_names)
-        index, smear = self._draw_smear(rng, cluster)
-        means, spreads = smear[:-n_classes].reshape(n_classes + 1, -1), np.exp(smear[-n_classes:] / _EVENNESS)
+        index = self.pick(rng, cluster) if smear is None else smear
+        drawn = self._draw_smear(rng, index)
+        means, spreads = drawn[:-n_classes].reshape(n_classes + 1, -1), np.exp(drawn[-n_classes:] / _EVENNESS)
         cells = means[1:][classes]
         for c in np.unique(classes):
             members = classes == c
             cells[members] += spreads[c] * self.within[c].draw(index, int(members.sum()), rng)
         return _bounded(np.concatenate([means[:1], cells]))
 
-    def _draw_smear(self, rng: np.random.Generator, cluster: int | None) -> tuple[int, Styles]:
-        """Draw a joint vector by the smoothed bootstrap: near a training smear, with the spread of its cluster.
+    def _nearest(self) -> npt.NDArray[np.int64]:
+        """Joint cluster of each training smear."""
+        nearest: npt.NDArray[np.int64] = ((self.smears[:, None] - self.joint.centres) ** 2).sum(2).argmin(1)
+        return nearest
 
-        The number of that smear comes with it.
+    def _draw_smear(self, rng: np.random.Generator, index: int) -> Styles:
+        """Draw a joint vector by the smoothed bootstrap: near a training smear, with the spread of its cluster.
 
         A Gaussian alone has the right moments, but its draws lie between the smears, where the generator has seen
         nothing and paints paler differences: the stains then spread 0.83 times as far as they should on Chula.
         """
-        nearest = ((self.smears[:, None] - self.joint.centres) ** 2).sum(2).argmin(1)
-        self.joint.check(cluster)
-        near = np.arange(len(nearest)) if cluster is None else np.flatnonzero(nearest == cluster)
-        index = int(rng.choice(near))
-        about = self.joint.draw(1, rng, int(nearest[index]))[0]
-        centre = self.joint.centres[nearest[index]]
+        own = int(self._nearest()[index])
+        about = self.joint.draw(1, rng, own)[0]
+        centre = self.joint.centres[own]
         drawn: Styles = (
             centre + (1 - _JITTER**2) ** 0.5 * (self.smears[index] - centre) + _JITTER * (about - centre)
         )
-        return index, drawn
+        return drawn
 
     def draw_independent(
         self, classes: npt.NDArray[np.int64], rng: int | np.random.Generator, cluster: int | None = None
