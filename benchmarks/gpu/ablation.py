@@ -123,7 +123,14 @@ def judge(smears: Sequence[Smear], test: Sequence[Smear], arm: str, options: arg
 
 def train(options: argparse.Namespace, smears: Sequence[Smear], test: Sequence[Smear]) -> dict:
     base = PRESETS["gpu"]
-    short = {"steps": options.steps, "batch": 8, "crop": (192, 192), "discriminator_rate": 2.0, "augment": 0.0}
+    short = {
+        "steps": options.steps,
+        "batch": 8,
+        "crop": (192, 192),
+        "discriminator_rate": 2.0,
+        "augment": 0.0,
+        "restain": 0.0,
+    }
     plain = {"padding": "reflect", "debris": False, "modulation": False, "label_discriminator": False}
     precision = "bf16" if options.device == "cuda" else "fp32"
     training = {**base.training.model_dump(), **short, "precision": precision, **json.loads(options.training)}
