@@ -180,7 +180,12 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=2))
     out = tmp_path / "out"
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
-    found = run(*asked, "--tasks", "segmentation", "--arms", "RD,RD+SD", "--workers", 1, "--sizes", "4,all")
+    asked += ["--tasks", "segmentation", "--arms", "RD,RD+SD", "--workers", 1, "--sizes", "4,all"]
+    dry = run(*asked, "--dry-run")
+    assert "no --model for 6, 4 real smears: each trained first, 2 steps" in dry.err
+    assert "pieces of work to do" in dry.err
+    assert not out.exists()
+    found = run(*asked)
     assert found.code == 0, found.err
     assert {path.name for path in out.glob("synthesizer-*")} == {"synthesizer-4", "synthesizer-6"}
     assert Synthesizer.load(out / "synthesizer-4").config.data.smears == 4
@@ -209,6 +214,8 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
         (["--sizes", "7"], "7 real smears asked for; the train split has 6"),
         (["--best-by", "luck"], "choose validation or test"),
         (["--test-split", "train"], "cannot be both"),
+        (["--preset", "huge"], "unknown preset 'huge' of segmentation"),
+        (["--share", "1.5"], "less than or equal to 0.99"),
         (["--test-split", "holdout"], "has no split 'holdout'"),
         (["-m", "nowhere"], "nowhere"),
     ],

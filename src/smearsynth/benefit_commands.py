@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from smearsynth.terminal import err, out, progress, say, training_progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.benefit.experiment import Experiment
+    from smearsynth.benefit.plan import Settings
     from smearsynth.benefit.records import BenefitResult
 
 
@@ -35,12 +36,14 @@ def benefit(
     tasks: Annotated[str, typer.Option(help="Of segmentation, detection, contours.")] = "all",
     arms: Annotated[str, typer.Option(help="Of RD, SD, RD+aug, SD+aug, RD+copy-paste, RD+SD, RD+SD+aug.")] = "all",
     preset: Annotated[str, typer.Option(help="Of the tasks: cpu, paper or tiny.")] = "cpu",
-    seeds: Annotated[int, typer.Option(help="Trainings of every arm.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Trainings of every arm.", min=1, max=1000)] = 3,
     sizes: Annotated[str, typer.Option(help="Numbers of real smears, such as 3,10,30,all.")] = "all",
     synthetic: Annotated[
         int | None, typer.Option(help="Synthetic smears beside the real ones; default: 15 a real one.", min=1)
     ] = None,
-    share: Annotated[float, typer.Option(help="Of the crops of RD+SD that are synthetic.")] = 0.5,
+    share: Annotated[
+        float, typer.Option(help="Of the crops of RD+SD that are synthetic.", min=0.01, max=0.99)
+    ] = 0.5,
     steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
     best_by: Annotated[
         str, typer.Option(help="validation, or test: best weights as the paper chose them, which flatters.")
@@ -64,9 +67,9 @@ def benefit(
     from smearsynth.benefit.preparing import prepare, preset_of
     from smearsynth.benefit.running import expected_seconds, run_all, work_of
     from smearsynth.benefit.verdict import summarise
-    from smearsynth.tasks.registry import TASKS
+    from smearsynth.tasks.registry import TASKS, task_type
 
-    smears = open_data(data, None, scale, classes="one", format=format, binary=binary, cache_mb=1500)
+    smears = open_data(data, None, scale, classes="one", format=format, binary=binary, cache_mb=800)
     train, test = _divided(smears, train_split, test_split)
     if best_by not in ("validation", "test"):
         raise OptionError(f"best weights by {best_by!r}: choose validation or test")
@@ -84,6 +87,10 @@ def benefit(
     device = device_of(device)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     given = _given(model or [], len(train))
+    for task in settings.tasks:
+        task_type(task).preset(preset, steps=steps)  # an unknown preset is told now, not after an hour
+    if dry_run:
+        given |= _rehearse(train, settings, given, device)
     with naming(data), training_progress(preset_of(device).steps) as on_step:
         experiment = prepare(
             train, test, settings, output, given, device=device, on_step=on_step, say=lambda line: say(err, line)
@@ -92,7 +99,7 @@ def benefit(
         say(err, f"stopped; run the same command again to continue ({output})")
         return 130
     work = work_of(experiment)
-    if work and not json:
+    if work and (dry_run or not json):
         minutes = expected_seconds(experiment, work, workers) / 60
         say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
     if dry_run:
@@ -154,6 +161,24 @@ def _given(models: list[str], train: int) -> dict[int, str]:
             raise OptionError(f"two synthesizers for {size} real smears: {found[size]} and {folder}")
         found[size] = folder
     return found
+
+
+def _rehearse(train: SmearFolder, settings: Settings, given: Mapping[int, str], device: str) -> dict[int, str]:
+    """Say how long the synthesizers take that are not given; the shipped model stands in for them."""
+    from smearsynth.benefit.preparing import preset_of
+    from smearsynth.synthesis.features import load_features
+    from smearsynth.synthesis.learning import rehearse
+
+    missing = [size for size in settings.sizes_of(len(train)) if settings.pool_of(size) and size not in given]
+    if missing:
+        wanted = preset_of(device)
+        paces = rehearse(train, wanted, device, load_features(wanted.training.perceptual_features))
+        hours = paces[wanted.training.precision] * wanted.steps / 3600
+        numbers = ", ".join(str(size) for size in missing)
+        say(
+            err, f"no --model for {numbers} real smears: each is trained first, {wanted.steps} steps, {hours:.1f} h"
+        )
+    return dict.fromkeys(missing, "default")
 
 
 def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:

@@ -150,6 +150,10 @@ class SmearCache:
         self._size = 0
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
+    def __reduce__(self) -> tuple[type[SmearCache], tuple[int]]:
+        # another process fills its own: hundreds of megabytes would go through a pipe
+        return SmearCache, (self._limit,)
+
     def get(self, name: str) -> Smear | None:
         """Give a copy of the smear, None when it is not kept."""
         kept = self._kept.get(name)
