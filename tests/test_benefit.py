@@ -182,7 +182,7 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
     asked += ["--tasks", "segmentation", "--arms", "RD,RD+SD", "--workers", 1, "--sizes", "4,all"]
     dry = run(*asked, "--dry-run")
-    assert "no --model for 6, 4 real smears: each trained first, 2 steps" in dry.err
+    assert "no --model for 6, 4 real smears: each is trained first, 2 steps" in dry.err
     assert "pieces of work to do" in dry.err
     assert not out.exists()
     found = run(*asked)
