@@ -88,7 +88,7 @@ def benefit(
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     given = _given(model or [], len(train))
     for task in settings.tasks:
-        task_type(task).preset(preset, steps=steps)  # an unknown preset is told now, not after an hour
+        task_type(task).configured(preset, steps=steps)  # an unknown preset is told now, not after an hour
     if dry_run:
         given |= _rehearse(train, settings, given, device)
     with naming(data), training_progress(preset_of(device).steps) as on_step:

@@ -23,9 +23,9 @@ from smearsynth.smear import Smear
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.tasks.base import Evaluation, Task
+from smearsynth.tasks.config import TaskConfig
 from smearsynth.tasks.fitting import FitRun, fit, hold_out
 from smearsynth.tasks.registry import task_type
-from smearsynth.tasks.samples import Chosen
 
 _CACHE_MB = 800.0
 _PLACES = 1 << 20  # of a mixture: shares to within a millionth
@@ -113,7 +113,7 @@ class Experiment:
         """Hash of all that decides the result of a run."""
         settings, arm = self.settings, ARMS[job.arm]
         train, test = self.digests
-        facts: list[object] = [job.task, self.task(job).config.model_dump(mode="json"), arm.real]
+        facts: list[object] = [job.task, self.config(job).model_dump(mode="json"), arm.real]
         facts += [
             settings.best_by,
             self.device,
@@ -126,12 +126,15 @@ class Experiment:
             facts += [self._source(job.reals).hash, job.seed, *drawn]
         return key_of(*facts)
 
-    def task(self, job: Job) -> Task:
-        """A fresh model."""
-        kind = task_type(job.task)
-        return kind.preset(
+    def config(self, job: Job) -> TaskConfig:
+        """How the model of a run is built and trained."""
+        return task_type(job.task).configured(
             self.settings.preset, steps=self.settings.steps, augment=ARMS[job.arm].augment, seed=job.seed
         )
+
+    def task(self, job: Job) -> Task:
+        """A fresh model."""
+        return task_type(job.task)(self.config(job))
 
     def stored(self, key: str) -> tuple[Run, Resampled] | None:
         """What a run found, where it is done."""
@@ -148,10 +151,8 @@ class Experiment:
     def run(self, job: Job, on_step: Callable[[int], None] = lambda step: None) -> bool:
         """Train and score; False when it was interrupted, the state of training being kept."""
         started = time.perf_counter()
-        key, task, source = self.key(job), self.task(job), None
-        smears, validation = self._smears(job, task)
-        if ARMS[job.arm].synthetic:
-            source = self._source(job.reals).hash
+        key, task = self.key(job), self.task(job)
+        smears, validation = self._smears(job)
         if self.settings.best_by == "test":
             validation = self.test
         state = self.folder / "unfinished" / key
@@ -178,7 +179,7 @@ class Experiment:
             validation=report.best_score,
             seconds=round(time.perf_counter() - started, 1),
             key=key,
-            synthesizer=source,
+            synthesizer=self._source(job.reals).hash if ARMS[job.arm].synthetic else None,
             images=rows,
         )
         self._keep(job, result, _resampled(found), state)
@@ -193,11 +194,11 @@ class Experiment:
         stream = SyntheticSmears(Synthesizer.load(source.folder, self.device), seed=seed, device=self.device)
         return len(stream.write(self._pool(reals, seed), wanted, on_smear=on_smear)) == wanted
 
-    def _smears(self, job: Job, task: Task) -> tuple[Sequence[Smear], Sequence[Smear]]:
+    def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
         """What to train on, and the real smears to choose the best weights by: the same in every arm."""
         arm, settings = ARMS[job.arm], self.settings
-        at_hand = Chosen(self.train, chosen(len(self.train), job.reals))
-        real, validation = hold_out(at_hand, task.config.fit)
+        at_hand = self.train.chosen(chosen(len(self.train), job.reals))
+        real, validation = hold_out(at_hand, self.config(job).fit)
         if not arm.synthetic:
             return real, validation
         pool = open_smears(self._pool(job.reals, job.seed), classes="one", cache_mb=_CACHE_MB)
@@ -207,7 +208,7 @@ class Experiment:
 
     def held_out(self, job: Job) -> int:
         """Real smears that choose the best weights, and are not learned from."""
-        return min(self.task(job).config.fit.held_out, job.reals // 5)
+        return self.config(job).fit.held_out_of(job.reals)
 
     def _at_hand(self, job: Job) -> int:
         """Distinct smears that the crops come from."""

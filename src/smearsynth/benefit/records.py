@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -256,8 +255,3 @@ class BenefitResult(_Record):
 def decimals(apart: float) -> int:
     """Two of what is uncertain by 0.1 or more, four below 0.005, else three as in the paper."""
     return 2 if apart >= 0.1 else 4 if 0 < apart < 0.005 else 3
-
-
-def mean_value(runs: Sequence[Run]) -> float | None:
-    """Mean score over seeds; None of no runs."""
-    return sum(run.value for run in runs) / len(runs) if runs else None

@@ -43,12 +43,14 @@ def work_of(experiment: Experiment) -> list[Work]:
 
 def expected_seconds(experiment: Experiment, work: Sequence[Work], workers: int) -> float:
     """How long work takes, by some steps of each task, a few test smears and one synthetic smear."""
-    pace: dict[object, float] = {}
+    pace: dict[str, float] = {}
+    total = 0.0
     for one in work:
         kind = "pool" if isinstance(one, Pool) else one.task
         if kind not in pace:
             pace[kind] = _timed(experiment, one)
-    return sum(pace["pool" if isinstance(one, Pool) else one.task] for one in work) / workers
+        total += pace[kind]
+    return total / workers
 
 
 def _timed(experiment: Experiment, one: Work) -> float:

@@ -188,12 +188,17 @@ class Task(ABC):
         OptionError
             For an unknown preset, an unknown setting or a value out of its range.
         """
+        return cls(cls.configured(name, class_names=class_names, **fit))
+
+    @classmethod
+    def configured(cls, name: str, *, class_names: tuple[str, ...] | None = None, **fit: object) -> TaskConfig:
+        """The configuration that `preset` builds a model of; takes and raises the same."""
         if name not in cls.presets:
             raise OptionError(f"unknown preset {name!r} of {cls.name}; choose one of {', '.join(cls.presets)}")
         config = cls.presets[name]
         if class_names is not None:
             config = config.model_copy(update={"class_names": class_names})
-        return cls(config.with_fit(**fit))
+        return config.with_fit(**fit)
 
     @property
     def device(self) -> torch.device:

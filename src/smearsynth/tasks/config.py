@@ -34,6 +34,16 @@ class FitConfig(Config):
     validate_every: int = Field(50, ge=1, description="steps")
     seed: int = Field(0, ge=0, lt=1 << 63)
 
+    def held_out_of(self, smears: int) -> int:
+        """How many of so many smears are kept to choose the best weights by.
+
+        Examples
+        --------
+        >>> FitConfig().held_out_of(100), FitConfig().held_out_of(10)
+        (8, 2)
+        """
+        return min(self.held_out, smears // 5)
+
     @field_validator("crop")
     @classmethod
     def _crop_is_seen(cls, crop: tuple[int, int] | None) -> tuple[int, int] | None:

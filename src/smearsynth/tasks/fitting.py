@@ -80,7 +80,7 @@ def hold_out(smears: Sequence[Smear], config: FitConfig) -> tuple[Sequence[Smear
     >>> [len(part) for part in hold_out(empty, FitConfig())]
     [8, 2]
     """
-    held = min(config.held_out, len(smears) // 5)
+    held = config.held_out_of(len(smears))
     order = np.random.default_rng([config.seed, 1 << 40]).permutation(len(smears))
     return Chosen(smears, sorted(order[held:].tolist())), Chosen(smears, sorted(order[:held].tolist()))
 
