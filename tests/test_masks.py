@@ -123,7 +123,7 @@ def test_drawn_masks_follow_the_law_of_counts():
     counts = np.array([mask.layout.requested for mask in drawn])
     assert abs(counts.mean() - 20) < 4 * 6 / np.sqrt(300)
     assert 5 < counts.std() < 7
-    for labels, classes, layout in drawn[:40]:
+    for labels, classes, layout, _ in drawn[:40]:
         assert labels.dtype == np.int32
         assert set(np.unique(labels)) == set(range(layout.placed + 1))
         assert len(classes) == layout.placed
@@ -164,6 +164,27 @@ def test_masks_of_a_mix_are_written_with_their_classes(tmp_path):
 
 @pytest.mark.parametrize("layout", ["ring", "uniform"])
 def test_a_law_of_no_cells_draws_none(layout):
-    labels, classes, laid = draw_mask((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
+    labels, classes, laid, _ = draw_mask((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
     assert not labels.any()
     assert (len(classes), laid.placed, laid.requested) == (0, 0, 0)
+
+
+def test_a_mask_like_one_smear_has_its_cells_in_number_and_size():
+    few_large = analytic_smear((200, 260), [(30 + 50 * (k % 5), 30 + 50 * (k // 5), 16) for k in range(20)])
+    many_small = analytic_smear((200, 260), [(12 + 20 * (k % 12), 12 + 20 * (k // 12), 6) for k in range(108)])
+    source = MaskSource.from_smears([few_large, many_small])
+    law = ContactLaw(
+        adhesion=-4,
+        smears=tuple(
+            (np.log(row.count / 0.052), np.log(row.cell_diameter.mean), -4.0, -3.0)
+            for row in source.statistics.rows
+        ),
+    )
+    source = MaskSource(source.shapes, source.statistics, law)
+    drawn = {like: [source.draw((200, 260), among=[like], rng=seed) for seed in range(12)] for like in (0, 1)}
+    counts = {like: np.mean([len(mask.classes) for mask in masks]) for like, masks in drawn.items()}
+    areas = {
+        like: np.median([np.bincount(m.labels.ravel())[1:].mean() for m in masks]) for like, masks in drawn.items()
+    }
+    assert counts[1] > 2 * counts[0]
+    assert areas[0] > 2 * areas[1]  # drawn towards each other, there being two

@@ -120,6 +120,55 @@ def test_library_leaves_out_border_and_specks_and_reports_them():
     assert "4 cut by the border" in str(report)
 
 
+def test_cells_that_others_hide_in_part_are_left_out_and_those_on_top_of_few_are_not():
+    # of nine cells, one lies under another: its annotation has a bite
+    alone = [(25 + 40 * (k % 4), 25 + 40 * (k // 4), 12) for k in range(8)]
+    smear = analytic_smear((110, 180), [*alone, (40, 90, 12)])
+    labels = smear.labels.copy()
+    labels[disc_mask(labels.shape, (52, 90, 12))] = 10
+    smear = Smear(smear.image, labels, np.zeros(10, int))
+    report = ShapeLibrary.from_smears([smear]).report
+    assert report is not None
+    assert (report.total, report.hidden, report.kept) == (10, 2, 8)
+    assert "2 partly hidden" in str(report)
+    # a pixel of background between the cells, as many annotations have it, changes nothing
+    labels[:, 40:41][labels[:, 40:41] == 9] = 0
+    assert ShapeLibrary.from_smears([smear]).report == report
+
+
+def test_where_most_cells_touch_half_of_them_serve():
+    labels = np.zeros((60, 200), np.int32)
+    for k in range(8):
+        labels[disc_mask(labels.shape, (20 + 20 * k, 30, 12))] = k + 1
+    library = ShapeLibrary.from_smears([Smear(np.zeros((60, 200, 3), np.uint8), labels, np.zeros(8, int))])
+    assert len(library) >= 4
+
+
+def test_shapes_of_one_smear():
+    few = analytic_smear((90, 400), [(15 + 24 * k, 30, 10) for k in range(16)])
+    many = analytic_smear((90, 600), [(15 + 24 * k, 30, 8) for k in range(24)])
+    library = ShapeLibrary.from_smears([few, many])
+    assert library.smears is not None
+    assert np.bincount(library.smears).tolist() == [16, 24]
+    assert library.of_smear(0) is None  # too few to tell
+    found = library.of_smear(1)
+    assert found is not None
+    assert found[0].areas() == pytest.approx(np.full(24, many.areas()[0]), rel=1e-4)
+    assert found[1] == (1.0,)
+
+
+def test_a_class_with_few_cells_in_a_smear_takes_shapes_of_all_and_keeps_its_share():
+    names = ("rbc", "platelet")
+    cells = [(15 + 24 * k, 30, 10) for k in range(24)] + [(15, 70, 4)]
+    first = analytic_smear((90, 620), cells, classes=[0] * 24 + [1], class_names=names)
+    library = ShapeLibrary.from_smears([first, first])
+    found = library.of_smear(0)
+    assert found is not None
+    shapes, mix = found
+    assert np.bincount(shapes.classes).tolist() == [24, 2]
+    assert mix == pytest.approx((24 / 25, 1 / 25))
+
+
 def test_a_small_class_is_no_speck_beside_a_large_one():
     smear = analytic_smear(
         (90, 120), [(25, 25, 14), (60, 25, 14), (95, 25, 4), (95, 60, 4)], classes=[0, 0, 1, 1],
@@ -133,8 +182,9 @@ def test_a_small_class_is_no_speck_beside_a_large_one():
 
 
 def test_classes_are_matched_by_name_between_smears():
-    first = analytic_smear(classes=[0, 0, 1], class_names=("rbc", "wbc"))
-    second = analytic_smear(classes=[0, 0, 1], class_names=("wbc", "rbc"))
+    apart = [(20, 20, 10), (60, 20, 10), (60, 60, 10)]
+    first = analytic_smear((90, 120), apart, classes=[0, 0, 1], class_names=("rbc", "wbc"))
+    second = analytic_smear((90, 120), apart, classes=[0, 0, 1], class_names=("wbc", "rbc"))
     library = ShapeLibrary.from_smears([first, second])
     assert library.class_names == ("rbc", "wbc")
     assert library.classes.tolist() == [0, 0, 1, 1, 1, 0]
@@ -164,6 +214,7 @@ def test_library_round_trip(tmp_path: Path):
     assert (again.contours == library.contours).all()
     assert (again.classes == library.classes).all()
     assert (again.class_names, again.report) == (library.class_names, library.report)
+    assert np.array_equal(again.smears, library.smears)
     assert [file.name for file in tmp_path.iterdir()] == ["shapes.safetensors"]
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ModelError, match=r"shapes\.safetensors.*not a shape library"):

@@ -17,9 +17,11 @@ from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.pixels import png_text
+from smearsynth.masks import DrawnMask, MaskSource
 from smearsynth.smear import Smear
 from smearsynth.stream import MAX_PIXELS, MAX_SIDE, Recipe, SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.styles import StyleBank, Styles
 
 SIZE = (48, 64)
 
@@ -93,12 +95,39 @@ def test_style_changes_colours_and_leaves_labels(tiny: Synthesizer, stream: Synt
         {}, {"style": "independent"}, {"style": 0}, {"style": "1"}, {"style_of": given}
     ]  # fmt: skip
     drawn = [SyntheticSmears(tiny, size=SIZE, seed=3, **look).make(0) for look in looks]
-    assert all((smear.labels == stream[0].labels).all() for smear, _ in drawn)
+    # all but the clusters, whose smears have a layout of their own
+    assert all((drawn[k][0].labels == stream[0].labels).all() for k in (0, 1, 4))
     # joint may fall on the very draw of its cluster; all that is asked for by name differs
     assert len({smear.image.tobytes() for smear, _ in drawn[1:]}) == len(looks) - 1
     styles = [recipe.style for _, recipe in drawn]
     assert styles[:4] == ["joint", "independent", "0", "1"]
     assert styles[4].startswith("of smear-05 ")
+
+
+def test_layout_and_styles_are_those_of_one_training_smear(
+    tiny: Synthesizer, stream: SyntheticSmears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid: list[int | None] = []
+    draw = MaskSource.draw
+
+    def drawn(source: MaskSource, size: tuple[int, int], **options: Any) -> DrawnMask:
+        mask = draw(source, size, **options)
+        laid.append(mask.like)
+        return mask
+
+    monkeypatch.setattr(MaskSource, "draw", drawn)
+    stained: list[int | None] = []
+    stain = StyleBank.draw
+
+    def stains(bank: StyleBank, *arguments: Any, smear: int | None = None) -> Styles:
+        stained.append(smear)
+        return stain(bank, *arguments, smear=smear)
+
+    monkeypatch.setattr(StyleBank, "draw", stains)
+    for index in range(5):
+        stream.make(index)
+    assert laid == stained
+    assert len(set(laid)) > 1
 
 
 def test_the_style_of_a_smear_goes_with_its_background(tiny: Synthesizer) -> None:

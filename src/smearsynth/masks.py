@@ -34,6 +34,7 @@ class DrawnMask(NamedTuple):
     labels: LabelArray  # (H, W) int32, 0 = background, 1..n the cells, each with a pixel at least
     classes: npt.NDArray[np.int64]  # (n,) class of instance k + 1
     layout: Layout
+    like: int | None = None  # number of the smear that it is like, in the order of those measured
 
 
 def draw_mask(
@@ -79,8 +80,8 @@ def draw_mask(
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
-    >>> labels, classes, layout = draw_mask((90, 120), discs, (12, 3), cell_size=12, rng=1)
-    >>> int(labels.max()) == len(classes) == layout.placed
+    >>> mask = draw_mask((90, 120), discs, (12, 3), cell_size=12, rng=1)
+    >>> int(mask.labels.max()) == len(mask.classes) == mask.layout.placed
     True
     """
     mean, deviation = (float(value) for value in count_law)
@@ -147,25 +148,23 @@ class MaskSource:
         layout: LayoutName | None = None,
         density: float = 1.0,
         mix: Sequence[float] | None = None,
+        among: Sequence[int] | None = None,
         rng: int | np.random.Generator,
     ) -> DrawnMask:
         """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
 
-        A contact layout draws density, cell size and adhesion together, as one smear has them; the others draw
-        the count by the paper's normal law. `mix` is the probability of each class, as frequent as in the
-        shapes when None; `layout` None is `default_layout`.
+        The mask is like one of the smears, of those numbered in `among` or of all. A contact layout has its
+        density, cell size and adhesion, somewhat varied, and its shapes; the others draw shapes of all smears, and
+        the count by the paper's normal law. `mix` is the probability of each class, as frequent as in the shapes
+        when None; `layout` None is `default_layout`.
         """
         layout = self.default_layout if layout is None else layout
+        generator = np.random.default_rng(rng)
+        like = int(generator.choice(len(self.statistics.rows) if among is None else np.asarray(among)))
         if layout == "contact":
-            generator = np.random.default_rng(rng)
-            smear = self.contact_law.draw(generator)
-            expected = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
-            count = math.floor(expected + generator.random())  # of that mean on the smallest canvas, too
-            laid = contact_layout(size, count, self._workspace, law=smear, mix=mix, rng=generator)
-            labels: LabelArray = paint_labels(laid, self._workspace).astype(np.int32, copy=False)
-            return DrawnMask(labels, laid.classes, laid)
+            return self._draw_contact(size, like, density, mix, generator)
         mean, deviation = self.statistics.counts_for(size)
-        return draw_mask(
+        drawn = draw_mask(
             size,
             self._workspace,
             (mean * density, deviation * density),
@@ -173,13 +172,33 @@ class MaskSource:
             cell_size=self.statistics.cell_size,
             n_init=self.n_init(size),
             mix=mix,
-            rng=rng,
+            rng=generator,
         )
+        return drawn._replace(like=like)
 
     def n_init(self, size: tuple[int, int]) -> int:
         """Cells placed before the ring law sets in: the paper's 20 of 46 px on 1920 × 1200, scaled to this room."""
         room = size[0] * size[1] / self.statistics.cell_size**2
         return max(1, round(20 * room / (1920 * 1200 / 46**2)))
+
+    def _draw_contact(
+        self,
+        size: tuple[int, int],
+        like: int,
+        density: float,
+        mix: Sequence[float] | None,
+        generator: np.random.Generator,
+    ) -> DrawnMask:
+        # a law that leaves out smears without a cell no longer knows which is which
+        numbered = len(self.contact_law.smears) == len(self.statistics.rows)
+        smear = self.contact_law.draw(generator, like if numbered else None)
+        expected = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
+        count = math.floor(expected + generator.random())  # of that mean on the smallest canvas, too
+        own = self.shapes.of_smear(like)
+        shapes, own_mix = (self._workspace, None) if own is None else (Workspace(own[0]), own[1])
+        laid = contact_layout(size, count, shapes, law=smear, mix=own_mix if mix is None else mix, rng=generator)
+        labels: LabelArray = paint_labels(laid, shapes).astype(np.int32, copy=False)
+        return DrawnMask(labels, laid.classes, laid, like)
 
     @cached_property
     def _workspace(self) -> Workspace:

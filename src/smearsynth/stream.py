@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import SupportsIndex, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -22,7 +21,7 @@ from smearsynth.formats import Writer, open_writer
 from smearsynth.formats.files import image_files, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import png_text
-from smearsynth.masks import LayoutName
+from smearsynth.masks import DrawnMask, LayoutName
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition import Acquisition
 from smearsynth.synthesis.interrupt import StopRequest
@@ -240,9 +239,11 @@ class SyntheticSmears(IterableDataset[Smear]):
         # one independent stream per smear and stage: a change of style leaves the layout as it is
         again = [attempt] if attempt else []
         place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
-        mask = self.model.masks.draw(self.size, layout=self.layout, density=self.density, mix=self._odds, rng=place)
+        mask = self.model.masks.draw(
+            self.size, layout=self.layout, density=self.density, mix=self._odds, among=self._among, rng=place
+        )
         tick("layout")
-        like, styles = self._styles(mask.classes, look)
+        like, styles = self._styles(mask, look)
         tick("styles")
         law = self.model.acquisition
         taken = law.draw(mask.labels, lens, like) if law is not None else None
@@ -334,15 +335,19 @@ class SyntheticSmears(IterableDataset[Smear]):
             if not _NAME.fullmatch(image.stem) or (image is images[0] and _foreign(image)):
                 raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
-    def _styles(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[int | None, Styles]:
+    def _styles(self, mask: DrawnMask, rng: np.random.Generator) -> tuple[int | None, Styles]:
         """Styles of a new smear, and the training smear they are like, where there is one."""
         bank = self.model.styles
         if self.style_of is not None:
-            return None, bank.like(self._given_styles, self.style_of.classes, classes, rng)
+            return None, bank.like(self._given_styles, self.style_of.classes, mask.classes, rng)
         if self.style == "independent":
-            return None, bank.draw_independent(classes, rng)
-        like = bank.pick(rng, None if self.style == "joint" else int(self.style))
-        return like, bank.draw(classes, rng, smear=like)
+            return None, bank.draw_independent(mask.classes, rng)
+        return mask.like, bank.draw(mask.classes, rng, smear=mask.like)
+
+    @cached_property
+    def _among(self) -> list[int] | None:
+        """Numbers of the training smears that new ones may be like, where one cluster of styles is asked for."""
+        return self.model.styles.members(int(self.style)) if self.style.isdecimal() else None
 
     @cached_property
     def _given_styles(self) -> Styles:

@@ -154,10 +154,10 @@ class ContactLaw(_Record):
     empty: float = Field(0.0, ge=0, lt=1)
     smears: tuple[tuple[float, float, float, float], ...] = Field(min_length=1)
 
-    def draw(self, rng: int | np.random.Generator) -> SmearLaw:
-        """Draw the parameters of one smear together: those of a real one, smoothed."""
+    def draw(self, rng: int | np.random.Generator, like: int | None = None) -> SmearLaw:
+        """Draw the parameters of one smear together: those of a real one, number `like` or any, smoothed."""
         generator = np.random.default_rng(rng)
-        smear = self.smear(self._draw_row(generator))
+        smear = self.smear(self._draw_row(generator, like))
         if self.empty and generator.random() < self.empty:
             smear = smear.model_copy(update={"intensity": 0.0})
         return smear
@@ -176,11 +176,12 @@ class ContactLaw(_Record):
             form=self.form,
         )
 
-    def _draw_row(self, generator: np.random.Generator) -> FloatArray:
+    def _draw_row(self, generator: np.random.Generator, like: int | None) -> FloatArray:
         """One draw from the smoothed rows: a row moved towards the mean, plus noise that restores the spread."""
         rows, root, width = self._kernel
         mean = rows.mean(axis=0)
-        row = rows[generator.integers(len(rows))]
+        any_one = int(generator.integers(len(rows)))
+        row = rows[any_one if like is None else like]
         noise = np.clip(generator.standard_normal(rows.shape[1]), -_FAR_OUT, _FAR_OUT)
         return np.asarray(mean + math.sqrt(1 - width**2) * (row - mean) + width * (root @ noise))
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from scipy import ndimage
 
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.formats.files import replacing
 from smearsynth.shapes.contours import VERTICES, ContourArray, FloatArray, contour_of, polygon_areas
-from smearsynth.smear import Smear
+from smearsynth.smear import LabelArray, Smear
 
 SPECK_PX = 20  # below this a contour is made of the pixels' corners, whatever the class
 SPECK_FRACTION = 0.2  # of the median area of the class
+HIDDEN_FRACTION = 0.1  # of its outline along another cell, from which a cell counts as partly hidden
+_ALONG = 0.05  # diameters to the other cell: annotations part cells by a line of background
+_ENOUGH = 20  # shapes of a class from which cells of one smear can be drawn
 
 
 class LibraryReport(BaseModel):
@@ -36,6 +42,9 @@ class LibraryReport(BaseModel):
     specks : int
         Left out because their area is below `SPECK_PX` or below `SPECK_FRACTION` of the median area of the
         whole cells of their class.
+    hidden : int
+        Left out because another cell may lie on them: `HIDDEN_FRACTION` of their outline, and more than that of
+        half of the cells of their class, runs along other cells. Their annotation is cut straight there.
     fragments : int
         Kept cells whose annotation was in several pieces; the largest piece was taken.
     smallest : dict of str to float
@@ -48,13 +57,15 @@ class LibraryReport(BaseModel):
     kept: int
     border: int
     specks: int
+    hidden: int = 0
     fragments: int
     smallest: dict[str, float]
 
     def __str__(self) -> str:
         return (
             f"{self.kept} shapes of {self.total} cells; left out: {self.border} cut by the border, "
-            f"{self.specks} specks; {self.fragments} in several pieces, the largest taken"
+            f"{self.specks} specks, {self.hidden} partly hidden; "
+            f"{self.fragments} in several pieces, the largest taken"
         )
 
 
@@ -71,6 +82,8 @@ class ShapeLibrary:
     class_names : tuple of str
     report : LibraryReport, optional
         What was left out when the library was taken from smears.
+    smears : (n,) int64 array, optional
+        Number of the smear that each shape is from, in the order in which they were read.
 
     Raises
     ------
@@ -90,6 +103,7 @@ class ShapeLibrary:
     classes: npt.NDArray[np.int64]
     class_names: tuple[str, ...] = ("cell",)
     report: LibraryReport | None = None
+    smears: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.contours.dtype != np.float32 or self.contours.shape[1:] != (VERTICES, 2):
@@ -101,12 +115,14 @@ class ShapeLibrary:
             raise DataError(f"{len(self.contours)} contours but classes of shape {self.classes.shape}")
         if len(self.classes) and (self.classes.min() < 0 or self.classes.max() >= len(self.class_names)):
             raise DataError(f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names")
+        if self.smears is not None and self.smears.shape != self.classes.shape:
+            raise DataError(f"{len(self.contours)} contours but numbers of smears of shape {self.smears.shape}")
 
     @classmethod
     def from_smears(cls, smears: Iterable[Smear]) -> ShapeLibrary:
         """Take the contours of all whole cells of smears, read once; no image is kept.
 
-        Cells cut by the border and specks are left out and counted in `report`.
+        Cells cut by the border, specks and cells that others hide in part are left out and counted in `report`.
 
         Parameters
         ----------
@@ -128,35 +144,47 @@ class ShapeLibrary:
         >>> labels[10:30, 10:30] = 1
         >>> labels[0:8, 0:8] = 2
         >>> smear = Smear(np.zeros((40, 40, 3), np.uint8), labels, np.array([0, 0]))
-        >>> print(ShapeLibrary.from_smears([smear]).report)
-        1 shapes of 2 cells; left out: 1 cut by the border, 0 specks; 0 in several pieces, the largest taken
+        >>> report = ShapeLibrary.from_smears([smear]).report
+        >>> report.total, report.kept, report.border
+        (2, 1, 1)
         """
         names: dict[str, int] = {}
-        traced = _Traced([], [], [], [])
+        traced: list[_Traced] = []
         total = border = 0
-        for smear in smears:
-            ids = np.array([names.setdefault(name, len(names)) for name in smear.class_names], np.int64)
+        for number, smear in enumerate(smears):
+            ids = [names.setdefault(name, len(names)) for name in smear.class_names]
             total += smear.count
-            border += _trace_whole(smear, ids, traced)
-        classes, areas = np.array(traced.classes, np.int64), np.array(traced.areas)
-        smallest = {
-            name: max(float(SPECK_PX), SPECK_FRACTION * float(np.median(areas[classes == index])))
-            for name, index in names.items()
-            if (classes == index).any()
-        }
-        limits = np.array([smallest.get(name, 0.0) for name in names])
-        kept = areas >= limits[classes] if len(areas) else np.zeros(0, bool)
+            border += int(smear.cut_by_border().sum())
+            traced += _trace_whole(smear, number, ids)
+        return cls._of_traced(traced, tuple(names), total, border)
+
+    @classmethod
+    def _of_traced(cls, traced: list[_Traced], names: tuple[str, ...], total: int, border: int) -> ShapeLibrary:
+        classes = np.array([cell.class_id for cell in traced], np.int64)
+        areas, beside = (np.array([getattr(cell, name) for cell in traced]) for name in ("area", "beside"))
+        smallest, specks, hidden = {}, np.zeros(len(traced), bool), np.zeros(len(traced), bool)
+        for index, name in enumerate(names):
+            of_class = classes == index
+            if of_class.any():
+                smallest[name] = max(float(SPECK_PX), SPECK_FRACTION * float(np.median(areas[of_class])))
+                specks |= of_class & (areas < smallest[name])
+                sound = of_class & ~specks
+                # where most cells touch others, those that do so least have to serve
+                hidden |= sound & (beside > max(HIDDEN_FRACTION, float(np.median(beside[sound]))))
+        kept = np.flatnonzero(~specks & ~hidden)
         report = LibraryReport(
             total=total,
-            kept=int(kept.sum()),
+            kept=len(kept),
             border=border,
-            specks=int((~kept).sum()),
-            fragments=int((np.array(traced.pieces, np.int64)[kept] > 1).sum()),
+            specks=int(specks.sum()),
+            hidden=int(hidden.sum()),
+            fragments=sum(traced[k].pieces > 1 for k in kept),
             smallest=smallest,
         )
-        if not kept.any():
+        if not len(kept):
             raise DataError(f"no whole cell to take a shape from ({report}); add smears with whole cells")
-        return cls(np.stack(traced.contours)[kept], classes[kept], tuple(names), report)
+        contours = np.stack([traced[k].contour for k in kept])
+        return cls(contours, classes[kept], names, report, np.array([traced[k].smear for k in kept], np.int64))
 
     def __len__(self) -> int:
         return len(self.contours)
@@ -179,6 +207,30 @@ class ShapeLibrary:
             present = ", ".join(self.class_names[k] for k in np.unique(self.classes))
             raise OptionError(f"no shape of class {name!r}; there are shapes of: {present or 'no class'}")
         return ShapeLibrary(self.contours[chosen], self.classes[chosen], self.class_names)
+
+    def of_smear(self, number: int) -> tuple[ShapeLibrary, tuple[float, ...]] | None:
+        """Shapes for a smear like one of those that the library is from, and how frequent each class is there.
+
+        Classes of which it has fewer than 20 shapes take them from all smears. None where that holds for all its
+        cells together, or the library does not know which smear a shape is from.
+
+        Examples
+        --------
+        >>> circle = np.ones((30, VERTICES, 2), np.float32)
+        >>> smears = np.repeat([0, 1], [25, 5])
+        >>> library = ShapeLibrary(circle, np.zeros(30, np.int64), smears=smears)
+        >>> len(library.of_smear(0)[0]), library.of_smear(1)
+        (25, None)
+        """
+        if self.smears is None:
+            return None
+        own = self.smears == number
+        held = np.bincount(self.classes[own], minlength=len(self.class_names))
+        if held.sum() < _ENOUGH:
+            return None
+        chosen = np.where((held >= _ENOUGH)[self.classes], own, True)
+        shapes = ShapeLibrary(self.contours[chosen], self.classes[chosen], self.class_names)
+        return shapes, tuple((held / held.sum()).tolist())
 
     def odds(self, mix: Mapping[str, float]) -> tuple[float, ...]:
         """Probability of each class, in the order of `class_names`, from shares by name; a class not named has 0.
@@ -212,13 +264,19 @@ class ShapeLibrary:
             temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """A safetensors file: contours, classes; names and report in its header. Same library, same bytes."""
+        """A safetensors file: the arrays; names and report in its header. Same library, same bytes."""
         metadata = {
             "format": "smearsynth shape library 1",
             "class_names": json.dumps(self.class_names),
             "report": "null" if self.report is None else self.report.model_dump_json(),
         }
-        return _ordered(save({"contours": np.ascontiguousarray(self.contours), "classes": self.classes}, metadata))
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "contours": np.ascontiguousarray(self.contours),
+            "classes": self.classes,
+        }
+        if self.smears is not None:
+            arrays["smears"] = self.smears
+        return _ordered(save(arrays, metadata))
 
     @classmethod
     def load(cls, path: Path | str) -> ShapeLibrary:
@@ -233,12 +291,14 @@ class ShapeLibrary:
             with safe_open(str(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 contours, classes = file.get_tensor("contours"), file.get_tensor("classes")
+                smears = file.get_tensor("smears") if "smears" in file.offset_keys() else None  # older: none
             report = json.loads(metadata["report"])
             return cls(
                 contours,
                 classes,
                 tuple(json.loads(metadata["class_names"])),
                 None if report is None else LibraryReport.model_validate(report),
+                smears,
             )
         except FileNotFoundError as error:
             raise ModelError("no such shape library; name the file that was saved", path) from error
@@ -256,23 +316,38 @@ def _ordered(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
-@dataclass
-class _Traced:
-    contours: list[ContourArray]
-    classes: list[int]
-    areas: list[float]
-    pieces: list[int]
+class _Traced(NamedTuple):
+    """A whole cell: its contour, filled area in px², pieces, class, smear, and share of its rim along others."""
+
+    contour: ContourArray
+    area: float
+    pieces: int
+    class_id: int
+    smear: int
+    beside: float
 
 
-def _trace_whole(smear: Smear, ids: npt.NDArray[np.int64], traced: _Traced) -> int:
-    """Append the cells of a smear that the border does not cut; return how many it cuts."""
+def _trace_whole(smear: Smear, number: int, ids: Sequence[int]) -> list[_Traced]:
+    """The cells of a smear that the border does not cut."""
     cut = smear.cut_by_border()
+    traced = []
     for index, (x0, y0, x1, y1) in enumerate(smear.boxes().tolist()):
         if cut[index] or x1 == x0:
             continue
         contour, area, pieces = contour_of(smear.labels[y0:y1, x0:x1] == index + 1)
-        traced.contours.append(contour)
-        traced.classes.append(int(ids[smear.classes[index]]))
-        traced.areas.append(area)
-        traced.pieces.append(pieces)
-    return int(cut.sum())
+        reach = max(1, round(_ALONG * 2 * math.sqrt(area / math.pi)))
+        around = smear.labels[max(y0 - reach, 0) : y1 + reach, max(x0 - reach, 0) : x1 + reach]
+        class_id = ids[smear.classes[index]]
+        traced.append(_Traced(contour, area, pieces, class_id, number, _beside(around, index + 1, reach)))
+    return traced
+
+
+def _beside(labels: LabelArray, instance: int, reach: int) -> float:
+    """Share of the rim of an instance that has another one within `reach` px."""
+    own = labels == instance
+    others = (labels > 0) & ~own
+    if not others.any():
+        return 0.0
+    rim = own & ~ndimage.binary_erosion(own)
+    near = ndimage.binary_dilation(others, np.ones((3, 3), bool), iterations=reach)
+    return float((rim & near).sum() / rim.sum())

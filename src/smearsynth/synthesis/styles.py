@@ -210,11 +210,11 @@ class StyleBank:
             tuple(Clusters.fit(pool, rng) for pool in (grounds, *pools)),
         )
 
-    def pick(self, rng: np.random.Generator, cluster: int | None = None) -> int:
-        """Number of the training smear that a new one is like, of a joint cluster or of all."""
+    def members(self, cluster: int) -> list[int]:
+        """Numbers of the training smears of a joint cluster."""
         self.joint.check(cluster)
-        near = np.arange(len(self.smears)) if cluster is None else np.flatnonzero(self._nearest() == cluster)
-        return int(rng.choice(near))
+        members: list[int] = np.flatnonzero(self._nearest() == cluster).tolist()
+        return members
 
     def draw(
         self,
@@ -233,7 +233,7 @@ class StyleBank:
         cluster : int, optional
             Joint cluster to draw from; by weight when None.
         smear : int, optional
-            The training smear that it is like, as `pick` gives it; picked here when None.
+            Number of the training smear that it is like; any, or any of the cluster, when None.
 
         Returns
         -------
@@ -241,7 +241,8 @@ class StyleBank:
         """
         rng = np.random.default_rng(rng)
         n_classes = len(self.class_names)
-        index = self.pick(rng, cluster) if smear is None else smear
+        near = np.arange(len(self.smears)) if cluster is None else np.array(self.members(cluster))
+        index = int(rng.choice(near)) if smear is None else smear
         drawn = self._draw_smear(rng, index)
         means, spreads = drawn[:-n_classes].reshape(n_classes + 1, -1), np.exp(drawn[-n_classes:] / _EVENNESS)
         cells = means[1:][classes]
