@@ -88,7 +88,7 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
     keys |= {experiment.key(other) for other in (job._replace(seed=1), job._replace(arm="RD"))}
     changed = [
         replace(experiment, settings=SETTINGS.model_copy(update=update))
-        for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"best_by": "test"})
+        for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"style": "restained"}, {"best_by": "test"})
     ]
     changed.append(replace(experiment, sources={6: Source(Path("x"), "other", "other")}))
     train, test = experiment.digests
@@ -98,7 +98,13 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
     assert len(keys) == 3 + len(changed)
     # a run without synthetic smears does not depend on where they come from
     real = job._replace(arm="RD")
-    assert changed[0].key(real) == changed[1].key(real) == changed[4].key(real) == experiment.key(real)
+    assert (
+        changed[0].key(real)
+        == changed[1].key(real)
+        == changed[3].key(real)
+        == changed[5].key(real)
+        == experiment.key(real)
+    )
 
 
 def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -> None:
@@ -192,6 +198,36 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     assert BenefitResult.load(out / "benefit.json").sizes == (6, 4)
 
 
+def test_synthesizers_go_on_from_a_finished_one(
+    run: Command, smear_folder: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smearsynth.benefit import preparing
+    from smearsynth.synthesis import config
+
+    # stains drawn anew, so that --style restained has some to draw from
+    monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=9, restain=0.5))
+    monkeypatch.setattr(preparing, "_STEPS_ON", 2)
+    out = tmp_path / "out"
+    asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
+    asked += ["--tasks", "segmentation", "--arms", "RD,RD+SD", "--workers", 1, "--style", "restained"]
+    found = run(*asked, "--start", tiny_folder)
+    assert found.code == 0, found.err
+    made = Synthesizer.load(out / "synthesizer-6").config
+    assert made.steps_done == 2
+    assert made.start is not None
+    assert made.start.hash == Synthesizer.load(tiny_folder).hash
+    assert BenefitResult.load(out / "benefit.json").facts.style == "restained"
+    assert "in stains that no train smear has" in (out / "report.md").read_text()
+    other = run(*asked)
+    assert other.code == 2
+    assert "synthesizer-6: did not begin with the model of --start" in other.err
+    # a model that knows its own stains alone is told before anything runs
+    alone = run(*asked[:2], "-o", tmp_path / "b", *asked[4:], "--model", tiny_folder)
+    assert alone.code == 2
+    assert "train one with --restain" in alone.err
+    assert not (tmp_path / "b").exists()
+
+
 def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_path: Path) -> None:
     work = work_of(experiment)
     assert run_all(experiment, work, workers=2)
@@ -213,6 +249,7 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
         (["--sizes", "3,many"], "sizes '3,many'"),
         (["--sizes", "7"], "7 real smears asked for; the train split has 6"),
         (["--best-by", "luck"], "choose validation or test"),
+        (["--style", "independent"], "choose joint or restained"),
         (["--test-split", "train"], "cannot be both"),
         (["--preset", "huge"], "unknown preset 'huge' of segmentation"),
         (["--share", "1.5"], "less than or equal to 0.99"),

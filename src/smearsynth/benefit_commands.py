@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.benefit.experiment import Experiment
     from smearsynth.benefit.plan import Settings
     from smearsynth.benefit.records import BenefitResult
+    from smearsynth.synthesis.config import Preset
 
 
 def benefit(
@@ -33,6 +34,10 @@ def benefit(
             "seen N real smears. None: one is trained on the train split, an hour or two.",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Synthesizers trained here go on from this model, which has seen no test smear either."),
+    ] = None,
     tasks: Annotated[str, typer.Option(help="Of segmentation, detection, contours.")] = "all",
     arms: Annotated[str, typer.Option(help="Of RD, SD, RD+aug, SD+aug, RD+copy-paste, RD+SD, RD+SD+aug.")] = "all",
     preset: Annotated[str, typer.Option(help="Of the tasks: cpu, paper or tiny.")] = "cpu",
@@ -44,6 +49,9 @@ def benefit(
     share: Annotated[
         float, typer.Option(help="Of the crops of RD+SD that are synthetic.", min=0.01, max=0.99)
     ] = 0.5,
+    style: Annotated[
+        str, typer.Option(help="Of the synthetic smears: joint, or restained: in stains that no train smear has.")
+    ] = "joint",
     steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
     best_by: Annotated[
         str, typer.Option(help="validation, or test: best weights as the paper chose them, which flatters.")
@@ -73,6 +81,8 @@ def benefit(
     train, test = _divided(smears, train_split, test_split)
     if best_by not in ("validation", "test"):
         raise OptionError(f"best weights by {best_by!r}: choose validation or test")
+    if style not in ("joint", "restained"):
+        raise OptionError(f"style {style!r}: choose joint or restained")
     settings = Settings(
         tasks=_named(tasks, tuple(TASKS), "tasks"),
         arms=_named(arms, tuple(ARMS), "arms"),
@@ -81,6 +91,7 @@ def benefit(
         sizes=_sizes(sizes, len(train)),
         synthetic=synthetic,
         share=share,
+        style=style,
         steps=steps,
         best_by=best_by,
     )
@@ -90,10 +101,18 @@ def benefit(
     for task in settings.tasks:
         task_type(task).configured(preset, steps=steps)  # an unknown preset is told now, not after an hour
     if dry_run:
-        given |= _rehearse(train, settings, given, device)
-    with naming(data), training_progress(preset_of(device).steps) as on_step:
+        given |= _rehearse(train, settings, given, preset_of(device, start), device)
+    with naming(data), training_progress(preset_of(device, start).steps) as on_step:
         experiment = prepare(
-            train, test, settings, output, given, device=device, on_step=on_step, say=lambda line: say(err, line)
+            train,
+            test,
+            settings,
+            output,
+            given,
+            start=start,
+            device=device,
+            on_step=on_step,
+            say=lambda line: say(err, line),
         )
     if experiment is None:
         say(err, f"stopped; run the same command again to continue ({output})")
@@ -163,15 +182,15 @@ def _given(models: list[str], train: int) -> dict[int, str]:
     return found
 
 
-def _rehearse(train: SmearFolder, settings: Settings, given: Mapping[int, str], device: str) -> dict[int, str]:
+def _rehearse(
+    train: SmearFolder, settings: Settings, given: Mapping[int, str], wanted: Preset, device: str
+) -> dict[int, str]:
     """Say how long the synthesizers take that are not given; the shipped model stands in for them."""
-    from smearsynth.benefit.preparing import preset_of
     from smearsynth.synthesis.features import load_features
     from smearsynth.synthesis.learning import rehearse
 
     missing = [size for size in settings.sizes_of(len(train)) if settings.pool_of(size) and size not in given]
     if missing:
-        wanted = preset_of(device)
         paces = rehearse(train, wanted, device, load_features(wanted.training.perceptual_features))
         hours = paces[wanted.training.precision] * wanted.steps / 3600
         numbers = ", ".join(str(size) for size in missing)

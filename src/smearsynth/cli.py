@@ -200,7 +200,9 @@ def generate(
     n: Number = 10,
     size: Size = None,
     layout: Layout = None,
-    style: Annotated[str, typer.Option(help="joint, independent, or the number of a style cluster.")] = "joint",
+    style: Annotated[
+        str, typer.Option(help="joint, restained (unseen stains), independent, or the number of a style cluster.")
+    ] = "joint",
     style_of: Annotated[
         str | None, typer.Option(help="FOLDER:NAME, take the style of this annotated smear.")
     ] = None,

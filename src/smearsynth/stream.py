@@ -51,8 +51,8 @@ class Recipe(BaseModel):
         Field in px.
     layout : str
     style : str
-        "joint", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a given smear
-        (HASH of its image and labels), which has to be at hand to make this one again.
+        "joint", "restained", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a
+        given smear (HASH of its image and labels), which has to be at hand to make this one again.
     density : float
         Factor on the number of cells.
     mix : dict of str to float, optional
@@ -112,8 +112,9 @@ class SyntheticSmears(IterableDataset[Smear]):
     layout : {"contact", "ring", "uniform"}, optional
         As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
     style : str or int
-        "joint": cells and background of a smear belong together; "independent": a cluster for every
-        instance, as in the paper; a number: that joint cluster.
+        "joint": cells and background of a smear belong together; "restained": the same under stains that no
+        training smear has; "independent": a cluster for every instance, as in the paper; a number: that joint
+        cluster.
     style_of : Smear, optional
         Take the style of this smear instead.
     density : float
@@ -342,6 +343,12 @@ class SyntheticSmears(IterableDataset[Smear]):
             return None, bank.like(self._given_styles, self.style_of.classes, mask.classes, rng)
         if self.style == "independent":
             return None, bank.draw_independent(mask.classes, rng)
+        if self.style == "restained":
+            assert self.model.restained is not None
+            assert mask.like is not None
+            stains = len(self.model.restained.smears) // len(bank.smears)
+            under = stains * mask.like + int(rng.integers(stains))
+            return mask.like, self.model.restained.draw(mask.classes, rng, smear=under)
         return mask.like, bank.draw(mask.classes, rng, smear=mask.like)
 
     @cached_property
@@ -356,9 +363,12 @@ class SyntheticSmears(IterableDataset[Smear]):
 
     def _check_style(self, style: str) -> str:
         clusters = len(self.model.styles.joint.weights)
-        known = style in ("joint", "independent") or (style.isdecimal() and int(style) < clusters)
+        known = style in ("joint", "restained", "independent") or (style.isdecimal() and int(style) < clusters)
         if not known:
-            raise OptionError(f"style {style!r}: choose joint, independent, or a cluster from 0 to {clusters - 1}")
+            named = "joint, restained, independent, or a cluster"
+            raise OptionError(f"style {style!r}: choose {named} from 0 to {clusters - 1}")
+        if style == "restained" and self.model.restained is None:
+            raise OptionError("style restained: the model knows its own stains alone; train one with --restain 0.5")
         return str(int(style)) if style.isdecimal() else style
 
     @cached_property

@@ -124,6 +124,7 @@ class Experiment:
         if arm.synthetic:
             drawn = [settings.synthetic_of(job.reals), settings.share] if arm.real else [job.reals]
             facts += [self._source(job.reals).hash, job.seed, *drawn]
+            facts += [] if settings.style == "joint" else [settings.style]  # results of before there was a choice
         return key_of(*facts)
 
     def config(self, job: Job) -> TaskConfig:
@@ -191,7 +192,8 @@ class Experiment:
         if not wanted:
             return True
         source = self._source(reals)
-        stream = SyntheticSmears(Synthesizer.load(source.folder, self.device), seed=seed, device=self.device)
+        model = Synthesizer.load(source.folder, self.device)
+        stream = SyntheticSmears(model, style=self.settings.style, seed=seed, device=self.device)
         return len(stream.write(self._pool(reals, seed), wanted, on_smear=on_smear)) == wanted
 
     def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
@@ -233,7 +235,8 @@ class Experiment:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
     def _pool(self, reals: int, seed: int) -> Path:
-        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}"
+        manner = "" if self.settings.style == "joint" else f"-{self.settings.style}"
+        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}{manner}"
 
     def _source(self, reals: int) -> Source:
         if reals not in self.sources:

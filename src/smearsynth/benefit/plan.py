@@ -32,6 +32,7 @@ class Settings(BaseModel):
     sizes: tuple[int, ...] = Field((), description="numbers of real smears; none: all there are")
     synthetic: int | None = Field(None, ge=1, description="synthetic smears of the mixed arms; None: as the preset")
     share: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
+    style: Literal["joint", "restained"] = Field("joint", description="of the synthetic smears")
     steps: int | None = Field(None, ge=1, description="of every arm; None: as the preset")
     best_by: Literal["validation", "test"] = "validation"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from smearsynth.benefit.experiment import Experiment, Source
 from smearsynth.benefit.plan import Settings, chosen, digests
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError
+from smearsynth.errors import DataError, ModelError
+from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.learning import learn
@@ -18,10 +19,12 @@ from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for
 
 Say = Callable[[str], None]
 
+_STEPS_ON = 3_000  # of a synthesizer that goes on from a finished one
 
-def preset_of(device: str) -> Preset:
-    """Of the synthesizers that the experiment trains itself."""
-    return preset("gpu" if device == "cuda" else "cpu")
+
+def preset_of(device: str, start: Path | str | None = None) -> Preset:
+    """Of the synthesizers that the experiment trains itself, from nothing or from a finished one."""
+    return preset("gpu" if device == "cuda" else "cpu", steps=_STEPS_ON if start else None)
 
 
 def prepare(
@@ -31,6 +34,7 @@ def prepare(
     folder: Path,
     models: Mapping[int, Path | str] | None = None,
     *,
+    start: Path | str | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
     say: Say = lambda line: None,
@@ -47,6 +51,8 @@ def prepare(
     models : mapping of int to Path or str, optional
         Synthesizers by the number of real smears they have seen. Where none is given, one is trained on these
         smears alone, in ``folder/synthesizer-N``; that takes an hour or two on a CPU.
+    start : Path or str, optional
+        A model that has seen no test smear, from which those trained here go on: a quarter of an hour each.
     device : str
         cpu or cuda.
     on_step : callable, optional
@@ -63,11 +69,16 @@ def prepare(
     ------
     DataError
         When a smear cannot be read, or is in both splits.
+    OptionError
+        When a model does not know the style asked for.
     """
     if folder.exists() and not folder.is_dir():
         raise DataError("is a file; name a folder for the results", folder)
     sizes = settings.sizes_of(len(train))
     given = {reals: Synthesizer.load(model) for reals, model in (models or {}).items()}
+    for finished in given.values():
+        # told now, and not by the process that comes to draw from it
+        SyntheticSmears(finished, style=settings.style)
     say(f"reading {len(train)} smears to learn from and {len(test)} to test on")
     known = digests(train, "train"), digests(test, "test")
     if twice := len(set(known[0]) & set(known[1])):
@@ -75,7 +86,7 @@ def prepare(
     sources: dict[int, Source] = {}
     for reals in sizes if settings.pool_of(1) else ():
         place = Path((models or {}).get(reals, folder / f"synthesizer-{reals}"))
-        model = given.get(reals) or _learned(train, reals, place, device, on_step, say)
+        model = given.get(reals) or _learned(train, reals, place, start, device, on_step, say)
         if model is None:
             return None
         data = model.config.data
@@ -84,18 +95,29 @@ def prepare(
 
 
 def _learned(
-    train: SmearFolder, reals: int, folder: Path, device: str, on_step: OnStep | None, say: Say
+    train: SmearFolder,
+    reals: int,
+    folder: Path,
+    start: Path | str | None,
+    device: str,
+    on_step: OnStep | None,
+    say: Say,
 ) -> Synthesizer | None:
-    """A synthesizer that has seen the first so many smears and nothing else, trained now or before."""
+    """A synthesizer that has seen so many of these smears and no others of them, trained now or before."""
+    begun = Synthesizer.load(start) if start else None
     if (folder / "SHA256SUMS").exists():  # written last
-        return Synthesizer.load(folder)
-    wanted = preset_of(device)
+        made = Synthesizer.load(folder)
+        if (made.config.start and made.config.start.hash) != (begun and begun.hash):
+            raise ModelError("did not begin with the model of --start; name another output folder", folder)
+        return made
+    wanted = preset_of(device, start)
     say(f"training a synthesizer on {reals} real smears, {wanted.steps} steps; Ctrl-C is safe")
     return learn(
         train.chosen(chosen(len(train), reals)),
         wanted,
         TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step),
         source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
+        start=begun,
         features=load_features(wanted.training.perceptual_features),
         say=say,
     )

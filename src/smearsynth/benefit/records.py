@@ -134,6 +134,8 @@ class Facts(_Record):
         Synthetic smears that RD+SD draws from beside all real ones.
     share : float
         Of the crops of RD+SD that are synthetic.
+    style : {"joint", "restained"}
+        Of the synthetic smears.
     steps : dict of str to int
         Of every arm, by task.
     synthesizer : str
@@ -157,6 +159,7 @@ class Facts(_Record):
     test: int
     synthetic: int
     share: float
+    style: Literal["joint", "restained"] = "joint"
     steps: dict[TaskName, int]
     synthesizer: str
     minutes: float

@@ -168,7 +168,7 @@ class ShapeLibrary:
             if of_class.any():
                 smallest[name] = max(float(SPECK_PX), SPECK_FRACTION * float(np.median(areas[of_class])))
                 specks |= of_class & (areas < smallest[name])
-                sound = of_class & ~specks
+            if (sound := of_class & ~specks).any():
                 # where most cells touch others, those that do so least have to serve
                 hidden |= sound & (beside > max(HIDDEN_FRACTION, float(np.median(beside[sound]))))
         kept = np.flatnonzero(~specks & ~hidden)

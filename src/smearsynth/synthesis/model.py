@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,9 @@ _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
 _EXEMPLARS, _PARAMETRIC = "shapes.safetensors", "shapes.json"
 _LAYOUT = "layout.json"  # models made before contact layouts have none
 _ACQUISITION = "acquisition.json"  # older models have none
+_RESTAINED = "restained.safetensors"  # of models that were not trained under other stains there is none
 _COPY_AGAIN = "copy the folder again"
+T = TypeVar("T")
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 
 
@@ -101,6 +104,9 @@ class Synthesizer:
         Fitted to the training smears; without it layouts are the paper's rings.
     acquisition : AcquisitionLaw, optional
         Fitted to the training smears; without it fields are evenly lit, in focus and clean.
+    restained : StyleBank, optional
+        Of the training smears under other stains, equally many a smear, one smear after the other; None where the
+        generator has seen no others.
 
     Examples
     --------
@@ -119,6 +125,7 @@ class Synthesizer:
     shapes: ShapeLibrary | ParametricShapes
     layout: ContactLaw | None = None
     acquisition: AcquisitionLaw | None = None
+    restained: StyleBank | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # the layout's workspace stays with its process: workers that are not forked make their own
@@ -281,7 +288,7 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION} - contents.keys():
+            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION, _RESTAINED} - contents.keys():
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -307,19 +314,14 @@ class Synthesizer:
         generator, encoder = _read_networks(root / _WEIGHTS, config.network)
         shapes = _read_shapes(root / (_EXEMPLARS if _EXEMPLARS in listed else _PARAMETRIC), config.network)
         styles = _read_styles(root / _STYLES, config.network)
-        try:
-            statistics = DataStatistics.from_json(read_text(root / _STATISTICS))
-        except DataError as error:
-            raise ModelError(f"{error}; {_COPY_AGAIN}", root / _STATISTICS) from None
-        try:
-            layout = ContactLaw.from_json(read_text(root / _LAYOUT)) if _LAYOUT in listed else None
-        except DataError as error:
-            raise ModelError(f"{error}; {_COPY_AGAIN}", root / _LAYOUT) from None
-        try:
-            taken = AcquisitionLaw.from_json(read_text(root / _ACQUISITION)) if _ACQUISITION in listed else None
-        except DataError as error:
-            raise ModelError(f"{error}; {_COPY_AGAIN}", root / _ACQUISITION) from None
-        return cls(config, generator.to(device), encoder.to(device), styles, statistics, shapes, layout, taken)
+        statistics = _read(root / _STATISTICS, DataStatistics.from_json)
+        layout = _read(root / _LAYOUT, ContactLaw.from_json) if _LAYOUT in listed else None
+        taken = _read(root / _ACQUISITION, AcquisitionLaw.from_json) if _ACQUISITION in listed else None
+        restained = _read_styles(root / _RESTAINED, config.network) if _RESTAINED in listed else None
+        if restained is not None and len(restained.smears) % len(styles.smears):
+            raise ModelError(f"does not fit {_STYLES} beside it; {_COPY_AGAIN}", root / _RESTAINED)
+        generator, encoder = generator.to(device), encoder.to(device)
+        return cls(config, generator, encoder, styles, statistics, shapes, layout, taken, restained)
 
     def _contents(self, *, half: bool = False) -> dict[str, bytes]:
         """Every file of the folder that makes up the model, by name."""
@@ -340,6 +342,8 @@ class Synthesizer:
             files[_LAYOUT] = self.layout.to_json().encode()
         if self.acquisition is not None:
             files[_ACQUISITION] = self.acquisition.to_json().encode()
+        if self.restained is not None:
+            files[_RESTAINED] = safetensors.numpy.save(self.restained.tensors())
         return files
 
 
@@ -380,6 +384,13 @@ def _verify(root: Path) -> frozenset[str]:
         if found != wanted:
             raise ModelError(f"altered or damaged, its hash is not the one in {_SUMS}; {_COPY_AGAIN}", root / name)
     return frozenset(sums)
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(read_text(path))
+    except DataError as error:
+        raise ModelError(f"{error}; {_COPY_AGAIN}", path) from None
 
 
 def _read_config(path: Path) -> ModelConfig:
