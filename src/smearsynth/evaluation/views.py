@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ _REACH = 0.8  # radius of the grid in diameters of a median cell
 _MARGIN = 0.05  # diameters by which a cell is grown, so that its rim is seen
 _SMALLEST = 0.25  # of the area of a median cell: what is smaller is a fragment
 _FLOOR = 0.1  # of the largest deviation: components that hardly vary are not blown up
+_UNSURE = 0.7  # cosine with the profile of most cells below which a cell may be its own negative
 _COARSE, _FINE = 32, 256  # turns tried
 _CANDIDATES = 16
 _BLOCK = 64
@@ -195,12 +196,13 @@ class CellIndex:
         self.views = views
         level = views.harmonics[:, :, 0].real
         self._profile = level.mean(axis=0)
-        upright = self._upright(views.harmonics)
+        sign, _ = self._contrast(views.harmonics)
+        upright = views.harmonics * sign[:, None, None]
         self._mean = np.zeros(upright.shape[1:], np.complex64)
         self._mean[:, 0] = upright[:, :, 0].mean(axis=0)
         deviation = np.sqrt((np.abs(upright) ** 2).mean(axis=0))
         self._scale = 1 / (deviation + _FLOOR * deviation.max() + 1e-9)
-        self._cells = self._prepared(views.harmonics)
+        self._cells = self._prepared(views.harmonics, sign)
 
     def nearest(
         self,
@@ -223,23 +225,40 @@ class CellIndex:
         -------
         Nearest
         """
-        query = self._prepared(views.harmonics)
+        barred = None if excluded is None else np.asarray(excluded, np.int64)
+        sign, sureness = self._contrast(views.harmonics)
+        found = self._nearest(views.harmonics, sign, barred, on_cell)
+        unsure = np.flatnonzero(sureness < _UNSURE)
+        if len(unsure):
+            other = self._nearest(
+                views.harmonics[unsure], -sign[unsure], None if barred is None else barred[unsure], None
+            )
+            better = other.correlation > found.correlation[unsure]
+            for field in fields(Nearest):
+                getattr(found, field.name)[unsure[better]] = getattr(other, field.name)[better]
+        return found
+
+    def _nearest(
+        self,
+        harmonics: ComplexArray,
+        sign: npt.NDArray[np.float32],
+        excluded: npt.NDArray[np.int64] | None,
+        on_cell: Callable[[int], object] | None,
+    ) -> Nearest:
+        """The nearest cells of some whose contrast is known to have this sign."""
+        query = self._prepared(harmonics, sign)
         smears = torch.from_numpy(self.views.smears)
-        without = None if excluded is None else torch.as_tensor(np.asarray(excluded, np.int64))
         parts = []
         for start in range(0, len(query), _BLOCK):
             some = slice(start, start + _BLOCK)
-            barred = None if without is None else smears[None] == without[some, None]
+            barred = None if excluded is None else smears[None] == torch.from_numpy(excluded[some])[:, None]
             parts.append(self._search(query[some], barred))
             if on_cell is not None:
                 on_cell(min(start + _BLOCK, len(query)))
         if not parts:
             none = np.zeros(0)
             return Nearest(np.zeros(0, np.int64), none, none, none, np.zeros(0, np.bool_))
-        index, correlation, lead, turn, mirrored = (
-            np.concatenate([part[k].numpy() for part in parts]) for k in range(5)
-        )
-        return Nearest(index, correlation, lead, turn, mirrored)
+        return Nearest(*(np.concatenate([part[k].numpy() for part in parts]) for k in range(5)))
 
     def _search(self, query: torch.Tensor, barred: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """For a block of cells, first coarsely among all, then finely among the best."""
@@ -276,13 +295,20 @@ class CellIndex:
             mirror[:, 0].bool(),
         )
 
-    def _upright(self, harmonics: ComplexArray) -> ComplexArray:
-        """With the contrast of most cells here: a photographic negative is turned back."""
-        sign = np.where(harmonics[:, :, 0].real @ self._profile < 0, -1, 1).astype(np.float32)
-        return harmonics * sign[:, None, None]
+    def _contrast(self, harmonics: ComplexArray) -> tuple[npt.NDArray[np.float32], FloatArray]:
+        """Sign of the contrast of each cell as most cells here have it, and how sure that is, 0 to 1.
 
-    def _prepared(self, harmonics: ComplexArray) -> torch.Tensor:
+        A photographic negative is turned back by it. A cell of hardly any contrast between rim and centre may be
+        either.
+        """
+        level = harmonics[:, :, 0].real
+        product = level @ self._profile
+        norm = np.linalg.norm(level, axis=1) * np.linalg.norm(self._profile)
+        sureness: FloatArray = np.abs(product) / np.maximum(norm, 1e-9)
+        return np.where(product < 0, -1, 1).astype(np.float32), sureness
+
+    def _prepared(self, harmonics: ComplexArray, sign: npt.NDArray[np.float32]) -> torch.Tensor:
         """Scaled by the deviations, then to a norm of one, so that the product of two is their correlation."""
-        scaled = (self._upright(harmonics) - self._mean) * self._scale
+        scaled = (harmonics * sign[:, None, None] - self._mean) * self._scale
         norm = np.sqrt((np.abs(scaled) ** 2 * _COUNTED).sum(axis=(1, 2)))
         return torch.from_numpy((scaled / np.maximum(norm, 1e-9)[:, None, None]).astype(np.complex64))
