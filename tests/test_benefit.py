@@ -64,9 +64,9 @@ def test_jobs_cover_all_and_begin_with_the_first_seed() -> None:
     jobs = settings.jobs(10)
     assert len(jobs) == len(set(jobs)) == 2 * 2 * 3 * 7
     assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
-    assert settings.pool_of(10) == 150
-    assert Settings(arms=("RD", "SD")).pool_of(10) == 10
-    assert Settings(arms=("RD", "RD+aug")).pool_of(10) == 0
+    assert settings.pool_of(10, "joint") == 150
+    assert Settings(arms=("RD", "SD")).pool_of(10, "joint") == 10
+    assert Settings(arms=("RD", "RD+aug")).pool_of(10, "joint") == 0
 
 
 def test_crops_of_a_mixture_are_synthetic_as_often_as_asked() -> None:
@@ -109,7 +109,7 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
 
 def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -> None:
     work = work_of(experiment)
-    assert work == [Pool(6, 0), *(Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms)]
+    assert work == [Pool(6, 0, "joint"), *(Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms)]
     assert expected_seconds(experiment, work, 1) > 0
     done: list[object] = []
     assert run_all(experiment, work, on_done=done.append)
@@ -126,7 +126,7 @@ def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -
         assert (experiment.model_folder(Job(run.task, run.arm, 6, 0)) / "weights.safetensors").exists()
     assert not any((experiment.folder / "unfinished").iterdir())
     (experiment.folder / "runs" / f"{runs['SD'].key}.json").write_text("{")
-    assert work_of(experiment) == [Pool(6, 0), Job("segmentation", "SD", 6, 0)]
+    assert work_of(experiment) == [Pool(6, 0, "joint"), Job("segmentation", "SD", 6, 0)]
     assert run_all(experiment, work_of(experiment))
     again = experiment.stored(runs["SD"].key)
     assert again is not None
@@ -198,6 +198,11 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     assert BenefitResult.load(out / "benefit.json").sizes == (6, 4)
 
 
+def _styles_in(folder: Path) -> tuple[str, int]:
+    recipes = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    return recipes[0]["style"], len(recipes)
+
+
 def test_synthesizers_go_on_from_a_finished_one(
     run: Command, smear_folder: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +214,7 @@ def test_synthesizers_go_on_from_a_finished_one(
     monkeypatch.setattr(preparing, "_STEPS_ON", 2)
     out = tmp_path / "out"
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
-    asked += ["--tasks", "segmentation", "--arms", "RD,RD+SD", "--workers", 1, "--style", "restained"]
+    asked += ["--tasks", "segmentation", "--arms", "SD,RD+SD", "--workers", 1, "--style", "restained"]
     found = run(*asked, "--start", tiny_folder)
     assert found.code == 0, found.err
     made = Synthesizer.load(out / "synthesizer-6").config
@@ -218,6 +223,9 @@ def test_synthesizers_go_on_from_a_finished_one(
     assert made.start.hash == Synthesizer.load(tiny_folder).hash
     assert BenefitResult.load(out / "benefit.json").facts.style == "restained"
     assert "in stains that no train smear has" in (out / "report.md").read_text()
+    # smears that stand alone have the stains of the real ones
+    styles = {path.name: _styles_in(path) for path in (out / "synthetic").iterdir()}
+    assert sorted(styles.values()) == [("joint", 6), ("restained", 2)]
     other = run(*asked)
     assert other.code == 2
     assert "synthesizer-6: did not begin with the model of --start" in other.err

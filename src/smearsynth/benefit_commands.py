@@ -50,7 +50,10 @@ def benefit(
         float, typer.Option(help="Of the crops of RD+SD that are synthetic.", min=0.01, max=0.99)
     ] = 0.5,
     style: Annotated[
-        str, typer.Option(help="Of the synthetic smears: joint, or restained: in stains that no train smear has.")
+        str,
+        typer.Option(
+            help="Of the synthetic smears of RD+SD: joint, or restained, in stains that no train smear has."
+        ),
     ] = "joint",
     steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
     best_by: Annotated[
@@ -189,7 +192,7 @@ def _rehearse(
     from smearsynth.synthesis.features import load_features
     from smearsynth.synthesis.learning import rehearse
 
-    missing = [size for size in settings.sizes_of(len(train)) if settings.pool_of(size) and size not in given]
+    missing = [size for size in settings.sizes_of(len(train)) if settings.draws and size not in given]
     if missing:
         paces = rehearse(train, wanted, device, load_features(wanted.training.perceptual_features))
         hours = paces[wanted.training.precision] * wanted.steps / 3600

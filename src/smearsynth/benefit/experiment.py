@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from smearsynth.benefit.arms import ARMS
-from smearsynth.benefit.plan import Job, Settings, chosen, key_of
+from smearsynth.benefit.plan import Job, Settings, StyleName, chosen, key_of
 from smearsynth.benefit.records import ImageRow, Run
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
@@ -124,7 +124,8 @@ class Experiment:
         if arm.synthetic:
             drawn = [settings.synthetic_of(job.reals), settings.share] if arm.real else [job.reals]
             facts += [self._source(job.reals).hash, job.seed, *drawn]
-            facts += [] if settings.style == "joint" else [settings.style]  # results of before there was a choice
+            style = settings.style_of(job.arm)
+            facts += [] if style == "joint" else [style]  # results of before there was a choice stay
         return key_of(*facts)
 
     def config(self, job: Job) -> TaskConfig:
@@ -186,15 +187,16 @@ class Experiment:
         self._keep(job, result, _resampled(found), state)
         return True
 
-    def make_pool(self, reals: int, seed: int, on_smear: Callable[[int], object] = lambda done: None) -> bool:
-        """Write the synthetic smears of a seed, those that are missing; False when interrupted."""
-        wanted = self.settings.pool_of(reals)
+    def make_pool(
+        self, reals: int, seed: int, style: StyleName, on_smear: Callable[[int], object] = lambda done: None
+    ) -> bool:
+        """Write the synthetic smears of a seed in one style, those that are missing; False when interrupted."""
+        wanted = self.settings.pool_of(reals, style)
         if not wanted:
             return True
-        source = self._source(reals)
-        model = Synthesizer.load(source.folder, self.device)
-        stream = SyntheticSmears(model, style=self.settings.style, seed=seed, device=self.device)
-        return len(stream.write(self._pool(reals, seed), wanted, on_smear=on_smear)) == wanted
+        model = Synthesizer.load(self._source(reals).folder, self.device)
+        stream = SyntheticSmears(model, style=style, seed=seed, device=self.device)
+        return len(stream.write(self._pool(reals, seed, style), wanted, on_smear=on_smear)) == wanted
 
     def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
         """What to train on, and the real smears to choose the best weights by: the same in every arm."""
@@ -203,7 +205,9 @@ class Experiment:
         real, validation = hold_out(at_hand, self.config(job).fit)
         if not arm.synthetic:
             return real, validation
-        pool = open_smears(self._pool(job.reals, job.seed), classes="one", cache_mb=_CACHE_MB)
+        pool = open_smears(
+            self._pool(job.reals, job.seed, settings.style_of(job.arm)), classes="one", cache_mb=_CACHE_MB
+        )
         if arm.real:
             return Mixture(real, pool[: settings.synthetic_of(job.reals)], settings.share), validation
         return pool[: len(real)], validation
@@ -234,8 +238,8 @@ class Experiment:
     def _result(self, key: str) -> tuple[Path, Path]:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
-    def _pool(self, reals: int, seed: int) -> Path:
-        manner = "" if self.settings.style == "joint" else f"-{self.settings.style}"
+    def _pool(self, reals: int, seed: int, style: StyleName) -> Path:
+        manner = "" if style == "joint" else f"-{style}"
         return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}{manner}"
 
     def _source(self, reals: int) -> Source:

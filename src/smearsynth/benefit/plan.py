@@ -20,6 +20,9 @@ _MORE = 15  # synthetic smears a real one: the paper has 900 beside 60
 _MOST = 160  # of them in preset cpu, where some hundred crops are drawn from them
 
 
+StyleName = Literal["joint", "restained"]
+
+
 class Settings(BaseModel):
     """Of one experiment; what none of its runs differ in is here, too."""
 
@@ -32,7 +35,7 @@ class Settings(BaseModel):
     sizes: tuple[int, ...] = Field((), description="numbers of real smears; none: all there are")
     synthetic: int | None = Field(None, ge=1, description="synthetic smears of the mixed arms; None: as the preset")
     share: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
-    style: Literal["joint", "restained"] = Field("joint", description="of the synthetic smears")
+    style: StyleName = Field("joint", description="of the synthetic smears of mixed arms")
     steps: int | None = Field(None, ge=1, description="of every arm; None: as the preset")
     best_by: Literal["validation", "test"] = "validation"
 
@@ -67,10 +70,26 @@ class Settings(BaseModel):
             return self.synthetic
         return _MORE * reals if self.preset == "paper" else min(_MORE * reals, _MOST)
 
-    def pool_of(self, reals: int) -> int:
-        """Synthetic smears to make: arms of synthetic smears alone have as many as there are real ones."""
-        kinds = [ARMS[arm] for arm in self.arms if ARMS[arm].synthetic]
+    def style_of(self, arm: ArmName) -> StyleName:
+        """Of the synthetic smears of an arm: alone they have to bring the stains of the real ones."""
+        return self.style if ARMS[arm].real else "joint"
+
+    def pool_of(self, reals: int, style: StyleName) -> int:
+        """Synthetic smears of a style to make: arms of synthetic smears alone have as many as there are real ones.
+
+        Examples
+        --------
+        >>> mixed = Settings(arms=("SD", "RD+SD"), style="restained")
+        >>> mixed.pool_of(10, "joint"), mixed.pool_of(10, "restained"), Settings().pool_of(10, "joint")
+        (10, 150, 150)
+        """
+        kinds = [ARMS[arm] for arm in self.arms if ARMS[arm].synthetic and self.style_of(arm) == style]
         return max([self.synthetic_of(reals) if kind.real else reals for kind in kinds] or [0])
+
+    @property
+    def draws(self) -> bool:
+        """Whether any arm needs synthetic smears."""
+        return any(ARMS[arm].synthetic for arm in self.arms)
 
     def jobs(self, train: int) -> list[Job]:
         """All runs: by seed first, so that what is done early covers all arms."""

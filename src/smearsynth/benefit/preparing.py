@@ -84,7 +84,7 @@ def prepare(
     if twice := len(set(known[0]) & set(known[1])):
         raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
     sources: dict[int, Source] = {}
-    for reals in sizes if settings.pool_of(1) else ():
+    for reals in sizes if settings.draws else ():
         place = Path((models or {}).get(reals, folder / f"synthesizer-{reals}"))
         model = given.get(reals) or _learned(train, reals, place, start, device, on_step, say)
         if model is None:

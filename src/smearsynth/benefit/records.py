@@ -135,7 +135,7 @@ class Facts(_Record):
     share : float
         Of the crops of RD+SD that are synthetic.
     style : {"joint", "restained"}
-        Of the synthetic smears.
+        Of the synthetic smears of RD+SD; those of SD are joint.
     steps : dict of str to int
         Of every arm, by task.
     synthesizer : str

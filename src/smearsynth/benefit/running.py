@@ -16,7 +16,7 @@ import torch
 
 from smearsynth.benefit.arms import ARMS
 from smearsynth.benefit.experiment import Experiment
-from smearsynth.benefit.plan import Job
+from smearsynth.benefit.plan import Job, StyleName
 from smearsynth.errors import DataError
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.interrupt import StopRequest
@@ -24,10 +24,11 @@ from smearsynth.tasks.fitting import rehearse
 
 
 class Pool(NamedTuple):
-    """The synthetic smears of a seed, to be made before the runs."""
+    """The synthetic smears of a seed in one style, to be made before the runs."""
 
     reals: int
     seed: int
+    style: StyleName
 
 
 Work = Job | Pool
@@ -37,7 +38,9 @@ def work_of(experiment: Experiment) -> list[Work]:
     """What is left to do: pools of synthetic smears that runs not yet done draw from, and these runs."""
     settings, train = experiment.settings, len(experiment.train)
     jobs = [job for job in settings.jobs(train) if experiment.stored(experiment.key(job)) is None]
-    pools = dict.fromkeys(Pool(job.reals, job.seed) for job in jobs if ARMS[job.arm].synthetic)
+    pools = dict.fromkeys(
+        Pool(job.reals, job.seed, settings.style_of(job.arm)) for job in jobs if ARMS[job.arm].synthetic
+    )
     return [*pools, *jobs]
 
 
@@ -59,7 +62,7 @@ def _timed(experiment: Experiment, one: Work) -> float:
         stream.make(0)
         started = time.perf_counter()
         stream.make(1)
-        return (time.perf_counter() - started) * experiment.settings.pool_of(one.reals)
+        return (time.perf_counter() - started) * experiment.settings.pool_of(one.reals, one.style)
     task = experiment.task(one)
     fit = task.config.fit
     few = experiment.test[:2]
@@ -121,7 +124,7 @@ def _one(experiment: Experiment, one: Work, asked: Callable[[], bool]) -> bool:
             signal.raise_signal(signal.SIGINT)
 
     if isinstance(one, Pool):
-        return experiment.make_pool(one.reals, one.seed, heed)
+        return experiment.make_pool(*one, heed)
     return experiment.run(one, heed)
 
 

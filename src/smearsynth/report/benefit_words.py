@@ -201,8 +201,8 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     made = result.facts
     yield "Data set", made.data_set
     yield "Real smears", f"{made.train} to train on ({made.held_out} of them held out), {made.test} to test on"
-    stains = ", in stains that no train smear has" if made.style == "restained" else ""
-    yield "Synthetic smears", f"{made.synthetic}{stains}; {made.share:.0%} of the crops of RD+SD"
+    stains = ", there in stains that no train smear has" if made.style == "restained" else ""
+    yield "Synthetic smears", f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}"
     yield "Synthesizer", made.synthesizer
     yield "Best weights by", "the test smears, as in the paper" if made.best_by == "test" else "the smears held out"
     yield (
