@@ -117,9 +117,9 @@ def test_a_model_of_its_own_stains_alone_says_so(tiny: Synthesizer) -> None:
 def test_little_data_is_enough(tmp_path: Path, smears: list[Smear]) -> None:
     made = learn(smears, SHORT, TrainingRun(tmp_path))
     assert made is not None
-    drawn = SyntheticSmears(Synthesizer.load(tmp_path), size=(80, 80), density=2)
+    loaded = Synthesizer.load(tmp_path)
     for style in ("joint", "independent"):
-        drawn.style = style
+        drawn = SyntheticSmears(loaded, size=(80, 80), density=2, style=style)
         for k in range(3):
             assert drawn[k].image.shape == (80, 80, 3)
     assert "nan" not in (tmp_path / "model-card.md").read_text()

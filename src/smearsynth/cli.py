@@ -204,7 +204,8 @@ def generate(
         str, typer.Option(help="joint, restained (unseen stains), independent, or the number of a style cluster.")
     ] = "joint",
     style_of: Annotated[
-        str | None, typer.Option(help="FOLDER:NAME, take the style of this annotated smear.")
+        list[str] | None,
+        typer.Option(help="FOLDER:NAME or a photograph: take its style; given twice, styles between the two."),
     ] = None,
     density: Annotated[float, typer.Option(help="Factor on the number of cells.")] = 1.0,
     mix: Mix = None,
@@ -231,7 +232,7 @@ def generate(
         size=parse_size(size),
         layout=layout_of(layout),
         style=style,
-        style_of=named_smear(style_of) if style_of else None,
+        style_of=[named_smear(text, scale) for text in style_of or ()],
         density=density,
         mix=parse_mix(mix),
         seed=seed,

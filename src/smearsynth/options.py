@@ -13,6 +13,7 @@ import typer
 
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.formats.pixels import read_rgb
 from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
 from smearsynth.terminal import err, say
@@ -212,12 +213,18 @@ def layout_of(name: str | None) -> LayoutName | None:
     return cast(LayoutName, name)
 
 
-def named_smear(text: str) -> Any:
-    """The smear meant by FOLDER:NAME."""
+def named_smear(text: str, scale: float = 1.0) -> Smear:
+    """The smear meant by FOLDER:NAME, or a photograph that is not annotated, at the scale of a model."""
+    if Path(text).is_file():
+        from smearsynth.synthesis.photograph import photograph
+
+        return photograph(read_rgb(Path(text)), Path(text).stem).resized(scale)
     folder, _, name = text.rpartition(":")
     if not folder:
-        raise OptionError(f"--style-of {text!r}: give FOLDER:NAME, NAME the stem of an image in it")
-    smears = open_smears(Path(folder))
+        raise OptionError(
+            f"--style-of {text!r}: give FOLDER:NAME, NAME the stem of an image in it, or the file of a photograph"
+        )
+    smears = open_smears(Path(folder), scale=scale)
     if name not in smears.names:
         raise DataError(f"has no smear {name!r}; it has {', '.join(smears.names[:5])} ...", folder)
     return smears[smears.names.index(name)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +20,12 @@ from smearsynth.formats import Writer, open_writer
 from smearsynth.formats.files import image_files, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import png_text
-from smearsynth.masks import DrawnMask, LayoutName
+from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition import Acquisition
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import DEFAULT, Synthesizer
-from smearsynth.synthesis.styles import Styles
+from smearsynth.synthesis.style_source import StyleSource
 
 MANIFEST = "manifest.jsonl"
 REDRAWS = 8
@@ -53,6 +52,8 @@ class Recipe(BaseModel):
     style : str
         "joint", "restained", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a
         given smear (HASH of its image and labels), which has to be at hand to make this one again.
+    blend : float, optional
+        Where between two given smears the styles lie, 0 at the first and 1 at the second.
     density : float
         Factor on the number of cells.
     mix : dict of str to float, optional
@@ -80,6 +81,7 @@ class Recipe(BaseModel):
     height: int
     layout: str
     style: str
+    blend: float | None = None
     density: float
     mix: dict[str, float] | None = None
     verified: bool = False
@@ -94,7 +96,16 @@ class Recipe(BaseModel):
         return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
 
 
-_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "acquisition"}  # what differs within a stream
+_OWN = {
+    "name",
+    "index",
+    "attempt",
+    "requested",
+    "placed",
+    "classes",
+    "blend",
+    "acquisition",
+}  # what differs within a stream
 
 
 class SyntheticSmears(IterableDataset[Smear]):
@@ -115,8 +126,9 @@ class SyntheticSmears(IterableDataset[Smear]):
         "joint": cells and background of a smear belong together; "restained": the same under stains that no
         training smear has; "independent": a cluster for every instance, as in the paper; a number: that joint
         cluster.
-    style_of : Smear, optional
-        Take the style of this smear instead.
+    style_of : Smear or sequence of Smear, optional
+        Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
+        annotation will do, see `smearsynth.synthesis.photograph`.
     density : float
         Factor on the number of cells that the training smears have on such an area.
     mix : dict of str to float, optional
@@ -144,7 +156,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         size: tuple[int, int] | None = None,
         layout: LayoutName | None = None,
         style: str | int = "joint",
-        style_of: Smear | None = None,
+        style_of: Smear | Sequence[Smear] | None = None,
         density: float = 1.0,
         mix: Mapping[str, float] | None = None,
         seed: int = 0,
@@ -165,8 +177,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.accept = accept
         self.attempt = attempt
         self.layout: LayoutName = layout
-        self.style = self._check_style(str(style))
-        self.style_of = style_of
+        given = (style_of,) if isinstance(style_of, Smear) else tuple(style_of or ())
+        self.styles = StyleSource(self.model, str(style), given)
         self.density = float(density)
         self.mix = None if mix is None else {name: float(share) for name, share in mix.items()}
         self._odds = None if mix is None else self.model.masks.shapes.odds(mix)
@@ -241,14 +253,19 @@ class SyntheticSmears(IterableDataset[Smear]):
         again = [attempt] if attempt else []
         place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
         mask = self.model.masks.draw(
-            self.size, layout=self.layout, density=self.density, mix=self._odds, among=self._among, rng=place
+            self.size,
+            layout=self.layout,
+            density=self.density,
+            mix=self._odds,
+            among=self.styles.among,
+            rng=place,
         )
         tick("layout")
-        like, styles = self._styles(mask, look)
+        drawn = self.styles.draw(mask.classes, mask.like, look)
         tick("styles")
         law = self.model.acquisition
-        taken = law.draw(mask.labels, lens, like) if law is not None else None
-        image = self.model.paint(mask.labels, mask.classes, grain, styles=styles, acquisition=taken)
+        taken = law.draw(mask.labels, lens, drawn.like) if law is not None else None
+        image = self.model.paint(mask.labels, mask.classes, grain, styles=drawn.styles, acquisition=taken)
         tick("image")
         name = _name(index)
         pixel = self.model.statistics.um_per_px
@@ -261,6 +278,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "attempt": attempt,
                 "requested": mask.layout.requested,
                 "placed": mask.layout.placed,
+                "blend": drawn.blend,
                 "acquisition": taken,
                 "classes": dict(zip(self.model.class_names, counts, strict=True)),
             }
@@ -336,41 +354,6 @@ class SyntheticSmears(IterableDataset[Smear]):
             if not _NAME.fullmatch(image.stem) or (image is images[0] and _foreign(image)):
                 raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
-    def _styles(self, mask: DrawnMask, rng: np.random.Generator) -> tuple[int | None, Styles]:
-        """Styles of a new smear, and the training smear they are like, where there is one."""
-        bank = self.model.styles
-        if self.style_of is not None:
-            return None, bank.like(self._given_styles, self.style_of.classes, mask.classes, rng)
-        if self.style == "independent":
-            return None, bank.draw_independent(mask.classes, rng)
-        if self.style == "restained":
-            assert self.model.restained is not None
-            assert mask.like is not None
-            stains = len(self.model.restained.smears) // len(bank.smears)
-            under = stains * mask.like + int(rng.integers(stains))
-            return mask.like, self.model.restained.draw(mask.classes, rng, smear=under)
-        return mask.like, bank.draw(mask.classes, rng, smear=mask.like)
-
-    @cached_property
-    def _among(self) -> list[int] | None:
-        """Numbers of the training smears that new ones may be like, where one cluster of styles is asked for."""
-        return self.model.styles.members(int(self.style)) if self.style.isdecimal() else None
-
-    @cached_property
-    def _given_styles(self) -> Styles:
-        assert self.style_of is not None
-        return self.model.encode(self.style_of)
-
-    def _check_style(self, style: str) -> str:
-        clusters = len(self.model.styles.joint.weights)
-        known = style in ("joint", "restained", "independent") or (style.isdecimal() and int(style) < clusters)
-        if not known:
-            named = "joint, restained, independent, or a cluster"
-            raise OptionError(f"style {style!r}: choose {named} from 0 to {clusters - 1}")
-        if style == "restained" and self.model.restained is None:
-            raise OptionError("style restained: the model knows its own stains alone; train one with --restain 0.5")
-        return str(int(style)) if style.isdecimal() else style
-
     @cached_property
     def _stamp(self) -> Recipe:
         """What all recipes of this stream share."""
@@ -383,7 +366,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             width=self.size[1],
             height=self.size[0],
             layout=self.layout,
-            style=f"of {self.style_of.name} {_digest(self.style_of)}" if self.style_of else self.style,
+            style=self.styles.name,
             density=self.density,
             mix=self.mix,
             verified=self.accept is not None,
@@ -434,10 +417,6 @@ def _foreign(image: Path) -> bool:
         return png_text(image).get("synthetic") != "true"
     except DataError:
         return False
-
-
-def _digest(smear: Smear) -> str:
-    return hashlib.sha256(smear.image.tobytes() + smear.labels.tobytes()).hexdigest()[:12]
 
 
 def _whole(what: str, value: SupportsIndex) -> int:
