@@ -181,7 +181,7 @@ def test_a_mask_like_one_smear_has_its_cells_in_number_and_size():
         ),
     )
     source = MaskSource(source.shapes, source.statistics, law)
-    drawn = {like: [source.draw((200, 260), among=[like], rng=seed) for seed in range(12)] for like in (0, 1)}
+    drawn = {like: [source.draw((200, 260), like=like, rng=seed) for seed in range(12)] for like in (0, 1)}
     counts = {like: np.mean([len(mask.classes) for mask in masks]) for like, masks in drawn.items()}
     areas = {
         like: np.median([np.bincount(m.labels.ravel())[1:].mean() for m in masks]) for like, masks in drawn.items()

@@ -148,19 +148,20 @@ class MaskSource:
         layout: LayoutName | None = None,
         density: float = 1.0,
         mix: Sequence[float] | None = None,
-        among: Sequence[int] | None = None,
+        like: int | None = None,
         rng: int | np.random.Generator,
     ) -> DrawnMask:
         """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
 
-        The mask is like one of the smears, of those numbered in `among` or of all. A contact layout has its
+        The mask is like one of the smears, number `like` or any. A contact layout has its
         density, cell size and adhesion, somewhat varied, and its shapes; the others draw shapes of all smears, and
         the count by the paper's normal law. `mix` is the probability of each class, as frequent as in the shapes
         when None; `layout` None is `default_layout`.
         """
         layout = self.default_layout if layout is None else layout
         generator = np.random.default_rng(rng)
-        like = int(generator.choice(len(self.statistics.rows) if among is None else np.asarray(among)))
+        any_one = int(generator.integers(len(self.statistics.rows)))
+        like = any_one if like is None else like
         if layout == "contact":
             return self._draw_contact(size, like, density, mix, generator)
         mean, deviation = self.statistics.counts_for(size)
@@ -180,6 +181,25 @@ class MaskSource:
         """Cells placed before the ring law sets in: the paper's 20 of 46 px on 1920 × 1200, scaled to this room."""
         room = size[0] * size[1] / self.statistics.cell_size**2
         return max(1, round(20 * room / (1920 * 1200 / 46**2)))
+
+    def whose_turn(self, index: int, seed: int, among: Sequence[int] | None = None) -> int:
+        """Number of the smear that mask number `index` of a series is like.
+
+        All of them, or all in `among`, take a turn in random order before one comes again: few masks then are as
+        various as the smears.
+
+        Examples
+        --------
+        >>> from smearsynth.statistics import measure
+        >>> smear = Smear(np.zeros((4, 4, 3), np.uint8), np.eye(4, dtype=np.int32), np.array([0]))
+        >>> circle = np.ones((1, 64, 2), np.float32)
+        >>> source = MaskSource(ShapeLibrary(circle, np.array([0])), measure([smear] * 5))
+        >>> sorted(source.whose_turn(index, seed=3) for index in range(5, 10))
+        [0, 1, 2, 3, 4]
+        """
+        smears = np.arange(len(self.statistics.rows)) if among is None else np.asarray(among)
+        turn, place = divmod(index, len(smears))
+        return int(np.random.default_rng([seed, turn]).permutation(smears)[place])
 
     def _draw_contact(
         self,
@@ -250,7 +270,8 @@ def write_masks(
     names = source.shapes.class_names
     odds = None if mix is None else source.shapes.odds(mix)
     for index in range(n):
-        mask = source.draw(size, layout=layout, mix=odds, rng=np.random.default_rng([seed, index]))
+        like = source.whose_turn(index, seed)
+        mask = source.draw(size, layout=layout, mix=odds, like=like, rng=np.random.default_rng([seed, index]))
         if len(mask.classes) > np.iinfo(np.uint16).max:
             raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
         name = f"mask-{index:06d}.png"

@@ -257,7 +257,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             layout=self.layout,
             density=self.density,
             mix=self._odds,
-            among=self.styles.among,
+            like=self.model.masks.whose_turn(index, self.seed, self.styles.among),
             rng=place,
         )
         tick("layout")

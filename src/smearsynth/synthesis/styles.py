@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 from scipy.special import chdtri
 
 from smearsynth.errors import ModelError, OptionError
@@ -24,6 +25,7 @@ CLUSTERS = 10  # per class, as in the paper
 _ENOUGH = 5  # cells of a class in one smear from which their spread can be told
 _EVENNESS = 0.2  # weight of a log spread among styles in [-1, 1]: the stain leads the clustering, not the evenness
 _JITTER = 0.25  # how far a drawn smear lies from a real one, in spreads of its cluster
+_LOOSE = 0.5  # how far a drawn cell lies from a real one, in distances to the nearest other one
 _FARTHEST = 0.98  # quantile of the distances of cells from the mean of their smear beyond which they are drawn in
 _TAIL = 0.97  # quantile of the length of a draw beyond which it is drawn in
 _FLAT = 1e-3  # a spread below this is none, in units of the encoder's range [-1, 1]
@@ -132,12 +134,19 @@ class Within:
         return ordered and self.cells.shape == (self.starts[-1], width) and self.starts[0] == 0
 
     def draw(self, smear: int, n: int, rng: np.random.Generator) -> Styles:
-        """Draw (n, S) by the smoothed bootstrap of the cells of a training smear; of all, where it has too few."""
+        """Draw (n, S) by the smoothed bootstrap of the cells of a training smear; of all, where it has too few.
+
+        A cell is moved by a share of its distance to the nearest one: with one width for all, a few parasites
+        would colour every cell of a pale smear.
+        """
         own = self.cells[self.starts[smear] : self.starts[smear + 1]] if len(self.starts) > 1 else self.cells
         if len(own) < _ENOUGH:
             return self.law.draw(n, rng)
-        drawn: Styles = (1 - _JITTER**2) ** 0.5 * own[rng.integers(len(own), size=n)]
-        return drawn + _JITTER * self.law.draw(n, rng)
+        chosen = rng.integers(len(own), size=n)
+        apart = cKDTree(own).query(own, k=2)[0][:, 1:]
+        noise = rng.standard_normal((n, own.shape[1])) / own.shape[1] ** 0.5
+        drawn: Styles = own[chosen] + (_LOOSE * apart[chosen] * noise).astype(np.float32)
+        return drawn
 
 
 @dataclass(frozen=True, eq=False)
