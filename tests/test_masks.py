@@ -188,3 +188,14 @@ def test_a_mask_like_one_smear_has_its_cells_in_number_and_size():
     }
     assert counts[1] > 2 * counts[0]
     assert areas[0] > 2 * areas[1]  # drawn towards each other, there being two
+
+
+def test_smears_take_turns_in_a_series():
+    source = MaskSource(DISCS, measure([analytic_smear()] * 7))
+    turns = [source.whose_turn(index, seed=2) for index in range(21)]
+    for start in (0, 7, 14):
+        assert sorted(turns[start : start + 7]) == list(range(7))
+    assert turns[:7] != turns[7:14]
+    assert turns != [source.whose_turn(index, seed=3) for index in range(21)]
+    assert {source.whose_turn(index, seed=2, among=[5, 1]) for index in range(6)} == {1, 5}
+    assert source.draw((60, 80), layout="ring", like=4, rng=0).like == 4

@@ -277,3 +277,20 @@ def test_cells_of_a_smear_differ_in_the_directions_of_that_smear():
     old |= {f"within0.{key}": bank.tensors()[f"within0.{key}"] for key in ("centres",)}
     del old["within0.starts"]
     assert StyleBank.from_tensors(old, ("cell",)).draw(np.zeros(9, np.int64), rng=1).shape == (10, 3)
+
+
+def test_a_few_odd_cells_do_not_colour_the_others() -> None:
+    rng = np.random.default_rng(4)
+    styles, classes = [], []
+    for _ in range(6):
+        rows = rng.normal(0, 0.01, (61, 3)).astype(np.float32)
+        rows[1:4] += (0.8, -0.6, 0.7)  # three parasites among sixty cells
+        styles.append(rows)
+        classes.append(np.zeros(60, np.int64))
+    bank = StyleBank.fit(styles, classes, ("cell",), rng=0)
+    drawn = np.concatenate([bank.draw(np.zeros(60, np.int64), rng=k, smear=0)[1:] for k in range(20)])
+    odd = np.linalg.norm(drawn, axis=1) > 0.5
+    assert 0.02 < odd.mean() < 0.09
+    # the others lie as near to each other as they did: none on the way to the parasites
+    ordinary = drawn[~odd] - drawn[~odd].mean(0)
+    assert np.linalg.norm(ordinary, axis=1).max() < 0.1
