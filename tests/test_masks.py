@@ -123,7 +123,7 @@ def test_drawn_masks_follow_the_law_of_counts():
     counts = np.array([mask.layout.requested for mask in drawn])
     assert abs(counts.mean() - 20) < 4 * 6 / np.sqrt(300)
     assert 5 < counts.std() < 7
-    for labels, classes, layout, _ in drawn[:40]:
+    for labels, classes, layout in drawn[:40]:
         assert labels.dtype == np.int32
         assert set(np.unique(labels)) == set(range(layout.placed + 1))
         assert len(classes) == layout.placed
@@ -164,7 +164,7 @@ def test_masks_of_a_mix_are_written_with_their_classes(tmp_path):
 
 @pytest.mark.parametrize("layout", ["ring", "uniform"])
 def test_a_law_of_no_cells_draws_none(layout):
-    labels, classes, laid, _ = draw_mask((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
+    labels, classes, laid = draw_mask((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
     assert not labels.any()
     assert (len(classes), laid.placed, laid.requested) == (0, 0, 0)
 
@@ -198,4 +198,3 @@ def test_smears_take_turns_in_a_series():
     assert turns[:7] != turns[7:14]
     assert turns != [source.whose_turn(index, seed=3) for index in range(21)]
     assert {source.whose_turn(index, seed=2, among=[5, 1]) for index in range(6)} == {1, 5}
-    assert source.draw((60, 80), layout="ring", like=4, rng=0).like == 4

@@ -26,7 +26,7 @@ def test_styles_between_two_smears_lie_between_theirs(tiny: Synthesizer) -> None
     low, high = (tiny.encode(smear)[0] for smear in ends)
     rng = np.random.default_rng(0)
     for _ in range(8):
-        drawn = source.draw(NO_CELLS, None, rng)
+        drawn = source.draw(NO_CELLS, 0, rng)
         assert drawn.blend is not None
         np.testing.assert_allclose(drawn.styles[0], (1 - drawn.blend) * low + drawn.blend * high, atol=1e-5)
     assert source.name.startswith("of 190 ")

@@ -34,7 +34,6 @@ class DrawnMask(NamedTuple):
     labels: LabelArray  # (H, W) int32, 0 = background, 1..n the cells, each with a pixel at least
     classes: npt.NDArray[np.int64]  # (n,) class of instance k + 1
     layout: Layout
-    like: int | None = None  # number of the smear that it is like, in the order of those measured
 
 
 def draw_mask(
@@ -80,8 +79,8 @@ def draw_mask(
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
-    >>> mask = draw_mask((90, 120), discs, (12, 3), cell_size=12, rng=1)
-    >>> int(mask.labels.max()) == len(mask.classes) == mask.layout.placed
+    >>> labels, classes, layout = draw_mask((90, 120), discs, (12, 3), cell_size=12, rng=1)
+    >>> int(labels.max()) == len(classes) == layout.placed
     True
     """
     mean, deviation = (float(value) for value in count_law)
@@ -153,19 +152,17 @@ class MaskSource:
     ) -> DrawnMask:
         """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
 
-        The mask is like one of the smears, number `like` or any. A contact layout has its
-        density, cell size and adhesion, somewhat varied, and its shapes; the others draw shapes of all smears, and
-        the count by the paper's normal law. `mix` is the probability of each class, as frequent as in the shapes
+        A contact layout is like one of the smears, number `like` or any: it has its density, cell size and
+        adhesion, somewhat varied, and its shapes. The others draw shapes of all smears, and the count by the
+        paper's normal law. `mix` is the probability of each class, as frequent as in the shapes
         when None; `layout` None is `default_layout`.
         """
         layout = self.default_layout if layout is None else layout
         generator = np.random.default_rng(rng)
-        any_one = int(generator.integers(len(self.statistics.rows)))
-        like = any_one if like is None else like
         if layout == "contact":
             return self._draw_contact(size, like, density, mix, generator)
         mean, deviation = self.statistics.counts_for(size)
-        drawn = draw_mask(
+        return draw_mask(
             size,
             self._workspace,
             (mean * density, deviation * density),
@@ -175,7 +172,6 @@ class MaskSource:
             mix=mix,
             rng=generator,
         )
-        return drawn._replace(like=like)
 
     def n_init(self, size: tuple[int, int]) -> int:
         """Cells placed before the ring law sets in: the paper's 20 of 46 px on 1920 × 1200, scaled to this room."""
@@ -204,11 +200,13 @@ class MaskSource:
     def _draw_contact(
         self,
         size: tuple[int, int],
-        like: int,
+        like: int | None,
         density: float,
         mix: Sequence[float] | None,
         generator: np.random.Generator,
     ) -> DrawnMask:
+        any_one = int(generator.integers(len(self.statistics.rows)))
+        like = any_one if like is None else like
         # a law that leaves out smears without a cell no longer knows which is which
         numbered = len(self.contact_law.smears) == len(self.statistics.rows)
         smear = self.contact_law.draw(generator, like if numbered else None)
@@ -218,7 +216,7 @@ class MaskSource:
         shapes, own_mix = (self._workspace, None) if own is None else (Workspace(own[0]), own[1])
         laid = contact_layout(size, count, shapes, law=smear, mix=own_mix if mix is None else mix, rng=generator)
         labels: LabelArray = paint_labels(laid, shapes).astype(np.int32, copy=False)
-        return DrawnMask(labels, laid.classes, laid, like)
+        return DrawnMask(labels, laid.classes, laid)
 
     @cached_property
     def _workspace(self) -> Workspace:

@@ -252,16 +252,12 @@ class SyntheticSmears(IterableDataset[Smear]):
         # one independent stream per smear and stage: a change of style leaves the layout as it is
         again = [attempt] if attempt else []
         place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
+        like = self.model.masks.whose_turn(index, self.seed, self.styles.among)
         mask = self.model.masks.draw(
-            self.size,
-            layout=self.layout,
-            density=self.density,
-            mix=self._odds,
-            like=self.model.masks.whose_turn(index, self.seed, self.styles.among),
-            rng=place,
+            self.size, layout=self.layout, density=self.density, mix=self._odds, like=like, rng=place
         )
         tick("layout")
-        drawn = self.styles.draw(mask.classes, mask.like, look)
+        drawn = self.styles.draw(mask.classes, like, look)
         tick("styles")
         law = self.model.acquisition
         taken = law.draw(mask.labels, lens, drawn.like) if law is not None else None

@@ -73,13 +73,13 @@ class StyleSource:
         """Numbers of the training smears that new ones may be like, where one cluster is asked for."""
         return self.model.styles.members(int(self.style)) if self.style.isdecimal() else None
 
-    def draw(self, classes: npt.NDArray[np.int64], like: int | None, rng: np.random.Generator) -> DrawnStyles:
+    def draw(self, classes: npt.NDArray[np.int64], like: int, rng: np.random.Generator) -> DrawnStyles:
         """Styles for the cells of a new smear, laid out like training smear number `like`.
 
         Parameters
         ----------
         classes : (n,) int64 array
-        like : int or None
+        like : int
         rng : numpy.random.Generator
         """
         bank = self.model.styles
@@ -87,7 +87,8 @@ class StyleSource:
             return self._between(classes, rng)
         if self.style == "independent":
             return DrawnStyles(bank.draw_independent(classes, rng))
-        if self.style == "restained" and self.model.restained is not None and like is not None:
+        if self.style == "restained":
+            assert self.model.restained is not None
             stains = len(self.model.restained.smears) // len(bank.smears)
             under = stains * like + int(rng.integers(stains))
             return DrawnStyles(self.model.restained.draw(classes, rng, smear=under), like)
