@@ -215,6 +215,9 @@ def test_synthesizers_go_on_from_a_finished_one(
     out = tmp_path / "out"
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
     asked += ["--tasks", "segmentation", "--arms", "SD,RD+SD", "--workers", 1, "--style", "restained"]
+    dry = run(*asked, "--start", tiny_folder, "--dry-run")
+    assert "each is trained first, 2 steps" in dry.err
+    assert dry.code == 0
     found = run(*asked, "--start", tiny_folder)
     assert found.code == 0, found.err
     made = Synthesizer.load(out / "synthesizer-6").config

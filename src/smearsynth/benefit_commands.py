@@ -104,7 +104,9 @@ def benefit(
     for task in settings.tasks:
         task_type(task).configured(preset, steps=steps)  # an unknown preset is told now, not after an hour
     if dry_run:
-        given |= _rehearse(train, settings, given, preset_of(device, start), device)
+        stand_ins = _rehearse(train, settings, given, preset_of(device, start), device)
+        if stand_ins:  # which know their own stains alone; smears of others take as long
+            given, settings = given | stand_ins, settings.model_copy(update={"style": "joint"})
     with naming(data), training_progress(preset_of(device, start).steps) as on_step:
         experiment = prepare(
             train,
