@@ -10,7 +10,13 @@ from scipy import ndimage
 
 from smearsynth.errors import DataError
 from smearsynth.smear import Smear
-from smearsynth.synthesis.acquisition import Acquisition, AcquisitionLaw, grain, measure_illumination, missing_blur
+from smearsynth.synthesis.acquisition import (
+    Acquisition,
+    AcquisitionLaw,
+    grain,
+    measure_illumination,
+    missing_blur,
+)
 
 SIDE = 192
 
@@ -60,7 +66,7 @@ def test_the_blur_missing_is_the_one_given(blur):
 
 def test_grain_grows_with_the_noise_and_sees_no_structure():
     given = plain()
-    values = [grain(plain(1, noise).image, given.labels) for noise in (0, 2, 4, 8)]
+    values = [grain(plain(1, noise).image, given.labels)[0] for noise in (0, 2, 4, 8)]
     assert values[0] == 0
     assert values == sorted(values)
     assert values[3] / values[2] == pytest.approx(2, rel=0.1)
@@ -88,9 +94,9 @@ def law() -> AcquisitionLaw:
 def test_a_law_draws_what_it_measured(law):
     drawn = [law.draw(plain().labels, k) for k in range(20)]
     assert np.mean([taken.blur for taken in drawn]) == pytest.approx(1, abs=0.25)
-    found = [grain(taken.expose(plain().image), plain().labels) for taken in drawn]
+    found = [grain(taken.expose(plain().image), plain().labels)[0] for taken in drawn]
     assert np.mean(found) == pytest.approx(
-        grain(Acquisition(noise=3).expose(plain().image), plain().labels), rel=0.3
+        grain(Acquisition(noise=3).expose(plain().image), plain().labels)[0], rel=0.3
     )
     slopes = np.array([taken.illumination[0] for taken in drawn])
     np.testing.assert_allclose(np.abs(slopes), 0.1, atol=0.02)
@@ -131,3 +137,50 @@ def test_a_smear_is_taken_as_the_one_it_is_like():
     assert "joint" not in former.to_json()
     with pytest.raises(DataError, match="not the law"):
         AcquisitionLaw.from_json(replace(law, focus=law.focus[:2]).to_json())
+
+
+def test_mottle_is_shared_by_channels_and_neighbours_and_noise_is_not():
+    image = np.full((SIDE, SIDE, 3), 150, np.uint8)
+    fields = {
+        name: Acquisition(seed=3, **{name: 6.0}).expose(image).astype(float) - 150 for name in ("mottle", "noise")
+    }
+    for field in fields.values():
+        assert field.std() == pytest.approx(6, rel=0.05)
+    together = {
+        name: np.corrcoef(field[..., 0].ravel(), field[..., 1].ravel())[0, 1] for name, field in fields.items()
+    }
+    beside = {
+        name: np.corrcoef(field[:, 1:, 0].ravel(), field[:, :-1, 0].ravel())[0, 1] for name, field in fields.items()
+    }
+    assert together["mottle"] > 0.99
+    assert beside["mottle"] > 0.5
+    assert abs(together["noise"]) < 0.03
+    assert abs(beside["noise"]) < 0.03
+
+
+@pytest.mark.parametrize(("mottle", "noise"), [(3.0, 0.0), (0.0, 4.0), (3.0, 2.0)])
+def test_mottle_and_noise_are_told_apart(mottle, noise):
+    taken = [
+        replace(plain(), image=Acquisition(mottle=mottle, noise=noise, seed=k).expose(plain().image))
+        for k in range(3)
+    ]
+    law = AcquisitionLaw.fit(taken, lambda smear: plain().image, debris=False)
+    np.testing.assert_allclose(np.median(law.focus[:, 1:], 0), (noise, mottle), atol=0.6)
+    again = AcquisitionLaw.from_json(law.to_json())
+    np.testing.assert_array_equal(again.focus, law.focus)
+    drawn = again.draw(taken[0].labels, 0, 1)
+    np.testing.assert_allclose((drawn.noise, drawn.mottle), law.focus[1, 1:], rtol=0.4, atol=0.05)
+
+
+def test_dirt_is_no_grain():
+    smear = plain()
+    dirty = Acquisition(mottle=4.0, noise=2.0, seed=1).expose(smear.image)
+    clean = grain(dirty, smear.labels)
+    dirty[60:66, 60:70] = 40
+    assert grain(dirty, smear.labels) == pytest.approx(clean, rel=0.05)
+
+
+def test_a_law_of_before_there_was_mottle_draws_none():
+    law = AcquisitionLaw.fit([plain()], lambda smear: smear.image, debris=False)
+    assert "mottle" not in law.to_json()
+    assert AcquisitionLaw.from_json(law.to_json()).draw(plain().labels, 0).mottle == 0

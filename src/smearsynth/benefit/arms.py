@@ -39,6 +39,7 @@ ARMS: dict[ArmName, Arm] = {
 COMPARED: tuple[tuple[ArmName, ArmName], ...] = (
     ("RD+SD+aug", "RD+aug"),
     ("RD+SD", "RD"),
+    ("RD+SD", "RD+aug"),
     ("RD+SD", "RD+copy-paste"),
     ("SD+aug", "RD+aug"),
     ("SD", "RD"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ _BLOCK = 8  # px: the illumination is smooth, block means do
 _SIGMAS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, the blurs tried
 _RIM = 3  # px to either side of an outline, where focus shows
 _FEWEST = 50  # blocks of ground from which an illumination can be told
+_MOTTLE = 0.8  # px: how far the grain of slide and demosaicing reaches
+_FINE = 1.5  # px: what a blur by so much takes away is grain
 _MEASURED = 200  # smears compared with their reconstructions
 
 
@@ -37,7 +40,11 @@ class Acquisition(BaseModel):
     blur : float
         Standard deviation of the defocus, px, beyond what the styles bring.
     noise : float
-        Standard deviation of the sensor noise, grey levels, beyond what the generator paints.
+        Standard deviation of the sensor noise, grey levels, beyond what the generator paints: every pixel and
+        channel its own.
+    mottle : float
+        Standard deviation of the grain that neighbouring pixels and all channels share, grey levels, beyond what
+        the generator paints.
     debris : int
         Blobs on the ground.
     seed : int
@@ -49,6 +56,7 @@ class Acquisition(BaseModel):
     illumination: tuple[float, ...] = Field((0.0,) * 15, min_length=15, max_length=15)
     blur: float = Field(0.0, ge=0, le=20)
     noise: float = Field(0.0, ge=0, le=100)
+    mottle: float = Field(0.0, ge=0, le=100)
     debris: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
 
@@ -56,12 +64,15 @@ class Acquisition(BaseModel):
         """Give the (H, W, 3) uint8 image as it would have been taken so."""
         taken = np.empty_like(image)
         rng = np.random.default_rng([self.seed, 1])
+        mottle = self.mottle * _mottled(image.shape[:2], self.seed) if self.mottle else None
         for channel in range(3):  # one at a time: large fields stay within bounds
             light = np.exp(_polynomial(self.illumination[5 * channel : 5 * channel + 5], image.shape[:2]))
             plane = image[..., channel].astype(np.float32)
             if self.blur:
                 ndimage.gaussian_filter(plane, self.blur, output=plane, mode="reflect")
             plane *= light
+            if mottle is not None:
+                plane += mottle
             if self.noise:
                 plane += np.float32(self.noise) * rng.standard_normal(plane.shape, np.float32)
             taken[..., channel] = np.clip(np.rint(plane), 0, 255)
@@ -76,6 +87,7 @@ class _Measured(BaseModel):
     illumination: list[list[float]]
     blur: list[float]
     noise: list[float]
+    mottle: list[float] = []
     debris_densities: list[float]
     debris_axes: list[list[float]]
     joint: bool = False
@@ -89,8 +101,8 @@ class AcquisitionLaw:
     ----------
     illumination : (n, 15) float64 array
         As in `Acquisition`, one row a smear.
-    focus : (m, 2) float64 array
-        Blur and noise that smears have beyond their reconstructions, drawn together.
+    focus : (m, 3) float64 array
+        Blur, noise and mottle that smears have beyond their reconstructions, drawn together.
     debris : DebrisLaw
     joint : bool
         Whether row k of all of them is of smear k, so that a new smear is taken as the one was whose style it has:
@@ -129,8 +141,7 @@ class AcquisitionLaw:
             painted = repaint(smear)
             blur = missing_blur(smear.image, painted, smear.labels)
             softened = Acquisition(blur=blur).expose(painted)
-            ours, theirs = (grain(image, smear.labels) for image in (softened, smear.image))
-            focus.append((blur, max(0.0, theirs**2 - ours**2) ** 0.5))
+            focus.append((blur, *_missing_grain(smear.image, softened, smear.labels)))
         # rounded here and not on the way to the file: a model must draw the same before and after it is saved
         # of many smears the next one measured stands for those between: names follow the slides
         nearest = np.abs(np.arange(len(smears))[:, None] - shown).argmin(1)
@@ -154,11 +165,13 @@ class AcquisitionLaw:
         over, down = rng.choice([-1.0, 1.0], 2)
         light *= (over, down, 1, over * down, 1)
         focused = int(rng.integers(len(self.focus))) if own is None else own
-        blur, noise = self.focus[focused] * np.exp(0.1 * rng.standard_normal(2))
+        more_blur, more_noise = np.exp(0.1 * rng.standard_normal(2))
+        blur, noise, mottle = self.focus[focused] * (more_blur, more_noise, more_noise)
         return Acquisition(
             illumination=tuple(float(value) for value in light.ravel()),
             blur=round(float(blur), 3),
             noise=round(float(noise), 3),
+            mottle=round(float(mottle), 3),
             debris=self.debris.draw_count(int((labels == 0).sum()), rng, own),
             seed=int(rng.integers(2**32)),
         )
@@ -169,6 +182,7 @@ class AcquisitionLaw:
             illumination=self.illumination.tolist(),
             blur=self.focus[:, 0].tolist(),
             noise=self.focus[:, 1].tolist(),
+            mottle=self.focus[:, 2].tolist() if self.focus[:, 2].any() else [],
             debris_densities=self.debris.densities.tolist(),
             debris_axes=self.debris.axes.tolist(),
             joint=self.joint,
@@ -181,7 +195,7 @@ class AcquisitionLaw:
             found = _Measured.model_validate_json(text)
             law = cls(
                 np.array(found.illumination, np.float64).reshape(-1, 15),
-                np.array([found.blur, found.noise], np.float64).T,
+                np.array([found.blur, found.noise, found.mottle or [0.0] * len(found.blur)], np.float64).T,
                 DebrisLaw(np.array(found.debris_densities), np.array(found.debris_axes).reshape(-1, 2)),
                 found.joint,
             )
@@ -231,16 +245,55 @@ def missing_blur(real: ImageArray, painted: ImageArray, labels: LabelArray) -> f
     return float(np.interp(-wanted, -np.array(slopes), _SIGMAS))
 
 
-def grain(image: ImageArray, labels: LabelArray) -> float:
-    """Noise of the ground in grey levels, from differences of neighbours; robust to structure."""
-    bare = ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0
-    both = bare[:, 1:] & bare[:, :-1]
-    if both.sum() < _FEWEST:
-        return 0.0
-    steps = np.diff(image.astype(np.float32), axis=1)[both]
-    # half-integers make a median of differences step: the mean of the smaller nine tenths does not
-    size = np.sort(np.abs(steps), axis=0)[: int(0.9 * len(steps))]
-    return float((size**2).mean() ** 0.5)
+def grain(image: ImageArray, labels: LabelArray) -> tuple[float, float]:
+    """Grain of the ground in grey levels, robust to dirt.
+
+    What a blur of 1.5 px takes away: first what each channel has by itself, then what all channels share.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    labels : (H, W) int32 array
+    """
+    bare = (ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0) & ~find_debris(image, labels)
+    if bare.sum() < _FEWEST:
+        return 0.0, 0.0
+    levels = image.astype(np.float32)
+    fine = (levels - ndimage.gaussian_filter(levels, (_FINE, _FINE, 0)))[bare]
+    shared = fine.mean(axis=1)
+    return _trimmed(fine - shared[:, None]), _trimmed(shared)
+
+
+def _trimmed(values: npt.NDArray[np.float32]) -> float:
+    """Root mean square of the smaller nine tenths: specks that nobody annotated stay out."""
+    sizes = np.sort(np.abs(values), axis=None)[: int(0.9 * values.size)]
+    return float((sizes**2).mean() ** 0.5)
+
+
+def _missing_grain(real: ImageArray, painted: ImageArray, labels: LabelArray) -> tuple[float, float]:
+    """Noise and mottle that a painted image needs for the grain of the real one."""
+    (own, shared), (of_noise, noise_shared, of_mottle) = grain(real, labels), _seen()
+    painted_own, painted_shared = grain(painted, labels)
+    noise = max(0.0, own**2 - painted_own**2) ** 0.5 / of_noise
+    # three channels' own noise does not quite cancel in their mean
+    left = shared**2 - painted_shared**2 - (noise * noise_shared) ** 2
+    return noise, max(0.0, left) ** 0.5 / of_mottle
+
+
+@cache
+def _seen() -> tuple[float, float, float]:
+    """What `grain` finds of noise of deviation 1, by itself and shared, and of mottle of deviation 1."""
+    grey, bare = np.full((256, 256, 3), 128, np.uint8), np.zeros((256, 256), np.int32)
+    own, shared = grain(Acquisition(noise=10).expose(grey), bare)
+    return own / 10, shared / 10, grain(Acquisition(mottle=10).expose(grey), bare)[1] / 10
+
+
+def _mottled(shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float32]:
+    """Grain that neighbours share, of deviation 1, (H, W)."""
+    white = np.random.default_rng([seed, 2]).standard_normal(shape, np.float32)
+    ndimage.gaussian_filter(white, _MOTTLE, output=white, mode="wrap")
+    white /= max(float(white.std()), 1e-6)
+    return white
 
 
 def _steepness(plane: npt.NDArray[np.float32], rim: Mask, ground: Mask) -> float:
