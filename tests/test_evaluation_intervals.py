@@ -47,6 +47,15 @@ def test_an_interval_over_images_alone_is_fooled_by_a_lucky_training() -> None:
     assert paired_interval(lucky, other).low < 0
 
 
+def test_one_image_that_swings_with_the_seed_makes_no_boundless_interval() -> None:
+    base = np.full(36, 0.93)
+    swinging = np.stack([base, base, base])
+    swinging[:, 7] += (0.3, -0.35, 0.1)
+    found = paired_interval(of(swinging), of(np.stack([base] * 3)))
+    assert found.low < 0 < found.high
+    assert found.high - found.low < 0.1  # a score is between 0 and 1, and the image is one of 36
+
+
 def test_pairing_uses_that_images_differ_more_than_arms() -> None:
     base = np.random.default_rng(2).uniform(0, 1, 30)  # hard and easy images
     paired = paired_interval(of(base + 0.01), of(base))

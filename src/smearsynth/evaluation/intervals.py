@@ -117,8 +117,9 @@ def paired_interval(first: Sequence[Resampled], second: Sequence[Resampled], *, 
     total = of_images + max(of_seeds - max(shared, 0), 0)
     if not total > 0:
         return Interval(mean, mean, mean)
-    # Satterthwaite's degrees of freedom of a sum of variances
-    freedom = total**2 / (of_images**2 / spare + of_seeds**2 / (seeds - 1))
+    # Satterthwaite's degrees of freedom of a sum of variances; they are no fewer than those of its least certain
+    # part, which the formula does not know where a part is taken out again
+    freedom = max(total**2 / (of_images**2 / spare + of_seeds**2 / (seeds - 1)), min(seeds - 1, spare))
     reach = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total))
     return Interval(mean, mean - reach, mean + reach)
 

@@ -268,7 +268,7 @@ class ShapeLibrary:
         metadata = {
             "format": "smearsynth shape library 1",
             "class_names": json.dumps(self.class_names),
-            "report": "null" if self.report is None else self.report.model_dump_json(),
+            "report": "null" if self.report is None else self.report.model_dump_json(exclude_defaults=True),
         }
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "contours": np.ascontiguousarray(self.contours),
