@@ -184,3 +184,17 @@ def test_a_law_of_before_there_was_mottle_draws_none():
     law = AcquisitionLaw.fit([plain()], lambda smear: smear.image, debris=False)
     assert "mottle" not in law.to_json()
     assert AcquisitionLaw.from_json(law.to_json()).draw(plain().labels, 0).mottle == 0
+
+
+def test_light_unlike_that_of_the_smears_is_more_various_and_changes_nothing_else(law):
+    plain_light, unlike = (
+        [law.draw(plain().labels, k, 0, unlike=other) for k in range(40)] for other in (False, True)
+    )
+    spread = [
+        np.std([np.abs(taken.illumination) for taken in draws], axis=0).mean() for draws in (plain_light, unlike)
+    ]
+    assert spread[1] > 2 * spread[0] + 0.01
+    assert [taken.blur for taken in unlike] == [taken.blur for taken in plain_light]
+    # channels darken nearly together: it is the light, not the stain
+    x = np.array([taken.illumination for taken in unlike])[:, [0, 5, 10]]
+    assert np.corrcoef(x.T)[0, 1] > 0.8

@@ -123,9 +123,9 @@ class SyntheticSmears(IterableDataset[Smear]):
     layout : {"contact", "ring", "uniform"}, optional
         As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
     style : str or int
-        "joint": cells and background of a smear belong together; "restained": the same under stains that no
-        training smear has; "independent": a cluster for every instance, as in the paper; a number: that joint
-        cluster.
+        "joint": cells and background of a smear belong together; "restained": the same under stains and light
+        that no training smear has; "independent": a cluster for every instance, as in the paper; a number: that
+        joint cluster.
     style_of : Smear or sequence of Smear, optional
         Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
         annotation will do, see `smearsynth.synthesis.photograph`.
@@ -260,7 +260,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         drawn = self.styles.draw(mask.classes, like, look)
         tick("styles")
         law = self.model.acquisition
-        taken = law.draw(mask.labels, lens, drawn.like) if law is not None else None
+        unlike = self.styles.name == "restained"
+        taken = law.draw(mask.labels, lens, drawn.like, unlike=unlike) if law is not None else None
         image = self.model.paint(mask.labels, mask.classes, grain, styles=drawn.styles, acquisition=taken)
         tick("image")
         name = _name(index)

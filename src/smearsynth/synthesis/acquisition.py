@@ -26,6 +26,8 @@ _RIM = 3  # px to either side of an outline, where focus shows
 _FEWEST = 50  # blocks of ground from which an illumination can be told
 _MOTTLE = 0.8  # px: how far the grain of slide and demosaicing reaches
 _FINE = 1.5  # px: what a blur by so much takes away is grain
+# deviations of light unlike that of the smears, in the logarithm: of all channels together, and of each its own
+_UNLIKE = np.array([0.10, 0.10, 0.08, 0.05, 0.08]), 0.02
 _MEASURED = 200  # smears compared with their reconstructions
 
 
@@ -148,7 +150,14 @@ class AcquisitionLaw:
         found = np.round(focus, 3)[nearest]
         return cls(np.round(light, 5), found, DebrisLaw.fit(smears if debris else [], rng), joint=True)
 
-    def draw(self, labels: LabelArray, rng: int | np.random.Generator, smear: int | None = None) -> Acquisition:
+    def draw(
+        self,
+        labels: LabelArray,
+        rng: int | np.random.Generator,
+        smear: int | None = None,
+        *,
+        unlike: bool = False,
+    ) -> Acquisition:
         """Draw how a new field is taken: the light of a training smear, turned over; focus and noise of one.
 
         Parameters
@@ -157,6 +166,9 @@ class AcquisitionLaw:
         rng : int or numpy.random.Generator
         smear : int, optional
             The training smear that the new one is like; any, and another for the focus, when None.
+        unlike : bool
+            Whether the light falls off as in none of the smears, too: grounds that darken to one side have to be
+            seen, or their dark side is taken for cells.
         """
         rng = np.random.default_rng(rng)
         own = smear if self.joint else None
@@ -166,6 +178,8 @@ class AcquisitionLaw:
         light *= (over, down, 1, over * down, 1)
         focused = int(rng.integers(len(self.focus))) if own is None else own
         more_blur, more_noise = np.exp(0.1 * rng.standard_normal(2))
+        if unlike:
+            light += rng.normal(0, _UNLIKE[0]) + rng.normal(0, _UNLIKE[1], (3, 5))
         blur, noise, mottle = self.focus[focused] * (more_blur, more_noise, more_noise)
         return Acquisition(
             illumination=tuple(float(value) for value in light.ravel()),
