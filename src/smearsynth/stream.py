@@ -96,16 +96,8 @@ class Recipe(BaseModel):
         return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
 
 
-_OWN = {
-    "name",
-    "index",
-    "attempt",
-    "requested",
-    "placed",
-    "classes",
-    "blend",
-    "acquisition",
-}  # what differs within a stream
+# what differs within a stream
+_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "acquisition"}
 
 
 class SyntheticSmears(IterableDataset[Smear]):

@@ -49,8 +49,8 @@ _LAYOUT = "layout.json"  # models made before contact layouts have none
 _ACQUISITION = "acquisition.json"  # older models have none
 _RESTAINED = "restained.safetensors"  # of models that were not trained under other stains there is none
 _COPY_AGAIN = "copy the folder again"
-T = TypeVar("T")
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
+_T = TypeVar("_T")
 
 
 class ModelConfig(BaseModel):
@@ -386,7 +386,7 @@ def _verify(root: Path) -> frozenset[str]:
     return frozenset(sums)
 
 
-def _read(path: Path, parse: Callable[[str], T]) -> T:
+def _read(path: Path, parse: Callable[[str], _T]) -> _T:
     try:
         return parse(read_text(path))
     except DataError as error:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from smearsynth.smear import ImageArray, LabelArray, Smear
+from smearsynth.smear import ImageArray, LabelArray, Smear, close_ids
 
 _SMOOTHING = 1.0  # px
 _LEAST_CONTRAST = 8.0  # grey levels between cells and ground: less is grain
@@ -46,9 +46,7 @@ def rough_labels(image: ImageArray) -> LabelArray:
     pieces, n = ndimage.label(cells)
     areas = np.bincount(pieces.ravel(), minlength=n + 1)[1:]
     kept = areas >= _SMALLEST * np.median(areas) if n else np.zeros(0, bool)
-    numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
-    labels: LabelArray = numbers[pieces]
-    return labels
+    return close_ids(np.where(np.concatenate([[False], kept])[pieces], pieces, 0))[0]
 
 
 def photograph(image: ImageArray, name: str = "") -> Smear:
