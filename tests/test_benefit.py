@@ -13,14 +13,15 @@ import pytest
 
 from conftest import Run as Command
 from smears import random_smear, write_folder
-from smearsynth.benefit.arms import ARMS, COMPARED, PAPER
+from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, ArmName
 from smearsynth.benefit.experiment import Experiment, Mixture, Source
 from smearsynth.benefit.plan import Job, Settings, chosen, digests
-from smearsynth.benefit.records import BenefitResult
+from smearsynth.benefit.records import BenefitResult, Run
 from smearsynth.benefit.running import Pool, expected_seconds, run_all, work_of
 from smearsynth.benefit.verdict import differences
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
+from smearsynth.evaluation.intervals import Resampled
 from smearsynth.smear import Smear
 from smearsynth.synthesis.model import Synthesizer
 
@@ -144,6 +145,28 @@ def test_differences_are_of_the_seeds_that_both_arms_have(experiment: Experiment
     assert found["SD", "RD"].seeds == 1
 
 
+def test_few_real_smears_are_compared_with_all_of_them() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.7, 0.9, 40)
+    levels: dict[tuple[ArmName, int], float] = {("RD", 9): 0, ("RD", 3): -0.1, ("RD+SD", 3): -0.03}
+    scored = []
+    for (arm, reals), level in levels.items():
+        for seed in range(3):
+            scores = true + level + rng.normal(0, 0.005, len(true))
+            run = Run(
+                task="segmentation", arm=arm, reals=reals, seed=seed, metric="dice", value=float(scores.mean()),
+                ap50=None, smears=reals, steps=1, best_step=1, validation=None, seconds=1, key="k",
+                synthesizer=None, images=(),
+            )  # fmt: skip
+            scored.append((run, Resampled.of_scores(scores.tolist())))
+    found = {(one.arm, one.base, one.reals, one.all_reals): one for one in differences(scored)}
+    assert set(found) == {("RD+SD", "RD", 3, None), ("RD+SD", "RD", 3, 9), ("RD", "RD", 3, 9)}
+    assert found["RD+SD", "RD", 3, None].low > 0.06
+    assert (
+        -0.11 < found["RD", "RD", 3, 9].high < found["RD+SD", "RD", 3, 9].low < found["RD+SD", "RD", 3, 9].high < 0
+    )
+
+
 # The command.
 
 
@@ -166,6 +189,7 @@ def test_the_command_runs_resumes_and_reports(
     result = BenefitResult.load(out / "benefit.json")
     assert len(result.runs) == 8
     assert [len(one.images) for one in result.runs] == [3] * 8
+    shutil.rmtree(out / "models")  # they are large; results do not need them
     again = json.loads(run(*asked, "--json").out)
     assert [one["key"] for one in again["runs"]] == [one.key for one in result.runs]
     assert len(again["rows"]) == 8 * 3
@@ -195,7 +219,12 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     assert found.code == 0, found.err
     assert {path.name for path in out.glob("synthesizer-*")} == {"synthesizer-4", "synthesizer-6"}
     assert Synthesizer.load(out / "synthesizer-4").config.data.smears == 4
-    assert BenefitResult.load(out / "benefit.json").sizes == (6, 4)
+    result = BenefitResult.load(out / "benefit.json")
+    assert result.sizes == (6, 4)
+    assert {(one.arm, one.base, one.all_reals) for one in result.differences if one.all_reals} == {
+        ("RD+SD", "RD", 6),
+        ("RD", "RD", 6),
+    }
 
 
 def _styles_in(folder: Path) -> tuple[str, int]:

@@ -15,10 +15,11 @@ from PIL import Image
 from pages import Page
 from smears import analytic_smear
 from smearsynth.benefit import ARMS, COMPARED, ArmName, BenefitResult, Difference, Facts, Run
+from smearsynth.benefit.arms import OF_FEW
 from smearsynth.benefit.records import ImageRow
 from smearsynth.report.benefit import Example, write_report
 from smearsynth.report.benefit_figures import changes, verdict_pair
-from smearsynth.report.benefit_words import comparisons, table, warnings
+from smearsynth.report.benefit_words import against_all, comparisons, table, warnings
 from smearsynth.report.predictions import INVENTED, MISSED, RIGHT, prediction_example
 from smearsynth.smear import Smear
 from smearsynth.tasks import Prediction
@@ -57,17 +58,20 @@ def run_of(task: TaskName, arm: ArmName, reals: int, seed: int, images: int = 12
 
 def differences_of(runs: Sequence[Run], half: float = 0.02) -> Iterable[Difference]:
     sets = dict.fromkeys((run.task, run.reals, run.metric) for run in runs)
+    most = max(run.reals for run in runs)
     for task, reals, metric in sets:
-        for arm, base in COMPARED:
+        pairs: list[tuple[ArmName, ArmName, int | None]] = [(arm, base, None) for arm, base in COMPARED]
+        pairs += [(arm, base, most) for arm, base in OF_FEW if reals < most]
+        for arm, base, all_reals in pairs:
             ours, theirs = (
-                [run.value for run in runs if (run.task, run.reals, run.arm) == (task, reals, one)]
-                for one in (arm, base)
+                [run.value for run in runs if (run.task, run.reals, run.arm) == (task, size, one)]
+                for one, size in ((arm, reals), (base, all_reals or reals))
             )
             if ours and theirs:
                 mean = fmean(ours) - fmean(theirs)
                 yield Difference(
                     task=task, reals=reals, metric=metric, arm=arm, base=base, mean=mean, low=mean - half,
-                    high=mean + half, seeds=len(ours),
+                    high=mean + half, seeds=len(ours), all_reals=all_reals,
                 )  # fmt: skip
 
 
@@ -229,8 +233,22 @@ def test_the_page_stands_alone_and_the_markdown_has_its_figures(written: Path) -
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(written: Path) -> None:
     found = tables((written / "report.md").read_text())
-    assert [len(one[0]) for one in found] == [8, 8, 8, 5]
+    assert [len(one[0]) for one in found] == [8, 8, 8, 5, 5]
     assert all({len(row) for row in one} == {len(one[0])} for one in found)
+
+
+def test_few_real_smears_stand_against_all_of_them_and_apart_from_the_other_differences(
+    whole: BenefitResult, written: Path
+) -> None:
+    rows = list(against_all(whole))
+    assert [(row.pair, row.reals) for row in rows[:2]] == [
+        ("RD+SD+aug − RD+aug of 60", 10),
+        ("RD+SD+aug − RD+aug of 60", 3),
+    ]
+    assert rows[-1].pair == "RD − RD of 60"
+    assert all(row.cells[0].reading == "worse" for row in rows if row.pair.startswith("RD − "))
+    assert not any("of 60" in row.pair for row in comparisons(whole))
+    assert "RD+SD − RD of 60" in Page(written / "report.html").text
 
 
 def test_names_are_text_not_markup(tmp_path: Path) -> None:

@@ -219,18 +219,21 @@ def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:
 
 
 def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None:
-    """Page and Markdown, with the best and the worst that models of the first seed predict."""
+    """Page and Markdown, with the best and the worst that models of the first seed predict, where these were kept."""
     from smearsynth.benefit.arms import ARMS
     from smearsynth.benefit.plan import Job
     from smearsynth.report.benefit import Example, write_report
     from smearsynth.report.predictions import prediction_example
     from smearsynth.tasks import load_model
 
+    kept = {
+        run.task: (run, folder)  # the last of each task: most real smears, and of the arms the one with everything
+        for run in sorted(result.runs, key=lambda run: (run.reals, list(ARMS).index(run.arm)))
+        if run.seed == 0 and (folder := experiment.model_folder(Job(run.task, run.arm, run.reals, 0))).exists()
+    }
     shown = []
-    for task in result.tasks:
-        known = [run for run in result.runs if (run.task, run.reals, run.seed) == (task, result.sizes[0], 0)]
-        run = max(known, key=lambda run: list(ARMS).index(run.arm))  # of those that ran, the one with everything
-        model = load_model(experiment.model_folder(Job(task, run.arm, run.reals, 0)), experiment.device)
+    for task, (run, folder) in kept.items():
+        model = load_model(folder, experiment.device)
         ranked = sorted(run.images, key=lambda row: row.score)
         for which, row in (("best", ranked[-1]), ("worst", ranked[0])):
             smear = experiment.test[experiment.test.names.index(row.image)]

@@ -48,6 +48,14 @@ COMPARED: tuple[tuple[ArmName, ArmName], ...] = (
 )
 """Arms to compare, each with its base; the first pair is the verdict."""
 
+OF_FEW: tuple[tuple[ArmName, ArmName], ...] = (
+    ("RD+SD+aug", "RD+aug"),
+    ("RD+SD", "RD"),
+    ("RD+aug", "RD+aug"),
+    ("RD", "RD"),
+)
+"""Arms of few real smears, each with an arm of all of them: how far synthetic smears make up for the rest."""
+
 PAPER: dict[TaskName, dict[ArmName, float]] = {
     "segmentation": {"RD": 0.961, "SD": 0.848, "RD+aug": 0.962, "RD+SD": 0.948, "RD+SD+aug": 0.964},
     "detection": {"RD": 0.781, "SD": 0.852, "RD+aug": 0.985, "RD+SD": 0.986, "RD+SD+aug": 0.993},

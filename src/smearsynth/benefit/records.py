@@ -86,6 +86,8 @@ class Run(_Record):
 class Difference(_Record):
     """Mean score of an arm minus that of its base, over the same seeds and images, with a 95 % interval.
 
+    The base learns from as many real smears as the arm, or from all there are.
+
     Parameters
     ----------
     task : TaskName
@@ -95,6 +97,8 @@ class Difference(_Record):
     mean, low, high : float
     seeds : int
         With one seed the interval knows nothing of the chance of training.
+    all_reals : int, optional
+        Real smears of the base where it had all of them and the arm had few.
     """
 
     task: TaskName
@@ -106,6 +110,7 @@ class Difference(_Record):
     low: float
     high: float
     seeds: int
+    all_reals: int | None = None
 
     def __str__(self) -> str:
         return f"{self.mean:+.{self.digits}f} [{self.low:+.{self.digits}f}, {self.high:+.{self.digits}f}]"
@@ -186,10 +191,12 @@ class BenefitResult(_Record):
         """The runs of one cell of the table, by seed."""
         return tuple(run for run in self.runs if (run.task, run.arm, run.reals) == (task, arm, reals))
 
-    def difference(self, task: TaskName, reals: int, arm: ArmName, base: ArmName) -> Difference | None:
+    def difference(
+        self, task: TaskName, reals: int, arm: ArmName, base: ArmName, all_reals: int | None = None
+    ) -> Difference | None:
         """The comparison of two arms, None when one of them has not run."""
         for one in self.differences:
-            if (one.task, one.reals, one.arm, one.base) == (task, reals, arm, base):
+            if (one.task, one.reals, one.arm, one.base, one.all_reals) == (task, reals, arm, base, all_reals):
                 return one
         return None
 

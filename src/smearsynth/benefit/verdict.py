@@ -7,11 +7,12 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from smearsynth.benefit.arms import COMPARED
+from smearsynth.benefit.arms import COMPARED, OF_FEW, ArmName
 from smearsynth.benefit.experiment import Experiment
-from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Run
+from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Metric, Run
 from smearsynth.errors import DataError
 from smearsynth.evaluation.intervals import Resampled, paired_interval
+from smearsynth.tasks.config import TaskName
 
 Scored = tuple[Run, Resampled]
 
@@ -69,16 +70,25 @@ def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: 
 
 
 def differences(scored: Sequence[Scored]) -> tuple[Difference, ...]:
-    """Every pair of `COMPARED` arms, for each task and number of real smears, over the seeds that both have."""
+    """Every pair of `COMPARED` arms, for each task and number of real smears, over the seeds that both have.
+
+    Where there are several numbers of real smears, also every pair of `OF_FEW`, the base with the largest number.
+    """
+    cells: dict[tuple[TaskName, Metric, int, ArmName], dict[int, Resampled]] = {}
+    for run, draws in scored:
+        cells.setdefault((run.task, run.metric, run.reals, run.arm), {})[run.seed] = draws
     found = []
-    cells = dict.fromkeys((run.task, run.reals, run.metric) for run, _ in scored)
-    for task, reals, metric in cells:
-        of = {(run.arm, run.seed): draws for run, draws in scored if (run.task, run.reals) == (task, reals)}
-        for arm, base in COMPARED:
-            seeds = sorted(seed for name, seed in of if name == arm and (base, seed) in of)
+    for task, metric, reals in dict.fromkeys(cell[:3] for cell in cells):
+        most = max(size for name, _, size, _ in cells if name == task)
+        pairs: list[tuple[ArmName, ArmName, int | None]] = [(arm, base, None) for arm, base in COMPARED]
+        pairs += [(arm, base, most) for arm, base in OF_FEW if reals < most]
+        for arm, base, all_reals in pairs:
+            ours = cells.get((task, metric, reals, arm), {})
+            theirs = cells.get((task, metric, all_reals or reals, base), {})
+            seeds = sorted(ours.keys() & theirs.keys())
             if not seeds:
                 continue
-            interval = paired_interval([of[arm, seed] for seed in seeds], [of[base, seed] for seed in seeds])
+            interval = paired_interval([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
             found.append(
                 Difference(
                     task=task,
@@ -90,13 +100,14 @@ def differences(scored: Sequence[Scored]) -> tuple[Difference, ...]:
                     low=interval.low,
                     high=interval.high,
                     seeds=len(seeds),
+                    all_reals=all_reals,
                 )
             )
     return tuple(found)
 
 
 def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
-    """What the differences say: of synthetic smears beside real ones, then of synthetic smears alone.
+    """What the differences say: of synthetic smears beside real ones, of few real smears, of synthetic ones alone.
 
     Examples
     --------
@@ -105,10 +116,14 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     detection, 10 real smears: synthetic smears raised AP by 0.031 [0.012, 0.049] (RD+SD+aug over RD+aug, 3 seeds).
     >>> print(verdict([Difference(mean=0.001, low=-0.01, high=0.012, **one)])[0])
     detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, +0.012] (RD+SD+aug over RD+aug, 3 seeds).
+    >>> print(verdict([Difference(mean=-0.001, low=-0.01, high=0.008, all_reals=99, **one)])[0].split(", ")[0])
+    detection: 10 real smears with synthetic ones are not shown to be worse than 99
     """
-    beside = [_beside(one) for one in found if (one.arm, one.base) == ("RD+SD+aug", "RD+aug")]
-    alone = [_alone(one) for one in found if (one.arm, one.base) == ("SD+aug", "RD+aug")]
-    return (*beside, *alone)
+    same = [one for one in found if one.all_reals is None]
+    beside = [_beside(one) for one in same if (one.arm, one.base) == COMPARED[0]]
+    few = [_few(one) for one in found if one.all_reals and (one.arm, one.base) == OF_FEW[0]]
+    alone = [_alone(one) for one in same if (one.arm, one.base) == ("SD+aug", "RD+aug")]
+    return (*beside, *few, *alone)
 
 
 def _beside(one: Difference) -> str:
@@ -120,6 +135,15 @@ def _beside(one: Difference) -> str:
     else:
         what = f"no benefit shown, {metric} {one}"
     return f"{_place(one)}: {what} ({_arms(one)})."
+
+
+def _few(one: Difference) -> str:
+    metric = METRICS[one.metric]
+    if one.high < 0:
+        what = f"fall short of {one.all_reals}, {metric} lower by {_by(one)}"
+    else:
+        what = f"are {'better' if one.low > 0 else 'not shown to be worse'} than {one.all_reals}, {metric} {one}"
+    return f"{one.task}: {_reals(one)} with synthetic ones {what} ({_arms(one)})."
 
 
 def _alone(one: Difference) -> str:
@@ -139,7 +163,11 @@ def _by(one: Difference) -> str:
 
 
 def _place(one: Difference) -> str:
-    return f"{one.task}, {one.reals} real smears"
+    return f"{one.task}, {_reals(one)}"
+
+
+def _reals(one: Difference) -> str:
+    return f"{one.reals} real smear{'s' if one.reals > 1 else ''}"
 
 
 def _arms(one: Difference) -> str:

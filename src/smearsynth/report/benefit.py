@@ -85,6 +85,7 @@ class Page:
     differences: Picture | None
     comparisons: tuple[words.Comparison, ...]
     curves: Picture | None
+    against_all: tuple[words.Comparison, ...]
     examples: tuple[Picture, ...]
     images: Picture | None
     changed: tuple[tuple[str, tuple[str, ...]], ...]
@@ -155,6 +156,7 @@ def _page(result: BenefitResult, pictures: Sequence[Example]) -> Page:
         differences=_figure("differences", differences_figure, result) if result.differences else None,
         comparisons=tuple(words.comparisons(result)),
         curves=_figure("curves", curves_figure, result) if len(result.sizes) > 1 else None,
+        against_all=tuple(words.against_all(result)),
         examples=tuple(_example(one, number) for number, one in enumerate(shown, 1)),
         images=_figure("images", images_figure, result) if compared else None,
         changed=tuple(words.changed(result)),
@@ -192,10 +194,11 @@ def _markdown(page: Page) -> str:
         lines += [f"### {block.title}", _rows(["", *page.arms], rows)]
     if page.differences:
         lines += ["## Differences", _image(page.differences)]
-        rows = [[row.pair, str(row.reals), *(cell.text for cell in row.cells)] for row in page.comparisons]
-        lines += [_rows(["", "real smears", *(block.title for block in page.blocks)], rows), words.DIFFERENCES_NOTE]
+        lines += [_compared(page, page.comparisons), words.DIFFERENCES_NOTE]
     if page.curves:
         lines += ["## How many real smears", _image(page.curves)]
+    if page.against_all:
+        lines += [words.AGAINST_ALL_NOTE, _compared(page, page.against_all)]
     if page.examples:
         lines += ["## Best and worst predictions", _plain(words.EXAMPLES_NOTE), *map(_image, page.examples)]
     if page.images:
@@ -208,6 +211,11 @@ def _markdown(page: Page) -> str:
     lines += ["To run it again:", f"{fence}sh\n{page.command}\n{fence}"]
     lines += ["## How to read it", "\n".join(f"- {_plain(line)}" for line in page.reading)]
     return "\n\n".join(lines) + "\n"
+
+
+def _compared(page: Page, rows: Sequence[words.Comparison]) -> str:
+    head = ["", "real smears", *(block.title for block in page.blocks)]
+    return _rows(head, [[row.pair, str(row.reals), *(cell.text for cell in row.cells)] for row in rows])
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -201,8 +201,9 @@ def png_of(figure: Any) -> bytes:
 
 def difference_rows(result: BenefitResult) -> list[Row]:
     """Pairs of arms compared in any task, in the order of `COMPARED`, each by falling number of real smears."""
-    have = {(one.arm, one.base, one.reals) for one in result.differences}
-    pairs = dict.fromkeys([*COMPARED, *((one.arm, one.base) for one in result.differences)])
+    alike = [one for one in result.differences if one.all_reals is None]
+    have = {(one.arm, one.base, one.reals) for one in alike}
+    pairs = dict.fromkeys([*COMPARED, *((one.arm, one.base) for one in alike)])
     return [(arm, base, size) for arm, base in pairs for size in result.sizes if (arm, base, size) in have]
 
 

@@ -38,6 +38,8 @@ DIFFERENCES_NOTE = (
     "Difference [95 % interval]. ▲ the interval lies above 0, ▼ below 0; else no difference is shown."
 )
 
+AGAINST_ALL_NOTE = "Few real smears against all of them: what the few lack, with synthetic smears and without."
+
 RunsOfArms = Sequence[Sequence[Run]]
 
 
@@ -139,6 +141,17 @@ def comparisons(result: BenefitResult) -> Iterable[Comparison]:
     for arm, base, reals in difference_rows(result):
         found = [result.difference(task, reals, arm, base) for task in result.tasks]
         yield Comparison(f"{arm} − {base}", reals, tuple(_compared(one, result.facts.seeds) for one in found))
+
+
+def against_all(result: BenefitResult) -> Iterable[Comparison]:
+    """Rows of the table of few real smears against all of them, as `comparisons`."""
+    few = [one for one in result.differences if one.all_reals is not None]
+    for arm, base in dict.fromkeys((one.arm, one.base) for one in few):
+        for reals in result.sizes[1:]:
+            found = [result.difference(task, reals, arm, base, result.sizes[0]) for task in result.tasks]
+            if any(found):
+                cells = tuple(_compared(one, result.facts.seeds) for one in found)
+                yield Comparison(f"{arm} − {base} of {result.sizes[0]}", reals, cells)
 
 
 def _compared(one: Difference | None, seeds: int) -> Cell:
