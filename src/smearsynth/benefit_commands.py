@@ -219,7 +219,7 @@ def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:
 
 
 def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None:
-    """Page and Markdown, with the best and the worst that models of the first seed predict, where these were kept."""
+    """Page and Markdown, with the best and the worst that kept models of the first seed predict."""
     from smearsynth.benefit.arms import ARMS
     from smearsynth.benefit.plan import Job
     from smearsynth.report.benefit import Example, write_report
