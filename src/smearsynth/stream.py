@@ -252,8 +252,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         drawn = self.styles.draw(mask.classes, like, look)
         tick("styles")
         law = self.model.acquisition
-        unlike = self.styles.name == "restained"
-        taken = law.draw(mask.labels, lens, drawn.like, unlike=unlike) if law is not None else None
+        taken = law.draw(mask.labels, lens, drawn.like, unlike=drawn.unlike) if law is not None else None
         image = self.model.paint(mask.labels, mask.classes, grain, styles=drawn.styles, acquisition=taken)
         tick("image")
         name = _name(index)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.benefit.arms import ArmName
+from smearsynth.benefit.plan import StyleName
 from smearsynth.errors import DataError
 from smearsynth.formats.files import read_text, write_text
 from smearsynth.tasks.config import TaskName
@@ -164,7 +165,7 @@ class Facts(_Record):
     test: int
     synthetic: int
     share: float
-    style: Literal["joint", "restained"] = "joint"
+    style: StyleName = "joint"
     steps: dict[TaskName, int]
     synthesizer: str
     minutes: float
