@@ -186,7 +186,7 @@ def test_a_law_of_before_there_was_mottle_draws_none():
     assert AcquisitionLaw.from_json(law.to_json()).draw(plain().labels, 0).mottle == 0
 
 
-def test_light_unlike_that_of_the_smears_is_more_various_and_changes_nothing_else(law):
+def test_light_unlike_that_of_the_smears_is_more_various_and_comes_with_haze(law):
     plain_light, unlike = (
         [law.draw(plain().labels, k, 0, unlike=other) for k in range(40)] for other in (False, True)
     )
@@ -195,6 +195,8 @@ def test_light_unlike_that_of_the_smears_is_more_various_and_changes_nothing_els
     ]
     assert spread[1] > 2 * spread[0] + 0.01
     assert [taken.blur for taken in unlike] == [taken.blur for taken in plain_light]
+    assert all(taken.haze is None for taken in plain_light)
+    assert len({taken.haze for taken in unlike if taken.haze}) == len(unlike)
     # channels darken nearly together: it is the light, not the stain
     x = np.array([taken.illumination for taken in unlike])[:, [0, 5, 10]]
     assert np.corrcoef(x.T)[0, 1] > 0.8

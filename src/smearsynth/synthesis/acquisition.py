@@ -19,6 +19,7 @@ from scipy import ndimage
 from smearsynth.errors import DataError
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.synthesis.debris import DebrisLaw, find_debris
+from smearsynth.synthesis.haze import Haze
 
 _BLOCK = 8  # px: the illumination is smooth, block means do
 _SIGMAS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, the blurs tried
@@ -49,6 +50,8 @@ class Acquisition(BaseModel):
         the generator paints.
     debris : int
         Blobs on the ground.
+    haze : Haze, optional
+        What lies out of focus.
     seed : int
         Of the noise and of the places of the debris.
     """
@@ -60,11 +63,13 @@ class Acquisition(BaseModel):
     noise: float = Field(0.0, ge=0, le=100)
     mottle: float = Field(0.0, ge=0, le=100)
     debris: int = Field(0, ge=0)
+    haze: Haze | None = None
     seed: int = Field(0, ge=0)
 
-    def expose(self, image: ImageArray) -> ImageArray:
-        """Give the (H, W, 3) uint8 image as it would have been taken so."""
+    def expose(self, image: ImageArray, labels: LabelArray | None = None) -> ImageArray:
+        """Give the (H, W, 3) uint8 image as it would have been taken so; haze needs its labels (H, W)."""
         taken = np.empty_like(image)
+        lost, depths = self.haze.light(image, labels) if self.haze and labels is not None else (None, (0.0,) * 3)
         rng = np.random.default_rng([self.seed, 1])
         mottle = self.mottle * _mottled(image.shape[:2], self.seed) if self.mottle else None
         for channel in range(3):  # one at a time: large fields stay within bounds
@@ -73,6 +78,8 @@ class Acquisition(BaseModel):
             if self.blur:
                 ndimage.gaussian_filter(plane, self.blur, output=plane, mode="reflect")
             plane *= light
+            if lost is not None:
+                plane *= np.exp(-np.float32(depths[channel]) * lost)
             if mottle is not None:
                 plane += mottle
             if self.noise:
@@ -167,8 +174,8 @@ class AcquisitionLaw:
         smear : int, optional
             The training smear that the new one is like; any, and another for the focus, when None.
         unlike : bool
-            Whether the light falls off as in none of the smears, too: grounds that darken to one side have to be
-            seen, or their dark side is taken for cells.
+            Whether the light falls off as in none of the smears, too, and haze lies over the field: grounds that
+            darken to one side or somewhere have to be seen, or what is dark is taken for cells.
         """
         rng = np.random.default_rng(rng)
         own = smear if self.joint else None
@@ -181,13 +188,16 @@ class AcquisitionLaw:
         if unlike:
             light += rng.normal(0, _UNLIKE[0]) + rng.normal(0, _UNLIKE[1], (3, 5))
         blur, noise, mottle = self.focus[focused] * (more_blur, more_noise, more_noise)
+        debris = self.debris.draw_count(int((labels == 0).sum()), rng, own)
+        seed = int(rng.integers(2**32))
         return Acquisition(
             illumination=tuple(float(value) for value in light.ravel()),
             blur=round(float(blur), 3),
             noise=round(float(noise), 3),
             mottle=round(float(mottle), 3),
-            debris=self.debris.draw_count(int((labels == 0).sum()), rng, own),
-            seed=int(rng.integers(2**32)),
+            debris=debris,
+            haze=Haze.draw(labels, rng) if unlike else None,
+            seed=seed,
         )
 
     def to_json(self) -> str:

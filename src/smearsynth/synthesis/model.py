@@ -239,7 +239,7 @@ class Synthesizer:
             precision=precision,
             debris=debris,
         )
-        return image if acquisition is None else acquisition.expose(image)
+        return image if acquisition is None else acquisition.expose(image, labels)
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
         """The generator's image of a real smear: its labels, its styles, its debris, as it was lit on average."""
