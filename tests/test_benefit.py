@@ -127,7 +127,9 @@ def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -
         assert (experiment.model_folder(Job(run.task, run.arm, 6, 0)) / "weights.safetensors").exists()
     assert not any((experiment.folder / "unfinished").iterdir())
     (experiment.folder / "runs" / f"{runs['SD'].key}.json").write_text("{")
-    assert work_of(experiment) == [Pool(6, 0, "joint"), Job("segmentation", "SD", 6, 0)]
+    (experiment.folder / "runs" / f"{runs['RD'].key}.npy").write_bytes(b"")  # of a full disk
+    redone = [Job("segmentation", arm, 6, 0) for arm in ("RD", "SD")]
+    assert work_of(experiment) == [Pool(6, 0, "joint"), *redone]  # type: ignore[comparison-overlap]
     assert run_all(experiment, work_of(experiment))
     again = experiment.stored(runs["SD"].key)
     assert again is not None
@@ -217,8 +219,18 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     assert not out.exists()
     found = run(*asked)
     assert found.code == 0, found.err
-    assert {path.name for path in out.glob("synthesizer-*")} == {"synthesizer-4", "synthesizer-6"}
-    assert Synthesizer.load(out / "synthesizer-4").config.data.smears == 4
+    (four,) = out.glob("synthesizer-4-*")
+    assert Synthesizer.load(four).config.data.smears == 4
+    again = run(*asked, "--dry-run")
+    assert "trained first" not in again.err
+    assert "all is done" in again.err
+    # for other smears another one is trained: these have seen what is now tested on
+    shifted = shutil.copytree(smear_folder, tmp_path / "shifted")
+    table = (shifted / "split.csv").read_text().splitlines()
+    names, splits = ([line.split(",")[k] for line in table[1:]] for k in (0, 1))
+    rows = [f"{name},{split}" for name, split in zip(names, splits[1:] + splits[:1], strict=True)]
+    (shifted / "split.csv").write_text("\n".join([table[0], *rows]))
+    assert "no --model for 6, 4 real smears" in run(asked[0], shifted, *asked[2:], "--dry-run").err
     result = BenefitResult.load(out / "benefit.json")
     assert result.sizes == (6, 4)
     assert {(one.arm, one.base, one.all_reals) for one in result.differences if one.all_reals} == {
@@ -249,7 +261,8 @@ def test_synthesizers_go_on_from_a_finished_one(
     assert dry.code == 0
     found = run(*asked, "--start", tiny_folder)
     assert found.code == 0, found.err
-    made = Synthesizer.load(out / "synthesizer-6").config
+    (folder,) = out.glob("synthesizer-6-*")
+    made = Synthesizer.load(folder).config
     assert made.steps_done == 2
     assert made.start is not None
     assert made.start.hash == Synthesizer.load(tiny_folder).hash
@@ -258,9 +271,8 @@ def test_synthesizers_go_on_from_a_finished_one(
     # smears that stand alone have the stains of the real ones
     styles = {path.name: _styles_in(path) for path in (out / "synthetic").iterdir()}
     assert sorted(styles.values()) == [("joint", 6), ("restained", 2)]
-    other = run(*asked)
-    assert other.code == 2
-    assert "synthesizer-6: did not begin with the model of --start" in other.err
+    other = run(*asked, "--dry-run")
+    assert "no --model for 6 real smears: each is trained first, 9 steps" in other.err  # and from nothing
     # a model that knows its own stains alone is told before anything runs
     alone = run(*asked[:2], "-o", tmp_path / "b", *asked[4:], "--model", tiny_folder)
     assert alone.code == 2
@@ -295,6 +307,9 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
         (["--share", "1.5"], "less than or equal to 0.99"),
         (["--test-split", "holdout"], "has no split 'holdout'"),
         (["-m", "nowhere"], "nowhere"),
+        (["-m", "default", "--sizes", "3"], "--model default is of 6 real smears, --sizes asks for 3"),
+        (["-m", "5=default", "--sizes", "3,all"], "--model 5=default is of 5 real smears, --sizes asks for 6, 3"),
+        (["--steps", "1" + 20 * "0"], "steps: Input should be less than or equal to 10000000"),
     ],
 )
 def test_bad_options_are_one_line(
@@ -304,6 +319,41 @@ def test_bad_options_are_one_line(
     assert found.code == 2
     assert problem in found.err
     assert found.err.count("\n") == 1
+
+
+def test_a_report_does_without_a_model_that_is_damaged_and_shows_none_of_another_run(
+    run: Command, smear_folder: Path, tmp_path: Path
+) -> None:
+    asked = ["benefit", smear_folder, "-o", tmp_path / "out", "--preset", "tiny", "--seeds", 1, "--workers", 1]
+    asked += ["--tasks", "segmentation", "--arms", "RD"]
+    for steps in (2, 3):
+        assert run(*asked, "--steps", steps).code == 0
+    models = sorted((tmp_path / "out" / "models").iterdir())
+    assert len(models) == 2
+    for folder in models:
+        (folder / "config.json").unlink()
+    found = run(*asked, "--steps", 2)
+    assert found.code == 0
+    assert "the report shows no prediction of segmentation" in found.err
+    assert "delete this folder" in found.err
+
+
+def test_test_smears_without_a_cell_and_an_output_among_smears_are_refused(run: Command, tmp_path: Path) -> None:
+    smears = [random_smear(k) for k in range(6)]
+    blank = np.zeros_like(smears[0].labels)
+    smears = [
+        replace(smear, labels=blank, classes=np.array([], np.int64)) if k % 3 == 2 else smear
+        for k, smear in enumerate(smears)
+    ]
+    data = write_folder(tmp_path / "data", smears, splits=("train", "train", "test"))
+    found = run("benefit", data, "-o", tmp_path / "out", "--preset", "tiny", "--arms", "RD")
+    assert found.code == 2
+    assert "data: no test smear has a cell" in found.err
+    for command in (("benefit", data), ("fit-task", "segmentation", data), ("train", data)):
+        among = run(*command, "-o", data)
+        assert among.code == 2
+        assert "data: holds smears; name another folder to write to" in among.err
+    assert not (data / "runs").exists()
 
 
 def test_smears_in_both_splits_are_refused(run: Command, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,28 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     assert said in ran.err
     assert ran.err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+def test_a_second_prediction_takes_the_place_of_the_first(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    assert run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    line = ("predict", tmp_path / "m", "-o", tmp_path / "out", "--device", "cpu")
+    assert run(*line, smear_folder).code == 0
+    assert run(*line, smear_folder / "images" / "smear-03.png", "--no-overlays").code == 0
+    assert [file.name for file in (tmp_path / "out" / "labels").iterdir()] == ["smear-03.png"]
+    assert not list((tmp_path / "out" / "overlays").iterdir())
+    assert len((tmp_path / "out" / "counts.csv").read_text().splitlines()) == 2
+
+
+def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, tmp_path: Path) -> None:
+    smears = [random_smear(k) for k in range(3)]
+    data = write_folder(tmp_path / "data", smears)
+    blank = replace(smears[0], labels=np.zeros_like(smears[0].labels), classes=np.array([], np.int64))
+    bare = write_folder(tmp_path / "bare", [blank])
+    assert run("fit-task", "contours", data, "-o", tmp_path / "m", *TINY).code == 0
+    line = ("score", tmp_path / "m", bare, "--device", "cpu")
+    assert "1 smears: AP is not defined, for none has a cell" in run(*line).out
+    found = json.loads(run(*line, "--json").out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert (found["value"], found["ap50"], found["tp"]) == (None, None, 0)
 
 
 def test_predict_names_what_is_wrong(run: Run, smear_folder: Path, tmp_path: Path) -> None:

@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError, OptionError
-from smearsynth.options import AsJson, Binary, Data, Device, Reading, Scale, device_of, naming, open_data
+from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.options import (
+    AsJson,
+    Binary,
+    Data,
+    Device,
+    Reading,
+    Scale,
+    device_of,
+    naming,
+    open_data,
+    refuse_smears,
+)
 from smearsynth.terminal import err, out, progress, say, training_progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -80,6 +91,7 @@ def benefit(
     from smearsynth.benefit.verdict import summarise
     from smearsynth.tasks.registry import TASKS, task_type
 
+    refuse_smears(output)
     smears = open_data(data, None, scale, classes="one", format=format, binary=binary, cache_mb=800)
     train, test = _divided(smears, train_split, test_split)
     if best_by not in ("validation", "test"):
@@ -100,14 +112,16 @@ def benefit(
     )
     device = device_of(device)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
-    given = _given(model or [], len(train))
+    given = _given(model or [], len(train), settings.sizes_of(len(train)))
     for task in settings.tasks:
         task_type(task).configured(preset, steps=steps)  # an unknown preset is told now, not after an hour
+    wanted = preset_of(device, going_on=start is not None)
     if dry_run:
-        stand_ins = _rehearse(train, settings, given, preset_of(device, start), device)
+        given = _finished(train, settings, output, start) | given
+        stand_ins = _rehearse(train, settings, given, wanted, device)
         if stand_ins:  # which know their own stains alone; smears of others take as long
             given, settings = given | stand_ins, settings.model_copy(update={"style": "joint"})
-    with naming(data), training_progress(preset_of(device, start).steps) as on_step:
+    with naming(data), training_progress(wanted.steps) as on_step:
         experiment = prepare(
             train,
             test,
@@ -123,7 +137,9 @@ def benefit(
         say(err, f"stopped; run the same command again to continue ({output})")
         return 130
     work = work_of(experiment)
-    if work and (dry_run or not json):
+    if dry_run and not work:
+        say(err, f"all is done; run it without --dry-run for the report ({output})")
+    elif work and (dry_run or not json):
         minutes = expected_seconds(experiment, work, workers) / 60
         say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
     if dry_run:
@@ -175,7 +191,7 @@ def _sizes(text: str, train: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(train if word == "all" else int(word) for word in words))
 
 
-def _given(models: list[str], train: int) -> dict[int, str]:
+def _given(models: list[str], train: int, sizes: tuple[int, ...]) -> dict[int, str]:
     """Synthesizers by number of real smears, from "FOLDER" and "N=FOLDER"."""
     found: dict[int, str] = {}
     for text in models:
@@ -183,8 +199,25 @@ def _given(models: list[str], train: int) -> dict[int, str]:
         size, folder = (int(number), folder) if equals and number.isdecimal() else (train, text)
         if size in found:
             raise OptionError(f"two synthesizers for {size} real smears: {found[size]} and {folder}")
+        if size not in sizes:
+            asked = ", ".join(str(one) for one in sizes)
+            raise OptionError(
+                f"--model {text} is of {size} real smears, --sizes asks for {asked}; name it N={folder} if it has "
+                "seen no others than those N"
+            )
         found[size] = folder
     return found
+
+
+def _finished(train: SmearFolder, settings: Settings, output: Path, start: str | None) -> dict[int, str]:
+    """Synthesizers that an earlier call has trained on these smears."""
+    from smearsynth.benefit.plan import digests
+    from smearsynth.benefit.preparing import is_finished, synthesizer_folder
+    from smearsynth.synthesis.model import Synthesizer
+
+    known, begun = digests(train, "train"), Synthesizer.load(start) if start else None
+    places = {size: synthesizer_folder(output, known, size, begun) for size in settings.sizes_of(len(train))}
+    return {size: str(place) for size, place in places.items() if is_finished(place)}
 
 
 def _rehearse(
@@ -233,7 +266,11 @@ def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None
     }
     shown = []
     for task, (run, folder) in kept.items():
-        model = load_model(folder, experiment.device)
+        try:
+            model = load_model(folder, experiment.device)
+        except ModelError as error:
+            say(err, f"the report shows no prediction of {task}: {error}; delete this folder")
+            continue
         ranked = sorted(run.images, key=lambda row: row.score)
         for which, row in (("best", ranked[-1]), ("worst", ranked[0])):
             smear = experiment.test[experiment.test.names.index(row.image)]

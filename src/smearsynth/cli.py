@@ -75,14 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message := error.format_message():  # empty when the help was printed, for want of a command
             fail(f"{message.rstrip('.')}; see --help")
         return 2
+    except (KeyboardInterrupt, Abort):  # before the RuntimeError that Abort is
+        say(err, "interrupted")
+        return 130
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise
         fail(f"not enough memory ({error}); ask for a smaller --size or --batch, or use --device cpu")
         return 2
-    except (KeyboardInterrupt, Abort):
-        say(err, "interrupted")
-        return 130
 
 
 @app.command()
@@ -236,8 +236,9 @@ def generate(
         density=density,
         mix=parse_mix(mix),
         seed=seed,
-        accept=verifier(verify, segmenter, scale=scale, seed=seed, device=device) if verify else None,
     )
+    if verify is not None:  # after all that can be refused at once: a segmenter is minutes of training
+        stream.accept = verifier(verify, segmenter, scale=scale, seed=seed, device=device)
     with progress("generating", n) as tick:
         recipes = stream.write(output, n, format=format, on_smear=tick)
     if verify is not None:

@@ -13,6 +13,7 @@ import typer
 
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import read_rgb
 from smearsynth.masks import LayoutName
 from smearsynth.smear import Smear
@@ -115,6 +116,12 @@ def is_model(path: Path) -> bool:
     By its weights: PyTorch, which takes seconds to import, is not needed to tell.
     """
     return (path / "weights.safetensors").is_file() or (str(path) == "default" and not path.exists())
+
+
+def refuse_smears(output: Path) -> None:
+    """Refuse a folder of smears as the place of a model or of results: it would be taken for one of these then."""
+    if (output / IMAGE_FOLDER).is_dir():
+        raise DataError("holds smears; name another folder to write to", output)
 
 
 def named_split(

@@ -67,8 +67,11 @@ def realism(
 ) -> None:
     """Measure how far synthetic smears are from real ones, and whether their labels fit."""
     from smearsynth.evaluation.realism import realism as measure
+    from smearsynth.evaluation.realism import refuse_few
     from smearsynth.synthesis.features import load_features
 
+    if figure is not None and not labels:
+        raise OptionError("--figure shows labels that do not fit; leave out --no-labels")
     net = own_features(features) or load_features(features, vgg)
     if net is None:
         raise OptionError(f"features {features!r} leave nothing to compare; choose others")
@@ -78,6 +81,7 @@ def realism(
     ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
     device = device_of(device)
     with stages(quiet=json) as on_stage, naming(real):
+        refuse_few(compared, ours)  # before the minutes that a segmenter takes
         judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
         found = measure(
             compared,
@@ -94,7 +98,8 @@ def realism(
 
         key = write_quiz(sheet, compared, ours, rng=seed)
         say(err, f"quiz: {sheet}, key: {key}")
-    if figure is not None and found.labels is not None:
+    if figure is not None:
+        assert found.labels is not None
         from smearsynth.report.findings import disagreements_figure
 
         disagreements_figure(found.labels, ours, figure)

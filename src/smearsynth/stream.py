@@ -116,8 +116,8 @@ class SyntheticSmears(IterableDataset[Smear]):
         As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
     style : str or int
         "joint": cells and background of a smear belong together; "restained": the same under stains, light
-        and haze that no training smear has; "independent": a cluster for every instance, as in the paper; a number: that
-        joint cluster.
+        and haze that no training smear has; "independent": a cluster for every instance, as in the paper; a
+        number: that joint cluster.
     style_of : Smear or sequence of Smear, optional
         Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
         annotation will do, see `smearsynth.synthesis.photograph`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,7 @@ from smearsynth.options import (
     named_split,
     naming,
     open_data,
+    refuse_smears,
 )
 from smearsynth.terminal import out, progress, say, training_progress
 
@@ -64,6 +66,7 @@ def fit_task(
     from smearsynth.tasks.registry import task_type
 
     kind = task_type(task)
+    refuse_smears(output)
     device = device_of(device)
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, _ = named_split(smears, split, limit, default="train")
@@ -131,13 +134,16 @@ def score(
     with progress("scoring", len(smears), quiet=json) as tick, naming(data):
         found = task.evaluate(counted(smears, tick))
     tp, fp, fn = found.counts
-    figures = {"metric": found.metric, "value": found.value, "ap50": found.ap50, "tp": tp, "fp": fp, "fn": fn}
+    defined = not math.isnan(found.value)  # AP of smears without a cell is not
+    value, ap50 = (found.value, found.ap50) if defined else (None, None)
+    figures = {"metric": found.metric, "value": value, "ap50": ap50, "tp": tp, "fp": fp, "fn": fn}
     if json:
         print(dumps(figures | {"split": split, "images": [asdict(image) for image in found.images]}))
         return
-    half = "" if found.ap50 is None else f", AP50 {found.ap50:.4f}"
+    half = "" if ap50 is None else f", AP50 {ap50:.4f}"
     name = "Dice" if found.metric == "dice" else "AP"
-    say(out, f"{len(smears)} smears: {name} {found.value:.4f}{half}; {tp} cells found, {fp} made up, {fn} missed")
+    what = f"{name} {value:.4f}{half}" if defined else f"{name} is not defined, for none has a cell"
+    say(out, f"{len(smears)} smears: {what}; {tp} cells found, {fp} made up, {fn} missed")
 
 
 def _rehearse(model: Task, smears: SmearFolder, device: str) -> int:

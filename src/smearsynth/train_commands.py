@@ -27,6 +27,7 @@ from smearsynth.options import (
     open_data,
     own_features,
     parse_size,
+    refuse_smears,
 )
 from smearsynth.terminal import err, out, say, training_progress
 
@@ -102,6 +103,7 @@ def train(
     from smearsynth.synthesis.provenance import DataSource
     from smearsynth.synthesis.training import TrainingRun, fabric_for
 
+    refuse_smears(output)
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, split = named_split(smears, split, limit, default="train")
     starting = None if start is None else load_start(start, output)

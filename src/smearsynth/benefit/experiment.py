@@ -146,7 +146,7 @@ class Experiment:
         try:
             run = Run.model_validate_json(read_text(record))
             drawn = np.load(draws)
-        except (ValidationError, ValueError):
+        except (ValidationError, ValueError, EOFError):
             return None  # of another version, or damaged: done again
         return (run, Resampled(run.value, drawn, len(run.images))) if run.key == key else None
 
@@ -233,7 +233,7 @@ class Experiment:
 
     def model_folder(self, job: Job) -> Path:
         """Where the model of a run of the first seed is kept."""
-        return self.folder / "models" / f"{job.task}-{job.arm}-{job.reals}"
+        return self.folder / "models" / f"{job.task}-{job.arm}-{job.reals}-{self.key(job)[:8]}"
 
     def _result(self, key: str) -> tuple[Path, Path]:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from smearsynth.benefit.experiment import Experiment, Source
-from smearsynth.benefit.plan import Settings, chosen, digests
+from smearsynth.benefit.plan import Settings, chosen, digests, key_of
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError, ModelError
+from smearsynth.errors import DataError
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.features import load_features
@@ -22,9 +22,9 @@ Say = Callable[[str], None]
 _STEPS_ON = 3_000  # of a synthesizer that goes on from a finished one
 
 
-def preset_of(device: str, start: Path | str | None = None) -> Preset:
-    """Of the synthesizers that the experiment trains itself, from nothing or from a finished one."""
-    return preset("gpu" if device == "cuda" else "cpu", steps=_STEPS_ON if start else None)
+def preset_of(device: str, *, going_on: bool = False) -> Preset:
+    """Of the synthesizers that the experiment trains itself, from nothing or going on from a finished one."""
+    return preset("gpu" if device == "cuda" else "cpu", steps=_STEPS_ON if going_on else None)
 
 
 def prepare(
@@ -50,7 +50,7 @@ def prepare(
         For all results; those of an earlier call are used where nothing has changed.
     models : mapping of int to Path or str, optional
         Synthesizers by the number of real smears they have seen. Where none is given, one is trained on these
-        smears alone, in ``folder/synthesizer-N``; that takes an hour or two on a CPU.
+        smears alone, in a `synthesizer_folder`; that takes an hour or two on a CPU.
     start : Path or str, optional
         A model that has seen no test smear, from which those trained here go on: a quarter of an hour each.
     device : str
@@ -68,7 +68,7 @@ def prepare(
     Raises
     ------
     DataError
-        When a smear cannot be read, or is in both splits.
+        When a smear cannot be read, or is in both splits, or no test smear has a cell.
     OptionError
         When a model does not know the style asked for.
     """
@@ -83,10 +83,13 @@ def prepare(
     known = digests(train, "train"), digests(test, "test")
     if twice := len(set(known[0]) & set(known[1])):
         raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
+    if not any(smear.count for smear in test):
+        raise DataError("no test smear has a cell; there is nothing to find in them", test.root)
+    begun = Synthesizer.load(start) if start else None
     sources: dict[int, Source] = {}
     for reals in sizes if settings.draws else ():
-        place = Path((models or {}).get(reals, folder / f"synthesizer-{reals}"))
-        model = given.get(reals) or _learned(train, reals, place, start, device, on_step, say)
+        place = Path((models or {}).get(reals, synthesizer_folder(folder, known[0], reals, begun)))
+        model = given.get(reals) or _learned(train, reals, place, begun, device, on_step, say)
         if model is None:
             return None
         data = model.config.data
@@ -94,30 +97,47 @@ def prepare(
     return Experiment(train, test, known, settings, sources, folder, device)
 
 
+def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, start: Synthesizer | None) -> Path:
+    """Where the synthesizer of so many smears is trained: of other smears, or from another start, elsewhere.
+
+    Parameters
+    ----------
+    folder : Path
+        Of all results.
+    train : sequence of str
+        Hash of each train smear, as `digests` gives them.
+    reals : int
+    start : Synthesizer, optional
+    """
+    seen = [train[k] for k in chosen(len(train), reals)]
+    return folder / f"synthesizer-{reals}-{key_of(seen, start and start.hash)[:8]}"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a whole model: the sums are written last."""
+    return (folder / "SHA256SUMS").exists()
+
+
 def _learned(
     train: SmearFolder,
     reals: int,
     folder: Path,
-    start: Path | str | None,
+    start: Synthesizer | None,
     device: str,
     on_step: OnStep | None,
     say: Say,
 ) -> Synthesizer | None:
     """A synthesizer that has seen so many of these smears and no others of them, trained now or before."""
-    begun = Synthesizer.load(start) if start else None
-    if (folder / "SHA256SUMS").exists():  # written last
-        made = Synthesizer.load(folder)
-        if (made.config.start and made.config.start.hash) != (begun and begun.hash):
-            raise ModelError("did not begin with the model of --start; name another output folder", folder)
-        return made
-    wanted = preset_of(device, start)
+    if is_finished(folder):
+        return Synthesizer.load(folder)
+    wanted = preset_of(device, going_on=start is not None)
     say(f"training a synthesizer on {reals} real smears, {wanted.steps} steps; Ctrl-C is safe")
     return learn(
         train.chosen(chosen(len(train), reals)),
         wanted,
         TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step),
         source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
-        start=begun,
+        start=start,
         features=load_features(wanted.training.perceptual_features),
         say=say,
     )

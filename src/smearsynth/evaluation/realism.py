@@ -123,6 +123,13 @@ class Realism(BaseModel):
         return said
 
 
+def refuse_few(real: Sequence[Smear], synthetic: Sequence[Smear]) -> None:
+    """Raise `DataError` where there are too few smears for an interval."""
+    for what, smears in (("real", real), ("synthetic", synthetic)):
+        if len(smears) < _LEAST_SMEARS:
+            raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
+
+
 def realism(
     real: Sequence[Smear],
     synthetic: Sequence[Smear],
@@ -163,9 +170,7 @@ def realism(
     DataError
         When there are too few smears, or smears smaller than a crop.
     """
-    for what, smears in (("real", real), ("synthetic", synthetic)):
-        if len(smears) < _LEAST_SMEARS:
-            raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
+    refuse_few(real, synthetic)
     generator = np.random.default_rng(rng)
 
     def stage(name: str, total: int) -> Callable[[int], object]:

@@ -215,8 +215,9 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     yield "Data set", made.data_set
     yield "Real smears", f"{made.train} to train on ({made.held_out} of them held out), {made.test} to test on"
     stains = ", there in stains that no train smear has" if made.style == "restained" else ""
-    yield "Synthetic smears", f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}"
-    yield "Synthesizer", made.synthesizer
+    if any(run.synthesizer for run in result.runs):
+        yield "Synthetic smears", f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}"
+        yield "Synthesizer", made.synthesizer
     yield "Best weights by", "the test smears, as in the paper" if made.best_by == "test" else "the smears held out"
     yield (
         "Steps of every arm",

@@ -170,7 +170,8 @@ def write_predictions(
         As `find_images` gives them.
     folder : Path or str
         Gets ``counts.csv`` (cells by class of each image), ``boxes.csv`` (a row a cell), ``labels/`` (uint16 PNG
-        where the task gives labels) and ``overlays/``. New, empty, or written by this function before.
+        where the task gives labels) and ``overlays/``. New, empty, or written by this function before: what it
+        said of other images is taken away.
     pictures : bool
         Whether to write ``overlays/``.
     on_image : callable, optional
@@ -188,6 +189,7 @@ def write_predictions(
     """
     folder = Path(folder)
     _claim(folder, task)
+    _take_away(folder, images, pictures)
     counts: list[Row] = []
     boxes: list[Row] = []
     try:
@@ -238,6 +240,14 @@ def _claim(folder: Path, task: Task) -> None:
         raise DataError("is not empty and was not written by `smearsynth predict`; choose another folder", folder)
     else:
         write_text(path, mark)
+
+
+def _take_away(folder: Path, images: dict[str, Path], pictures: bool) -> None:
+    """Remove what an earlier call wrote and this one does not write again: the tables will not know of it."""
+    for place, kept in (("labels", True), ("overlays", pictures)):
+        for file in image_files(folder / place) if (folder / place).is_dir() else ():
+            if not (kept and image_name(file.name) in images):
+                file.unlink()
 
 
 def _write_labels(path: Path, labels: LabelArray) -> None:

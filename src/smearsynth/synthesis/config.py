@@ -61,7 +61,7 @@ DISCRIMINATOR_SETTINGS = tuple(name for name in NetworkConfig.model_fields if "d
 class TrainingConfig(_Config):
     """Losses, schedule and data handling of one training run, for one CPU thread; see also `PRESETS`."""
 
-    steps: int = Field(20_000, ge=1, description="updates of all networks")
+    steps: int = Field(20_000, ge=1, le=100_000_000, description="updates of all networks")
     batch: int = Field(1, ge=1, le=1024, description="crops a step")
     crop: tuple[int, int] = Field((160, 160), description="height and width of a training crop in px")
     scale: float = Field(1.0, gt=0, le=1, description="size of the smears in this stage, relative to the data")

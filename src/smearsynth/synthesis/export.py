@@ -9,6 +9,7 @@ and ``debris`` (1, H, W) bool for generators that are told of it. Output: ``imag
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from smearsynth.errors import OptionError
 from smearsynth.formats.files import replacing
 from smearsynth.synthesis.conditioning import condition, paint_styles
+from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.networks import Generator, field_noise
 
@@ -102,15 +104,21 @@ def export_sampler(model: Synthesizer, path: Path) -> None:
             shapes.append({1: cells})
         else:
             shapes.append({1: grid * height, 2: grid * width})
-    program = torch.onnx.export(
-        Sampler(model.generator).eval(),
-        tuple(inputs.values()),
-        dynamo=True,
-        verbose=False,
-        input_names=list(inputs),
-        output_names=["image"],
-        dynamic_shapes=(*shapes[:3], tuple(shapes[3:])),
-    )
-    assert program is not None
     with replacing(path) as temporary:
+        temporary.touch()  # told now that it cannot be written, not after the tracing
+        # Ctrl-C amid the tracing ends as an error of the exporter
+        with StopRequest() as stop, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about its own parts
+            program = torch.onnx.export(
+                Sampler(model.generator).eval(),
+                tuple(inputs.values()),
+                dynamo=True,
+                verbose=False,
+                input_names=list(inputs),
+                output_names=["image"],
+                dynamic_shapes=(*shapes[:3], tuple(shapes[3:])),
+            )
+        if stop.asked:
+            raise KeyboardInterrupt
+        assert program is not None
         program.save(str(temporary), external_data=False)

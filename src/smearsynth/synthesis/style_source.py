@@ -56,6 +56,8 @@ class StyleSource:
             raise OptionError(f"style {style!r}: choose {', '.join(_NAMED)}, or a cluster from 0 to {clusters - 1}")
         if style == "restained" and model.restained is None:
             raise OptionError("style restained: the model knows its own stains alone; train one with --restain 0.5")
+        if given and style != "joint":
+            raise OptionError(f"style {style!r} beside a smear to take the style of; leave one of the two out")
         if len(given) > 2:
             raise OptionError(f"{len(given)} smears to take the style of; give one, or two to go between")
         self.model = model

@@ -77,7 +77,8 @@ def true_classes(smear: Smear, class_names: tuple[str, ...]) -> npt.NDArray[np.i
         return np.zeros(smear.count, np.int64)
     if smear.class_names != class_names:
         raise DataError(
-            f"has the classes {', '.join(smear.class_names)}, the model {', '.join(class_names)}; read both alike",
+            f"has the classes {', '.join(smear.class_names)}, the model {', '.join(class_names)}; "
+            "read both alike (--classes)",
             smear.name or None,
         )
     return smear.classes

@@ -19,7 +19,7 @@ class Config(BaseModel):
 class FitConfig(Config):
     """Schedule and data handling of one training run; the defaults are those of preset ``cpu``."""
 
-    steps: int = Field(400, ge=1)
+    steps: int = Field(400, ge=1, le=10_000_000)
     batch: int = Field(4, ge=1, le=1024)
     crop: tuple[int, int] | None = Field((192, 192), description="height and width in px; None: the whole field")
     augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.augment")
