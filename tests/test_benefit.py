@@ -255,7 +255,7 @@ def test_synthesizers_go_on_from_a_finished_one(
     monkeypatch.setattr(preparing, "_STEPS_ON", 2)
     out = tmp_path / "out"
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
-    asked += ["--tasks", "segmentation", "--arms", "SD,RD+SD", "--workers", 1, "--style", "restained"]
+    asked += ["--tasks", "segmentation", "--arms", "SD,RD+SD", "--workers", 1]
     dry = run(*asked, "--start", tiny_folder, "--dry-run")
     assert "each is trained first, 2 steps" in dry.err
     assert dry.code == 0
@@ -271,10 +271,13 @@ def test_synthesizers_go_on_from_a_finished_one(
     # smears that stand alone have the stains of the real ones
     styles = {path.name: _styles_in(path) for path in (out / "synthetic").iterdir()}
     assert sorted(styles.values()) == [("joint", 6), ("restained", 2)]
+    assert run(*asked, "--start", tiny_folder, "--style", "joint").code == 0
+    assert BenefitResult.load(out / "benefit.json").facts.style == "joint"
     other = run(*asked, "--dry-run")
     assert "no --model for 6 real smears: each is trained first, 9 steps" in other.err  # and from nothing
     # a model that knows its own stains alone is told before anything runs
-    alone = run(*asked[:2], "-o", tmp_path / "b", *asked[4:], "--model", tiny_folder)
+    restained = (*asked[4:], "--style", "restained")
+    alone = run(*asked[:2], "-o", tmp_path / "b", *restained, "--model", tiny_folder)
     assert alone.code == 2
     assert "train one with --restain" in alone.err
     assert not (tmp_path / "b").exists()
@@ -301,7 +304,7 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
         (["--sizes", "3,many"], "sizes '3,many'"),
         (["--sizes", "7"], "7 real smears asked for; the train split has 6"),
         (["--best-by", "luck"], "choose validation or test"),
-        (["--style", "independent"], "choose joint or restained"),
+        (["--style", "independent"], "choose auto, joint or restained"),
         (["--test-split", "train"], "cannot be both"),
         (["--preset", "huge"], "unknown preset 'huge' of segmentation"),
         (["--share", "1.5"], "less than or equal to 0.99"),

@@ -63,9 +63,10 @@ def benefit(
     style: Annotated[
         str,
         typer.Option(
-            help="Of the synthetic smears of RD+SD: joint, or restained, in stains that no train smear has."
+            help="Of the synthetic smears of RD+SD: joint; restained, in stains, light and haze that no train "
+            "smear has; auto: restained where the synthesizers can."
         ),
-    ] = "joint",
+    ] = "auto",
     steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
     best_by: Annotated[
         str, typer.Option(help="validation, or test: best weights as the paper chose them, which flatters.")
@@ -96,8 +97,8 @@ def benefit(
     train, test = _divided(smears, train_split, test_split)
     if best_by not in ("validation", "test"):
         raise OptionError(f"best weights by {best_by!r}: choose validation or test")
-    if style not in ("joint", "restained"):
-        raise OptionError(f"style {style!r}: choose joint or restained")
+    if style not in ("auto", "joint", "restained"):
+        raise OptionError(f"style {style!r}: choose auto, joint or restained")
     settings = Settings(
         tasks=_named(tasks, tuple(TASKS), "tasks"),
         arms=_named(arms, tuple(ARMS), "arms"),
@@ -106,7 +107,7 @@ def benefit(
         sizes=_sizes(sizes, len(train)),
         synthetic=synthetic,
         share=share,
-        style=style,
+        style=None if style == "auto" else style,
         steps=steps,
         best_by=best_by,
     )

@@ -35,7 +35,10 @@ class Settings(BaseModel):
     sizes: tuple[int, ...] = Field((), description="numbers of real smears; none: all there are")
     synthetic: int | None = Field(None, ge=1, description="synthetic smears of the mixed arms; None: as the preset")
     share: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
-    style: StyleName = Field("joint", description="of the synthetic smears of mixed arms")
+    style: StyleName | None = Field(
+        None,
+        description="of the synthetic smears of mixed arms; None: restained where the synthesizers can, else joint",
+    )
     steps: int | None = Field(None, ge=1, description="of every arm; None: as the preset")
     best_by: Literal["validation", "test"] = "validation"
 
@@ -72,7 +75,7 @@ class Settings(BaseModel):
 
     def style_of(self, arm: ArmName) -> StyleName:
         """Of the synthetic smears of an arm: alone they have to bring the stains of the real ones."""
-        return self.style if ARMS[arm].real else "joint"
+        return self.style or "joint" if ARMS[arm].real else "joint"
 
     def pool_of(self, reals: int, style: StyleName) -> int:
         """Synthetic smears of a style to make: arms of synthetic smears alone have as many as there are real ones.
