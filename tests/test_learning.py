@@ -90,6 +90,8 @@ def test_smears_can_be_drawn_in_stains_that_no_training_smear_has(tmp_path: Path
     own, other = (bank.smears[:, :-1] for bank in (loaded.styles, loaded.restained))
     assert np.ptp(other[:stains], axis=0).max() > np.ptp(own, axis=0).max()
     plain, anew = (SyntheticSmears(loaded, size=(64, 64), style=style) for style in ("joint", "restained"))
+    assert (plain.light, anew.light) == ("own", "varied")
+    assert SyntheticSmears(loaded, style="restained", light="own").light == "own"
     assert (plain[1].labels == anew[1].labels).all()
     assert (plain[1].image != anew[1].image).any()
     smear, recipe = anew.make(2)

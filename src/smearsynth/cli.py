@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -45,6 +45,9 @@ from smearsynth.realism_commands import audit, realism, verifier
 from smearsynth.task_commands import fit_task, predict, score
 from smearsynth.terminal import err, fail, out, progress, say
 from smearsynth.train_commands import train
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from smearsynth.stream import LightName
 
 app = typer.Typer(
     name="smearsynth",
@@ -207,6 +210,10 @@ def generate(
         list[str] | None,
         typer.Option(help="FOLDER:NAME or a photograph: take its style; given twice, styles between the two."),
     ] = None,
+    light: Annotated[
+        str | None,
+        typer.Option(help="own (as in the model's smears) or varied (unseen light and haze)."),
+    ] = None,
     density: Annotated[float, typer.Option(help="Factor on the number of cells.")] = 1.0,
     mix: Mix = None,
     seed: Seed = 0,
@@ -233,6 +240,7 @@ def generate(
         layout=layout_of(layout),
         style=style,
         style_of=[named_smear(text, scale) for text in style_of or ()],
+        light=cast("LightName | None", light),  # which the stream checks
         density=density,
         mix=parse_mix(mix),
         seed=seed,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import SupportsIndex, cast, get_args
+from typing import Literal, SupportsIndex, cast, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,6 +33,9 @@ MAX_SIDE = 1 << 15
 MAX_PIXELS = 1 << 27  # of a field: about 4 GB of memory, and what image readers still open
 
 
+LightName = Literal["own", "varied"]
+
+
 class Recipe(BaseModel):
     """All that is needed to make one synthetic smear again, and what came of it.
 
@@ -54,6 +57,8 @@ class Recipe(BaseModel):
         given smear (HASH of its image and labels), which has to be at hand to make this one again.
     blend : float, optional
         Where between two given smears the styles lie, 0 at the first and 1 at the second.
+    light : {"own", "varied"}
+        Whether the light is that of a training smear, or falls off as in none of them, with haze.
     density : float
         Factor on the number of cells.
     mix : dict of str to float, optional
@@ -82,6 +87,7 @@ class Recipe(BaseModel):
     layout: str
     style: str
     blend: float | None = None
+    light: LightName = "own"
     density: float
     mix: dict[str, float] | None = None
     verified: bool = False
@@ -115,12 +121,15 @@ class SyntheticSmears(IterableDataset[Smear]):
     layout : {"contact", "ring", "uniform"}, optional
         As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
     style : str or int
-        "joint": cells and background of a smear belong together; "restained": the same under stains, light
-        and haze that no training smear has; "independent": a cluster for every instance, as in the paper; a
-        number: that joint cluster.
+        "joint": cells and background of a smear belong together; "restained": the same under stains that no
+        training smear has; "independent": a cluster for every instance, as in the paper; a number: that joint
+        cluster.
     style_of : Smear or sequence of Smear, optional
         Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
         annotation will do, see `smearsynth.synthesis.photograph`.
+    light : {"own", "varied"}, optional
+        "own": lit as a training smear; "varied": light that falls off as in none of them, and haze. To teach by,
+        "varied" is better, and what None means beside restained styles; else None is "own".
     density : float
         Factor on the number of cells that the training smears have on such an area.
     mix : dict of str to float, optional
@@ -149,6 +158,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         layout: LayoutName | None = None,
         style: str | int = "joint",
         style_of: Smear | Sequence[Smear] | None = None,
+        light: LightName | None = None,
         density: float = 1.0,
         mix: Mapping[str, float] | None = None,
         seed: int = 0,
@@ -171,6 +181,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.layout: LayoutName = layout
         given = (style_of,) if isinstance(style_of, Smear) else tuple(style_of or ())
         self.styles = StyleSource(self.model, str(style), given)
+        self.light = self._lit(light)
         self.density = float(density)
         self.mix = None if mix is None else {name: float(share) for name, share in mix.items()}
         self._odds = None if mix is None else self.model.masks.shapes.odds(mix)
@@ -203,6 +214,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             size=(recipe.height, recipe.width),
             layout=cast(LayoutName, recipe.layout),
             style=recipe.style,
+            light=recipe.light,
             density=recipe.density,
             mix=recipe.mix,
             seed=recipe.seed,
@@ -252,7 +264,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         drawn = self.styles.draw(mask.classes, like, look)
         tick("styles")
         law = self.model.acquisition
-        taken = law.draw(mask.labels, lens, drawn.like, unlike=drawn.unlike) if law is not None else None
+        taken = None if law is None else law.draw(mask.labels, lens, drawn.like, unlike=self.light == "varied")
         image = self.model.paint(mask.labels, mask.classes, grain, styles=drawn.styles, acquisition=taken)
         tick("image")
         name = _name(index)
@@ -342,6 +354,13 @@ class SyntheticSmears(IterableDataset[Smear]):
             if not _NAME.fullmatch(image.stem) or (image is images[0] and _foreign(image)):
                 raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
+    def _lit(self, light: LightName | None) -> LightName:
+        if light not in (None, *get_args(LightName)):
+            raise OptionError(f"unknown light {light!r}; choose {' or '.join(get_args(LightName))}")
+        if light == "varied" and self.model.acquisition is None:
+            raise OptionError("light varied: the model knows nothing of light; train it again with this version")
+        return light or ("varied" if self.styles.name == "restained" and self.model.acquisition else "own")
+
     @cached_property
     def _stamp(self) -> Recipe:
         """What all recipes of this stream share."""
@@ -355,6 +374,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             height=self.size[0],
             layout=self.layout,
             style=self.styles.name,
+            light=self.light,
             density=self.density,
             mix=self.mix,
             verified=self.accept is not None,

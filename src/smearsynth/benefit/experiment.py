@@ -20,7 +20,7 @@ from smearsynth.errors import OptionError
 from smearsynth.evaluation.intervals import Resampled
 from smearsynth.formats.files import read_text, replacing, write_text
 from smearsynth.smear import Smear
-from smearsynth.stream import SyntheticSmears
+from smearsynth.stream import LightName, SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.tasks.base import Evaluation, Task
 from smearsynth.tasks.config import TaskConfig
@@ -125,7 +125,7 @@ class Experiment:
             drawn = [settings.synthetic_of(job.reals), settings.share] if arm.real else [job.reals]
             facts += [self._source(job.reals).hash, job.seed, *drawn]
             style = settings.style_of(job.arm)
-            facts += [] if style == "joint" else [style]  # results of before there was a choice stay
+            facts += [style if style == "restained" else f"{style}, varied light"]
         return key_of(*facts)
 
     def config(self, job: Job) -> TaskConfig:
@@ -195,7 +195,9 @@ class Experiment:
         if not wanted:
             return True
         model = Synthesizer.load(self._source(reals).folder, self.device)
-        stream = SyntheticSmears(model, style=style, seed=seed, device=self.device)
+        # light and haze that no train smear has, in every style: what is dark on the ground is taken for cells else
+        light: LightName = "own" if model.acquisition is None else "varied"
+        stream = SyntheticSmears(model, style=style, light=light, seed=seed, device=self.device)
         return len(stream.write(self._pool(reals, seed, style), wanted, on_smear=on_smear)) == wanted
 
     def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
@@ -239,8 +241,7 @@ class Experiment:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
     def _pool(self, reals: int, seed: int, style: StyleName) -> Path:
-        manner = "" if style == "joint" else f"-{style}"
-        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}{manner}"
+        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{style}"
 
     def _source(self, reals: int) -> Source:
         if reals not in self.sources:

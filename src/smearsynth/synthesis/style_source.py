@@ -24,7 +24,6 @@ class DrawnStyles(NamedTuple):
     styles: Styles  # (n + 1, S), row 0 the background
     like: int | None = None  # number of the training smear, whose light and focus go with them
     blend: float | None = None  # how far from the first given smear towards the second
-    unlike: bool = False  # whether these are no training smear's, so that the light is not to be either
 
 
 class StyleSource:
@@ -94,7 +93,7 @@ class StyleSource:
             assert self.model.restained is not None
             stains = len(self.model.restained.smears) // len(bank.smears)
             under = stains * like + int(rng.integers(stains))
-            return DrawnStyles(self.model.restained.draw(classes, rng, smear=under), like, unlike=True)
+            return DrawnStyles(self.model.restained.draw(classes, rng, smear=under), like)
         return DrawnStyles(bank.draw(classes, rng, smear=like), like)
 
     def _between(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> DrawnStyles:
