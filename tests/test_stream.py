@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,32 @@ def test_style_changes_colours_and_leaves_labels(tiny: Synthesizer, stream: Synt
     assert styles[4].startswith("of smear-05 ")
 
 
+def test_varied_light_is_of_no_training_smear_and_leaves_the_cells(tiny: Synthesizer, tmp_path: Path) -> None:
+    own, varied = (SyntheticSmears(tiny, size=(64, 64), light=light) for light in (None, "varied"))
+    tilts = []
+    for k in range(8):
+        (plain, lit), (other, unlike) = own.make(k), varied.make(k)
+        assert (plain.labels == other.labels).all()
+        assert lit.acquisition is not None
+        assert unlike.acquisition is not None
+        assert (lit.light, unlike.light) == ("own", "varied")
+        assert lit.acquisition.haze is None
+        tilts.append([np.abs(taken.illumination).max() for taken in (lit.acquisition, unlike.acquisition)])
+    assert np.mean(tilts, axis=0)[1] > np.mean(tilts, axis=0)[0]
+    again = SyntheticSmears.from_recipe(unlike, tiny)
+    assert (again[7].image == other.image).all()
+    own.write(tmp_path, 1)
+    with pytest.raises(DataError, match=r"light own \(now varied\)"):
+        varied.write(tmp_path, 1)
+
+
+def test_a_model_that_knows_nothing_of_light_does_not_vary_it(tiny: Synthesizer) -> None:
+    older = replace(tiny, acquisition=None)
+    assert SyntheticSmears(older, size=(32, 32)).make(0)[1].acquisition is None
+    with pytest.raises(OptionError, match="knows nothing of light"):
+        SyntheticSmears(older, light="varied")
+
+
 def test_layout_and_styles_are_those_of_one_training_smear(
     tiny: Synthesizer, stream: SyntheticSmears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +203,8 @@ def test_the_field_of_the_training_smears_is_the_default(tiny: Synthesizer) -> N
     [
         {"size": (0, 10)}, {"size": (10, -1)}, {"size": (10, MAX_SIDE + 1)}, {"size": (MAX_SIDE, MAX_SIDE)},
         {"size": (10.5, 20)}, {"layout": "spiral"}, {"style": "pretty"}, {"style": "-1"}, {"style": 10_000},
-        {"density": -0.1}, {"density": float("nan")}, {"density": float("inf")}, {"seed": -1}, {"seed": 1.5},
+        {"light": "dim"}, {"density": -0.1}, {"density": float("nan")}, {"density": float("inf")},
+        {"seed": -1}, {"seed": 1.5},
     ],
 )  # fmt: skip
 def test_absurd_options_are_refused_with_their_name(tiny: Synthesizer, options: dict[str, Any]) -> None:
