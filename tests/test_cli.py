@@ -344,6 +344,7 @@ DRAWING = [
     (("--seed", "-1"), "Invalid value for '--seed'"),
 ]
 PAINTING = [
+    (("--light", "dim"), "unknown light 'dim'; choose own or varied"),
     (("--style", "mauve"), "style 'mauve': choose joint, restained, independent, or a cluster from 0 to"),
     (("--style", "999"), "style '999': choose joint"),
     (("--format", "yolo9000"), "format must be one of labels, palette, coco"),

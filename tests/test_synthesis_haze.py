@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
+from smearsynth.errors import OptionError
 from smearsynth.smear import ImageArray, LabelArray
 from smearsynth.synthesis.acquisition import Acquisition
 from smearsynth.synthesis.haze import Haze, Spot
@@ -96,3 +97,5 @@ def test_haze_comes_back_from_json_and_nothing_unknown_does() -> None:
     assert Acquisition.model_validate_json(taken.model_dump_json()) == taken
     with pytest.raises(ValidationError):
         Haze.model_validate({"fog": 1})
+    with pytest.raises(OptionError, match="give their labels"):
+        taken.expose(field()[0])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy import ndimage
 
-from smearsynth.errors import DataError
+from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.synthesis.debris import DebrisLaw, find_debris
 from smearsynth.synthesis.haze import Haze
@@ -68,8 +68,12 @@ class Acquisition(BaseModel):
 
     def expose(self, image: ImageArray, labels: LabelArray | None = None) -> ImageArray:
         """Give the (H, W, 3) uint8 image as it would have been taken so; haze needs its labels (H, W)."""
+        lost, depths = None, (0.0, 0.0, 0.0)
+        if self.haze is not None:
+            if labels is None:
+                raise OptionError("haze lies about cells; give their labels, too")
+            lost, depths = self.haze.light(image, labels)
         taken = np.empty_like(image)
-        lost, depths = self.haze.light(image, labels) if self.haze and labels is not None else (None, (0.0,) * 3)
         rng = np.random.default_rng([self.seed, 1])
         mottle = self.mottle * _mottled(image.shape[:2], self.seed) if self.mottle else None
         for channel in range(3):  # one at a time: large fields stay within bounds

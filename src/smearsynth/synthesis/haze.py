@@ -97,7 +97,9 @@ class Haze(BaseModel):
             tint=tuple(round(float(value), 3) for value in np.exp(rng.normal(0, 0.2, 3))),
         )
 
-    def light(self, image: ImageArray, labels: LabelArray) -> tuple[npt.NDArray[np.float32], tuple[float, ...]]:
+    def light(
+        self, image: ImageArray, labels: LabelArray
+    ) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
         """What is left of the light: ``exp(-lost * depth)`` of a channel of that depth.
 
         Parameters
@@ -120,9 +122,10 @@ class Haze(BaseModel):
             lost *= self.halo
         for spot in self.spots:
             _add(lost, spot)
-        return lost, tuple(
+        red, green, blue = (
             share * _contrast(image[..., channel], inside) for channel, share in enumerate(self.tint)
         )
+        return lost, (red, green, blue)
 
 
 def _contrast(plane: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> float:
