@@ -142,6 +142,7 @@ def curves_figure(result: BenefitResult, ink: Ink) -> Any:
         panel.set_xscale("log")
         panel.set_xticks(sizes, [str(size) for size in sizes])
         panel.set_xticks([], minor=True)
+        panel.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)  # also where a task has run with one of them alone
         metric = next(run.metric for run in result.runs if run.task == task)
         panel.set_title(TITLES[task], fontsize=11, loc="left", color=ink.text)
         panel.set_xlabel("real smears", fontsize=9, color=ink.soft)
