@@ -52,7 +52,8 @@ def run_of(task: TaskName, arm: ArmName, reals: int, seed: int, images: int = 12
     return Run(
         task=task, arm=arm, reals=reals, seed=seed, metric="dice" if task == "segmentation" else "ap",
         value=float(scores.mean()), ap50=None if task == "segmentation" else float(scores.mean()) + 0.1,
-        smears=reals, steps=400, best_step=350, validation=0.8, seconds=9, key="k", synthesizer=None, images=rows,
+        smears=reals, steps=400, best_step=350, validation=0.8, seconds=9, key="k",
+        synthesizer="f00" if ARMS[arm].synthetic else None, images=rows,
     )  # fmt: skip
 
 
@@ -291,6 +292,8 @@ def test_without_more_sizes_or_pairs_or_pictures_their_sections_are_left_out(tmp
     assert row["RD"] == "–"
     assert row["SD"] != "–"
     assert "SD+aug" not in row  # neither run here nor in the paper
+    real, _ = write_report(result_of(("contours",), ("RD", "RD+aug"), (60,)), tmp_path / "real")
+    assert "Synthesizer" not in Page(real).text
 
 
 def test_one_seed_and_one_image_are_warned_of(tmp_path: Path) -> None:
