@@ -132,6 +132,8 @@ def test_what_cannot_be_audited_is_named(training, held_out):
         audit(training, [empty], held_out=held_out)
     with pytest.raises(DataError, match="too few"):
         audit(training, training[:1], held_out=held_out[:1])
+    with pytest.raises(DataError, match="one training smear and no held-out ones"):
+        audit(training[:1], training[:1])
     with pytest.raises(OptionError, match="at least"):
         audit(training, training[:1], most=0)
 

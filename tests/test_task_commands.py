@@ -129,6 +129,27 @@ def test_ctrl_c_keeps_what_was_learned(
     assert (tmp_path / "m" / "state.safetensors").exists()
 
 
+@pytest.mark.parametrize("command", ["fit-task --dry-run", "realism"])
+def test_ctrl_c_amid_an_estimate_or_the_training_of_a_judge_ends_the_command(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from smearsynth.tasks.segmentation import Segmentation
+
+    original = Segmentation.loss
+
+    def interrupted(self: Segmentation, smears: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return original(self, smears)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Segmentation, "loss", interrupted)
+    if command == "realism":
+        ran = run("realism", smear_folder, smear_folder, "--split", "train", "--device", "cpu", "--json")
+    else:
+        ran = run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+    assert ran.code == 130
+    assert ran.out == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -193,5 +193,6 @@ def _segmenter(known: SmearFolder, folder: Path | None, seed: int, device: str, 
     def on_step(step: int, row: dict[str, float] | None) -> None:
         on_stage("training a segmenter", step, steps)
 
-    fit(model, known, FitRun(device=device, on_step=on_step))
+    if not fit(model, known, FitRun(device=device, on_step=on_step)).finished:
+        raise KeyboardInterrupt  # a judge that has learned half is none
     return model

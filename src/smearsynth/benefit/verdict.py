@@ -116,19 +116,24 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     detection, 10 real smears: synthetic smears raised AP by 0.031 [0.012, 0.049] (RD+SD+aug over RD+aug, 3 seeds).
     >>> print(verdict([Difference(mean=0.001, low=-0.01, high=0.012, **one)])[0])
     detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, +0.012] (RD+SD+aug over RD+aug, 3 seeds).
+    >>> print(verdict([Difference(mean=0.031, low=0.031, high=0.031, **one)])[0].split(" (")[0])
+    detection, 10 real smears: nothing shown, one image and one training have no interval, AP +0.031
     >>> print(verdict([Difference(mean=-0.001, low=-0.01, high=0.008, all_reals=99, **one)])[0].split(", ")[0])
     detection: 10 real smears with synthetic ones are not shown to be worse than 99
     """
     same = [one for one in found if one.all_reals is None]
     beside = [_beside(one) for one in same if (one.arm, one.base) == COMPARED[0]]
-    few = [_few(one) for one in found if one.all_reals and (one.arm, one.base) == OF_FEW[0]]
-    alone = [_alone(one) for one in same if (one.arm, one.base) == ("SD+aug", "RD+aug")]
+    told = [one for one in found if one.low < one.high]
+    few = [_few(one) for one in told if one.all_reals and (one.arm, one.base) == OF_FEW[0]]
+    alone = [_alone(one) for one in told if not one.all_reals and (one.arm, one.base) == ("SD+aug", "RD+aug")]
     return (*beside, *few, *alone)
 
 
 def _beside(one: Difference) -> str:
     metric = METRICS[one.metric]
-    if one.low > 0:
+    if one.low == one.high:
+        what = f"nothing shown, one image and one training have no interval, {metric} {one.mean:+.{one.digits}f}"
+    elif one.low > 0:
         what = f"synthetic smears raised {metric} by {_by(one)}"
     elif one.high < 0:
         what = f"synthetic smears lowered {metric} by {_by(one)}"

@@ -268,6 +268,8 @@ def _held_out(
 ) -> _HeldOut:
     """How real cells that are not among the training cells look to the test."""
     if held_out is None:
+        if len(training) < 2:
+            raise DataError("one training smear and no held-out ones: nothing to tell copies from; name some")
         views = _sample(index.views, _HELD_OUT, rng)
         excluded: npt.NDArray[np.int64] | None = views.smears
     else:

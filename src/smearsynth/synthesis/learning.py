@@ -172,6 +172,8 @@ def rehearse(
         with tempfile.TemporaryDirectory() as folder:
             run = TrainingRun(Path(folder), fabric_for(device, precision), on_step=mark)
             train(smears, preset.model_copy(update={"training": trial}), run, features)
+        if len(marks) < steps:
+            raise KeyboardInterrupt
         paces[precision] = median(later - earlier for earlier, later in pairwise(marks[1:-1]))
     return paces
 

@@ -175,7 +175,9 @@ def rehearse(task: Task, smears: Sequence[Smear], device: str, steps: int = 6) -
     """Median seconds of a training step; the first warms up. The task given is left as it is."""
     trial = type(task)(task.config.with_fit(steps=steps, held_out=0, validate_every=steps))
     marks: list[float] = []
-    fit(trial, smears, FitRun(device=device, on_step=lambda step, row: marks.append(time.monotonic())))
+    run = FitRun(device=device, on_step=lambda step, row: marks.append(time.monotonic()))
+    if not fit(trial, smears, run).finished:
+        raise KeyboardInterrupt
     return median(later - earlier for earlier, later in pairwise(marks))
 
 
