@@ -62,7 +62,7 @@ def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: 
         test=len(experiment.test),
         synthetic=settings.synthetic_of(largest),
         share=settings.share,
-        style=settings.style or "joint",
+        style=settings.style_of("RD+SD"),
         steps={run.task: run.steps for run in runs},
         synthesizer="none" if source is None else f"{source.name}, hash {source.hash[:12]}",
         minutes=round(sum(run.seconds for run in runs) / 60, 1),
