@@ -16,9 +16,9 @@ from smears import random_smear, write_folder
 from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, ArmName
 from smearsynth.benefit.experiment import Experiment, Mixture, Source
 from smearsynth.benefit.plan import Job, Settings, chosen, digests
-from smearsynth.benefit.records import BenefitResult, Run
+from smearsynth.benefit.records import BenefitResult, Difference, Run
 from smearsynth.benefit.running import Pool, expected_seconds, run_all, work_of
-from smearsynth.benefit.verdict import differences
+from smearsynth.benefit.verdict import differences, verdict
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.intervals import Resampled
@@ -33,7 +33,7 @@ SETTINGS = Settings(
 @pytest.fixture
 def experiment(smear_folder: Path, tiny_folder: Path, tmp_path: Path) -> Experiment:
     train, test = (open_smears(smear_folder, split=split) for split in ("train", "test"))
-    source = Source(tiny_folder, Synthesizer.load(tiny_folder).hash, "analytic")
+    source = Source(tiny_folder, Synthesizer.load(tiny_folder).hash, "analytic", 6)
     known = digests(train, "train"), digests(test, "test")
     return Experiment(train, test, known, SETTINGS, {6: source}, tmp_path / "out")
 
@@ -91,7 +91,7 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
         replace(experiment, settings=SETTINGS.model_copy(update=update))
         for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"style": "restained"}, {"best_by": "test"})
     ]
-    changed.append(replace(experiment, sources={6: Source(Path("x"), "other", "other")}))
+    changed.append(replace(experiment, sources={6: Source(Path("x"), "other", "other", 6)}))
     train, test = experiment.digests
     changed.append(replace(experiment, digests=(train, ("0", *test[1:]))))
     changed.append(replace(experiment, digests=((*train[1:], "0"), test)))
@@ -169,6 +169,25 @@ def test_few_real_smears_are_compared_with_all_of_them() -> None:
     )
 
 
+def test_the_verdict_tells_of_plain_arms_where_augmented_ones_have_not_run() -> None:
+    def one(arm: ArmName, base: ArmName, reals: int = 9, all_reals: int | None = None) -> Difference:
+        return Difference(
+            task="segmentation", reals=reals, metric="dice", arm=arm, base=base, mean=0.02, low=0.01, high=0.03,
+            seeds=3, all_reals=all_reals,
+        )  # fmt: skip
+
+    plain = [one("RD+SD", "RD"), one("RD+SD", "RD+aug"), one("SD", "RD"), one("RD+aug", "RD")]
+    said = verdict(plain)
+    assert [line.split(" (")[1] for line in said] == ["RD+SD over RD, 3 seeds).", "SD over RD, 3 seeds)."]
+    both = verdict([*plain, one("RD+SD+aug", "RD+aug"), one("SD+aug", "RD+aug")])
+    assert [line.split(" (")[1] for line in both] == [
+        "RD+SD+aug over RD+aug, 3 seeds).",
+        "SD+aug over RD+aug, 3 seeds).",
+    ]
+    (few,) = verdict([one("RD+SD", "RD", 3, 9), one("RD", "RD", 3, 9)])
+    assert "3 real smears with synthetic ones are better than 9" in few
+
+
 # The command.
 
 
@@ -191,6 +210,7 @@ def test_the_command_runs_resumes_and_reports(
     result = BenefitResult.load(out / "benefit.json")
     assert len(result.runs) == 8
     assert [len(one.images) for one in result.runs] == [3] * 8
+    assert result.facts.learned == {6: Synthesizer.load(tiny_folder).config.data.smears}
     shutil.rmtree(out / "models")  # they are large; results do not need them
     again = json.loads(run(*asked, "--json").out)
     assert [one["key"] for one in again["runs"]] == [one.key for one in result.runs]

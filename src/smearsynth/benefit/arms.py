@@ -36,17 +36,19 @@ ARMS: dict[ArmName, Arm] = {
     "RD+SD+aug": Arm(True, True, "classic"),
 }
 
-COMPARED: tuple[tuple[ArmName, ArmName], ...] = (
+BESIDE: tuple[tuple[ArmName, ArmName], ...] = (
     ("RD+SD+aug", "RD+aug"),
     ("RD+SD", "RD"),
     ("RD+SD", "RD+aug"),
     ("RD+SD", "RD+copy-paste"),
-    ("SD+aug", "RD+aug"),
-    ("SD", "RD"),
-    ("RD+aug", "RD"),
-    ("RD+copy-paste", "RD"),
 )
-"""Arms to compare, each with its base; the first pair is the verdict."""
+"""Arms with synthetic smears beside real ones, each with its base; the first pair that has run is the verdict."""
+
+ALONE: tuple[tuple[ArmName, ArmName], ...] = (("SD+aug", "RD+aug"), ("SD", "RD"))
+"""Arms of synthetic smears alone, each with its base; the first pair that has run is told."""
+
+COMPARED: tuple[tuple[ArmName, ArmName], ...] = (*BESIDE, *ALONE, ("RD+aug", "RD"), ("RD+copy-paste", "RD"))
+"""All arms to compare, each with its base."""
 
 OF_FEW: tuple[tuple[ArmName, ArmName], ...] = (
     ("RD+SD+aug", "RD+aug"),

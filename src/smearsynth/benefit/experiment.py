@@ -41,12 +41,18 @@ class Source:
     hash : str
         Of the model.
     name : str
-        What it learned from, for the report.
+        Of the data it learned from, for the report.
+    smears : int
+        How many smears those were.
     """
 
     folder: Path
     hash: str
     name: str
+    smears: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.smears} smears, hash {self.hash[:12]}"
 
 
 class Mixture(Sequence[Smear]):

@@ -96,7 +96,9 @@ def prepare(
             return None
         able = able and model.restained is not None
         data = model.config.data
-        sources[reals] = Source(place, model.hash, f"{data.name}, {data.smears} smears")
+        if data.smears > reals:
+            say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
+        sources[reals] = Source(place, model.hash, data.name, data.smears)
     if settings.style is None:
         settings = settings.model_copy(update={"style": "restained" if able else "joint"})
     return Experiment(train, test, known, settings, sources, folder, device)

@@ -144,8 +144,12 @@ class Facts(_Record):
         Of the synthetic smears of RD+SD; those of SD are joint.
     steps : dict of str to int
         Of every arm, by task.
-    synthesizer : str
-        Where it came from.
+    synthesizers : dict of int to str
+        What each learned from, by the number of real smears at hand.
+    learned : dict of int to int
+        From how many smears.
+    at_hand : dict of int to tuple of str
+        Names of the real smears at hand, where these are not all of the train split.
     minutes : float
         Computing time of all runs.
     """
@@ -167,7 +171,9 @@ class Facts(_Record):
     share: float
     style: StyleName = "joint"
     steps: dict[TaskName, int]
-    synthesizer: str
+    synthesizers: dict[int, str] = {}
+    learned: dict[int, int] = {}
+    at_hand: dict[int, tuple[str, ...]] = {}
     minutes: float
 
 

@@ -7,8 +7,9 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from smearsynth.benefit.arms import COMPARED, OF_FEW, ArmName
+from smearsynth.benefit.arms import ALONE, BESIDE, COMPARED, OF_FEW, ArmName
 from smearsynth.benefit.experiment import Experiment
+from smearsynth.benefit.plan import chosen
 from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Metric, Run
 from smearsynth.errors import DataError
 from smearsynth.evaluation.intervals import Resampled, paired_interval
@@ -45,7 +46,6 @@ def summarise(experiment: Experiment, data_set: str, command: str) -> BenefitRes
 def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: str) -> Facts:
     settings, train = experiment.settings, len(experiment.train)
     largest = settings.sizes_of(train)[0]
-    source = experiment.sources.get(largest)
     return Facts(
         data_set=data_set,
         command=command,
@@ -64,7 +64,13 @@ def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: 
         share=settings.share,
         style=settings.style_of("RD+SD"),
         steps={run.task: run.steps for run in runs},
-        synthesizer="none" if source is None else f"{source.name}, hash {source.hash[:12]}",
+        synthesizers={reals: str(source) for reals, source in experiment.sources.items()},
+        learned={reals: source.smears for reals, source in experiment.sources.items()},
+        at_hand={
+            reals: tuple(experiment.train.names[k] for k in chosen(train, reals))
+            for reals in settings.sizes_of(train)
+            if reals < train
+        },
         minutes=round(sum(run.seconds for run in runs) / 60, 1),
     )
 
@@ -109,6 +115,8 @@ def differences(scored: Sequence[Scored]) -> tuple[Difference, ...]:
 def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     """What the differences say: of synthetic smears beside real ones, of few real smears, of synthetic ones alone.
 
+    Where the augmented arms have not run, the plain ones are told of.
+
     Examples
     --------
     >>> one = dict(task="detection", reals=10, metric="ap", seeds=3, arm="RD+SD+aug", base="RD+aug")
@@ -121,12 +129,23 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     >>> print(verdict([Difference(mean=-0.001, low=-0.01, high=0.008, all_reals=99, **one)])[0].split(", ")[0])
     detection: 10 real smears with synthetic ones are not shown to be worse than 99
     """
-    same = [one for one in found if one.all_reals is None]
-    beside = [_beside(one) for one in same if (one.arm, one.base) == COMPARED[0]]
     told = [one for one in found if one.low < one.high]
-    few = [_few(one) for one in told if one.all_reals and (one.arm, one.base) == OF_FEW[0]]
-    alone = [_alone(one) for one in told if not one.all_reals and (one.arm, one.base) == ("SD+aug", "RD+aug")]
-    return (*beside, *few, *alone)
+    beside = _first(found, BESIDE)
+    few = _first(told, OF_FEW[:2], of_all=True)
+    alone = _first(told, ALONE)
+    return (*map(_beside, beside), *map(_few, few), *map(_alone, alone))
+
+
+def _first(
+    found: Sequence[Difference], pairs: Sequence[tuple[ArmName, ArmName]], *, of_all: bool = False
+) -> list[Difference]:
+    """For each task and number of real smears the first of the pairs that has run."""
+    known = {
+        (one.task, one.reals, one.arm, one.base): one for one in found if (one.all_reals is not None) == of_all
+    }
+    cells = dict.fromkeys((one.task, one.reals) for one in found)
+    ran = ([known[task, reals, *pair] for pair in pairs if (task, reals, *pair) in known] for task, reals in cells)
+    return [ones[0] for ones in ran if ones]
 
 
 def _beside(one: Difference) -> str:

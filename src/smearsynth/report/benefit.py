@@ -128,7 +128,7 @@ def write_report(result: BenefitResult, folder: Path, pictures: Sequence[Example
     >>> facts = Facts(
     ...     data_set="mine", command="smearsynth benefit mine", smearsynth="1", torch="2", machine="a laptop",
     ...     preset="cpu", device="cpu", scale=1, seeds=1, best_by="validation", train=9, held_out=1, test=3,
-    ...     synthetic=90, share=0.5, steps={}, synthesizer="trained on them", minutes=2)
+    ...     synthetic=90, share=0.5, steps={}, minutes=2)
     >>> html, _ = write_report(BenefitResult(facts=facts, runs=(), differences=(), verdict=("None yet.",)),
     ...     Path(tempfile.mkdtemp()))
     >>> "None yet." in html.read_text(encoding="utf-8")

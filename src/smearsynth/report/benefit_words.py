@@ -207,6 +207,13 @@ def warnings(made: Facts) -> Iterable[str]:
             f"Only {_counted(made.test, 'test smear')}. Intervals come from drawing test smears anew; "
             + ("of one smear there is none." if made.test == 1 else "of so few they are too narrow.")
         )
+    for reals, learned in made.learned.items():
+        if learned > reals:
+            yield (
+                f"The synthesizer beside {_counted(reals, 'real smear')} has learned from {learned:,} "
+                f"({made.synthesizers[reals]}). If these are more smears like yours, its arms know more than "
+                f"{_counted(reals, 'real smear')} can tell, and those without it do not."
+            )
 
 
 def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
@@ -214,10 +221,17 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     made = result.facts
     yield "Data set", made.data_set
     yield "Real smears", f"{made.train} to train on ({made.held_out} of them held out), {made.test} to test on"
-    stains = ", there in stains that no train smear has" if made.style == "restained" else ""
+    for reals, names in made.at_hand.items():
+        yield f"The {_counted(reals, 'real smear')}", ", ".join(names)
     if any(run.synthesizer for run in result.runs):
-        yield "Synthetic smears", f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}"
-        yield "Synthesizer", made.synthesizer
+        stains = ", there in stains that no train smear has" if made.style == "restained" else ""
+        yield (
+            "Synthetic smears",
+            f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}; in light that falls off as in "
+            "no train smear, with haze",
+        )
+        for reals, synthesizer in made.synthesizers.items():
+            yield f"Synthesizer beside {_counted(reals, 'real smear')}", synthesizer
     yield "Best weights by", "the test smears, as in the paper" if made.best_by == "test" else "the smears held out"
     yield (
         "Steps of every arm",
