@@ -65,9 +65,10 @@ def test_jobs_cover_all_and_begin_with_the_first_seed() -> None:
     jobs = settings.jobs(10)
     assert len(jobs) == len(set(jobs)) == 2 * 2 * 3 * 7
     assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
-    assert settings.pool_of(10, "joint") == 150
-    assert Settings(arms=("RD", "SD")).pool_of(10, "joint") == 10
-    assert Settings(arms=("RD", "RD+aug")).pool_of(10, "joint") == 0
+    assert (settings.pool_of(10, "own"), settings.pool_of(10, "varied")) == (10, 150)
+    assert Settings(stain="own").pool_of(10, "own") == 150
+    assert Settings(arms=("RD", "SD")).pool_of(10, "own") == 10
+    assert Settings(arms=("RD", "RD+aug")).pool_of(10, "varied") == 0
 
 
 def test_crops_of_a_mixture_are_synthetic_as_often_as_asked() -> None:
@@ -89,7 +90,7 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
     keys |= {experiment.key(other) for other in (job._replace(seed=1), job._replace(arm="RD"))}
     changed = [
         replace(experiment, settings=SETTINGS.model_copy(update=update))
-        for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"style": "restained"}, {"best_by": "test"})
+        for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"stain": "own"}, {"best_by": "test"})
     ]
     changed.append(replace(experiment, sources={6: Source(Path("x"), "other", "other", 6)}))
     train, test = experiment.digests
@@ -110,13 +111,14 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
 
 def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -> None:
     work = work_of(experiment)
-    assert work == [Pool(6, 0, "joint"), *(Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms)]
+    pools = [Pool(6, 0, "own"), Pool(6, 0, "varied")]
+    assert work == [*pools, *(Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms)]
     assert expected_seconds(experiment, work, 1) > 0
     done: list[object] = []
     assert run_all(experiment, work, on_done=done.append)
     assert done == work
     assert work_of(experiment) == []
-    stored = {job.arm: experiment.stored(experiment.key(job)) for job in work[1:] if isinstance(job, Job)}
+    stored = {job.arm: experiment.stored(experiment.key(job)) for job in work if isinstance(job, Job)}
     runs = {arm: one[0] for arm, one in stored.items() if one is not None}
     assert [runs[arm].smears for arm in SETTINGS.arms] == [5, 5, 9]
     assert runs["RD"].synthesizer is None
@@ -129,7 +131,7 @@ def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -
     (experiment.folder / "runs" / f"{runs['SD'].key}.json").write_text("{")
     (experiment.folder / "runs" / f"{runs['RD'].key}.npy").write_bytes(b"")  # of a full disk
     redone = [Job("segmentation", arm, 6, 0) for arm in ("RD", "SD")]
-    assert work_of(experiment) == [Pool(6, 0, "joint"), *redone]  # type: ignore[comparison-overlap]
+    assert work_of(experiment) == [Pool(6, 0, "own"), *redone]  # type: ignore[comparison-overlap]
     assert run_all(experiment, work_of(experiment))
     again = experiment.stored(runs["SD"].key)
     assert again is not None
@@ -259,9 +261,9 @@ def test_the_command_trains_a_synthesizer_on_the_train_split_alone(
     }
 
 
-def _styles_in(folder: Path) -> tuple[str, int]:
+def _stains_in(folder: Path) -> tuple[str, int]:
     recipes = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    return recipes[0]["style"], len(recipes)
+    return recipes[0]["stain"], len(recipes)
 
 
 def test_synthesizers_go_on_from_a_finished_one(
@@ -270,8 +272,7 @@ def test_synthesizers_go_on_from_a_finished_one(
     from smearsynth.benefit import preparing
     from smearsynth.synthesis import config
 
-    # stains drawn anew, so that --style restained has some to draw from
-    monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=9, restain=0.5))
+    monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=9))
     monkeypatch.setattr(preparing, "_STEPS_ON", 2)
     out = tmp_path / "out"
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
@@ -286,21 +287,15 @@ def test_synthesizers_go_on_from_a_finished_one(
     assert made.steps_done == 2
     assert made.start is not None
     assert made.start.hash == Synthesizer.load(tiny_folder).hash
-    assert BenefitResult.load(out / "benefit.json").facts.style == "restained"
+    assert BenefitResult.load(out / "benefit.json").facts.stain == "varied"
     assert "in stains that no train smear has" in (out / "report.md").read_text()
     # smears that stand alone have the stains of the real ones
-    styles = {path.name: _styles_in(path) for path in (out / "synthetic").iterdir()}
-    assert sorted(styles.values()) == [("joint", 6), ("restained", 2)]
-    assert run(*asked, "--start", tiny_folder, "--style", "joint").code == 0
-    assert BenefitResult.load(out / "benefit.json").facts.style == "joint"
+    stains = {path.name: _stains_in(path) for path in (out / "synthetic").iterdir()}
+    assert sorted(stains.values()) == [("own", 6), ("varied", 2)]
+    assert run(*asked, "--start", tiny_folder, "--stain", "own").code == 0
+    assert BenefitResult.load(out / "benefit.json").facts.stain == "own"
     other = run(*asked, "--dry-run")
     assert "no --model for 6 real smears: each is trained first, 9 steps" in other.err  # and from nothing
-    # a model that knows its own stains alone is told before anything runs
-    restained = (*asked[4:], "--style", "restained")
-    alone = run(*asked[:2], "-o", tmp_path / "b", *restained, "--model", tiny_folder)
-    assert alone.code == 2
-    assert "train one with --restain" in alone.err
-    assert not (tmp_path / "b").exists()
 
 
 def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_path: Path) -> None:
@@ -308,8 +303,9 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
     assert run_all(experiment, work, workers=2)
     other = replace(experiment, folder=tmp_path / "alone")
     assert run_all(other, work)
-    for job in work[1:]:
-        assert isinstance(job, Job)
+    for job in work:
+        if not isinstance(job, Job):
+            continue
         pair = [one.stored(one.key(job)) for one in (experiment, other)]
         assert pair[0] is not None
         assert pair[1] is not None
@@ -324,7 +320,7 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
         (["--sizes", "3,many"], "sizes '3,many'"),
         (["--sizes", "7"], "7 real smears asked for; the train split has 6"),
         (["--best-by", "luck"], "choose validation or test"),
-        (["--style", "independent"], "choose auto, joint or restained"),
+        (["--stain", "blue"], "choose own or varied"),
         (["--test-split", "train"], "cannot be both"),
         (["--preset", "huge"], "unknown preset 'huge' of segmentation"),
         (["--share", "1.5"], "less than or equal to 0.99"),

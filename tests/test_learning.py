@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
-from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.errors import DataError, ModelError
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.smear import Smear
 from smearsynth.stream import SyntheticSmears
@@ -75,32 +75,6 @@ def test_a_parametric_model_holds_no_contour(tmp_path: Path) -> None:
     assert isinstance(loaded.shapes, ParametricShapes)
     assert "no contour of a real cell is kept" in (tmp_path / "model-card.md").read_text()
     assert SyntheticSmears(loaded, size=(64, 64), density=2)[0].count > 0
-
-
-def test_smears_can_be_drawn_in_stains_that_no_training_smear_has(tmp_path: Path) -> None:
-    smears = [random_smear(k) for k in range(3)]
-    made = learn(smears, preset("tiny", steps=2, restain=0.5), TrainingRun(tmp_path))
-    assert made is not None
-    loaded = Synthesizer.load(tmp_path)
-    assert loaded.hash == made.hash
-    assert loaded.restained is not None
-    stains = len(loaded.restained.smears) // 3
-    assert 3 * stains == len(loaded.restained.smears) >= 100
-    # the styles of a smear vary about its own: they are those of the same field in other colours
-    own, other = (bank.smears[:, :-1] for bank in (loaded.styles, loaded.restained))
-    assert np.ptp(other[:stains], axis=0).max() > np.ptp(own, axis=0).max()
-    plain, anew = (SyntheticSmears(loaded, size=(64, 64), style=style) for style in ("joint", "restained"))
-    assert (plain.light, anew.light) == ("own", "varied")
-    assert SyntheticSmears(loaded, style="restained", light="own").light == "own"
-    assert (plain[1].labels == anew[1].labels).all()
-    assert (plain[1].image != anew[1].image).any()
-    smear, recipe = anew.make(2)
-    assert (SyntheticSmears.from_recipe(recipe, loaded)[2].image == smear.image).all()
-
-
-def test_a_model_of_its_own_stains_alone_says_so(tiny: Synthesizer) -> None:
-    with pytest.raises(OptionError, match="train one with --restain"):
-        SyntheticSmears(tiny, style="restained")
 
 
 # Data at the edge of what can be learned from.

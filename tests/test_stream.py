@@ -237,6 +237,31 @@ def test_smears_are_numbered_from_zero(stream: SyntheticSmears, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+# Stain and light.
+
+
+def test_smears_are_drawn_in_stains_that_no_training_smear_has(tiny: Synthesizer) -> None:
+    plain, anew = (SyntheticSmears(tiny, size=SIZE, stain=stain) for stain in ("own", "varied"))
+    assert (plain.light, anew.light) == ("own", "varied")
+    assert SyntheticSmears(tiny, stain="varied", light="own").light == "own"
+    smear, recipe = anew.make(2)
+    assert (plain[2].labels == smear.labels).all()
+    assert plain.make(2)[1].stained is None
+    assert recipe.stained is not None
+    assert recipe.stained != anew.make(3)[1].stained
+    # the painted field is under the stain that the recipe says
+    alike = SyntheticSmears(tiny, size=SIZE, stain="varied", light="own")
+    bare = replace(tiny, acquisition=None)
+    own, other = (SyntheticSmears(bare, size=SIZE, stain=stain).make(2) for stain in ("own", "varied"))
+    assert other[1].stained == recipe.stained == alike.make(2)[1].stained
+    assert (recipe.stained.applied(own[0].image) == other[0].image).all()
+    assert (SyntheticSmears.from_recipe(recipe, tiny)[2].image == smear.image).all()
+    assert recipe.same_stream(anew.make(3)[1])
+    assert not recipe.same_stream(plain.make(2)[1])
+    with pytest.raises(OptionError, match="unknown stain 'blue'; choose own or varied"):
+        SyntheticSmears(tiny, stain="blue")  # type: ignore[arg-type]
+
+
 # Recipes.
 
 

@@ -60,13 +60,10 @@ def benefit(
     share: Annotated[
         float, typer.Option(help="Of the crops of RD+SD that are synthetic.", min=0.01, max=0.99)
     ] = 0.5,
-    style: Annotated[
+    stain: Annotated[
         str,
-        typer.Option(
-            help="Of the synthetic smears of RD+SD: joint; restained, in stains, light and haze that no train "
-            "smear has; auto: restained where the synthesizers can."
-        ),
-    ] = "auto",
+        typer.Option(help="Of the synthetic smears of RD+SD: varied, as no train smear has it; or own."),
+    ] = "varied",
     steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
     best_by: Annotated[
         str, typer.Option(help="validation, or test: best weights as the paper chose them, which flatters.")
@@ -97,8 +94,8 @@ def benefit(
     train, test = _divided(smears, train_split, test_split)
     if best_by not in ("validation", "test"):
         raise OptionError(f"best weights by {best_by!r}: choose validation or test")
-    if style not in ("auto", "joint", "restained"):
-        raise OptionError(f"style {style!r}: choose auto, joint or restained")
+    if stain not in ("own", "varied"):
+        raise OptionError(f"stain {stain!r}: choose own or varied")
     settings = Settings(
         tasks=_named(tasks, tuple(TASKS), "tasks"),
         arms=_named(arms, tuple(ARMS), "arms"),
@@ -107,7 +104,7 @@ def benefit(
         sizes=_sizes(sizes, len(train)),
         synthetic=synthetic,
         share=share,
-        style=None if style == "auto" else style,
+        stain="own" if stain == "own" else "varied",
         steps=steps,
         best_by=best_by,
     )
@@ -119,9 +116,7 @@ def benefit(
     wanted = preset_of(device, going_on=start is not None)
     if dry_run:
         given = _finished(train, settings, output, start) | given
-        stand_ins = _rehearse(train, settings, given, wanted, device)
-        if stand_ins:  # which know their own stains alone; smears of others take as long
-            given, settings = given | stand_ins, settings.model_copy(update={"style": "joint"})
+        given |= _rehearse(train, settings, given, wanted, device)
     with naming(data), training_progress(wanted.steps) as on_step:
         experiment = prepare(
             train,

@@ -48,6 +48,7 @@ from smearsynth.train_commands import train
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.stream import LightName
+    from smearsynth.synthesis.stain import StainName
 
 app = typer.Typer(
     name="smearsynth",
@@ -204,15 +205,18 @@ def generate(
     size: Size = None,
     layout: Layout = None,
     style: Annotated[
-        str, typer.Option(help="joint, restained (unseen stains), independent, or the number of a style cluster.")
+        str, typer.Option(help="joint, independent (as in the paper), or the number of a style cluster.")
     ] = "joint",
     style_of: Annotated[
         list[str] | None,
         typer.Option(help="FOLDER:NAME or a photograph: take its style; given twice, styles between the two."),
     ] = None,
+    stain: Annotated[
+        str, typer.Option(help="own (that of the style) or varied (one that none of the model's smears has).")
+    ] = "own",
     light: Annotated[
         str | None,
-        typer.Option(help="own (as in the model's smears) or varied (unseen light and haze)."),
+        typer.Option(help="own (as in the model's smears) or varied (unseen light, haze); default: as the stain."),
     ] = None,
     density: Annotated[float, typer.Option(help="Factor on the number of cells.")] = 1.0,
     mix: Mix = None,
@@ -240,7 +244,8 @@ def generate(
         layout=layout_of(layout),
         style=style,
         style_of=[named_smear(text, scale) for text in style_of or ()],
-        light=cast("LightName | None", light),  # which the stream checks
+        stain=cast("StainName", stain),  # which the stream checks, and the light
+        light=cast("LightName | None", light),
         density=density,
         mix=parse_mix(mix),
         seed=seed,

@@ -25,6 +25,7 @@ from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition import Acquisition
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import DEFAULT, Synthesizer
+from smearsynth.synthesis.stain import Stain, StainName
 from smearsynth.synthesis.style_source import StyleSource
 
 MANIFEST = "manifest.jsonl"
@@ -53,10 +54,12 @@ class Recipe(BaseModel):
         Field in px.
     layout : str
     style : str
-        "joint", "restained", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a
+        "joint", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a
         given smear (HASH of its image and labels), which has to be at hand to make this one again.
     blend : float, optional
         Where between two given smears the styles lie, 0 at the first and 1 at the second.
+    stain : {"own", "varied"}
+        Whether the stain is that of the style, or one that no training smear has.
     light : {"own", "varied"}
         Whether the light is that of a training smear, or falls off as in none of them, with haze.
     density : float
@@ -71,6 +74,8 @@ class Recipe(BaseModel):
         Cells asked of the layout, and those that found room.
     classes : dict of str to int
         Cells by class.
+    stained : Stain, optional
+        What was changed in the stain of the style, where it is varied.
     acquisition : Acquisition, optional
         How the field was taken: illumination, focus, noise, debris; None for models that know nothing of it.
     """
@@ -87,6 +92,7 @@ class Recipe(BaseModel):
     layout: str
     style: str
     blend: float | None = None
+    stain: StainName = "own"
     light: LightName = "own"
     density: float
     mix: dict[str, float] | None = None
@@ -95,6 +101,7 @@ class Recipe(BaseModel):
     requested: int
     placed: int
     classes: dict[str, int]
+    stained: Stain | None = None
     acquisition: Acquisition | None = None
 
     def same_stream(self, other: Recipe) -> bool:
@@ -103,7 +110,7 @@ class Recipe(BaseModel):
 
 
 # what differs within a stream
-_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "acquisition"}
+_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "stained", "acquisition"}
 
 
 class SyntheticSmears(IterableDataset[Smear]):
@@ -121,15 +128,16 @@ class SyntheticSmears(IterableDataset[Smear]):
     layout : {"contact", "ring", "uniform"}, optional
         As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
     style : str or int
-        "joint": cells and background of a smear belong together; "restained": the same under stains that no
-        training smear has; "independent": a cluster for every instance, as in the paper; a number: that joint
-        cluster.
+        "joint": cells and background of a smear belong together; "independent": a cluster for every instance, as
+        in the paper; a number: that joint cluster.
     style_of : Smear or sequence of Smear, optional
         Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
         annotation will do, see `smearsynth.synthesis.photograph`.
+    stain : {"own", "varied"}
+        "own": that of the style; "varied": for each smear another that no training smear has, to teach by.
     light : {"own", "varied"}, optional
-        "own": lit as a training smear; "varied": light that falls off as in none of them, and haze. To teach by,
-        "varied" is better, and what None means beside restained styles; else None is "own".
+        "own": lit as a training smear; "varied": light that falls off as in none of them, and haze, to teach by.
+        None is as the stain.
     density : float
         Factor on the number of cells that the training smears have on such an area.
     mix : dict of str to float, optional
@@ -158,6 +166,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         layout: LayoutName | None = None,
         style: str | int = "joint",
         style_of: Smear | Sequence[Smear] | None = None,
+        stain: StainName = "own",
         light: LightName | None = None,
         density: float = 1.0,
         mix: Mapping[str, float] | None = None,
@@ -181,6 +190,9 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.layout: LayoutName = layout
         given = (style_of,) if isinstance(style_of, Smear) else tuple(style_of or ())
         self.styles = StyleSource(self.model, str(style), given)
+        if stain not in get_args(StainName):
+            raise OptionError(f"unknown stain {stain!r}; choose {' or '.join(get_args(StainName))}")
+        self.stain: StainName = stain
         self.light = self._lit(light)
         self.density = float(density)
         self.mix = None if mix is None else {name: float(share) for name, share in mix.items()}
@@ -214,6 +226,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             size=(recipe.height, recipe.width),
             layout=cast(LayoutName, recipe.layout),
             style=recipe.style,
+            stain=recipe.stain,
             light=recipe.light,
             density=recipe.density,
             mix=recipe.mix,
@@ -262,10 +275,13 @@ class SyntheticSmears(IterableDataset[Smear]):
         )
         tick("layout")
         drawn = self.styles.draw(mask.classes, like, look)
+        stain = Stain.draw(look) if self.stain == "varied" else None
         tick("styles")
         law = self.model.acquisition
         taken = None if law is None else law.draw(mask.labels, lens, drawn.like, unlike=self.light == "varied")
-        image = self.model.paint(mask.labels, mask.classes, grain, styles=drawn.styles, acquisition=taken)
+        image = self.model.paint(
+            mask.labels, mask.classes, grain, styles=drawn.styles, stain=stain, acquisition=taken
+        )
         tick("image")
         name = _name(index)
         pixel = self.model.statistics.um_per_px
@@ -279,6 +295,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "requested": mask.layout.requested,
                 "placed": mask.layout.placed,
                 "blend": drawn.blend,
+                "stained": stain,
                 "acquisition": taken,
                 "classes": dict(zip(self.model.class_names, counts, strict=True)),
             }
@@ -359,7 +376,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             raise OptionError(f"unknown light {light!r}; choose {' or '.join(get_args(LightName))}")
         if light == "varied" and self.model.acquisition is None:
             raise OptionError("light varied: the model knows nothing of light; train it again with this version")
-        return light or ("varied" if self.styles.name == "restained" and self.model.acquisition else "own")
+        return light or ("own" if self.model.acquisition is None else self.stain)
 
     @cached_property
     def _stamp(self) -> Recipe:
@@ -374,6 +391,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             height=self.size[0],
             layout=self.layout,
             style=self.styles.name,
+            stain=self.stain,
             light=self.light,
             density=self.density,
             mix=self.mix,

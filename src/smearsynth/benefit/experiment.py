@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from smearsynth.benefit.arms import ARMS
-from smearsynth.benefit.plan import Job, Settings, StyleName, chosen, key_of
+from smearsynth.benefit.plan import Job, Settings, chosen, key_of
 from smearsynth.benefit.records import ImageRow, Run
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
@@ -22,6 +22,7 @@ from smearsynth.formats.files import read_text, replacing, write_text
 from smearsynth.smear import Smear
 from smearsynth.stream import LightName, SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
+from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.base import Evaluation, Task
 from smearsynth.tasks.config import TaskConfig
 from smearsynth.tasks.fitting import FitRun, fit, hold_out
@@ -130,8 +131,7 @@ class Experiment:
         if arm.synthetic:
             drawn = [settings.synthetic_of(job.reals), settings.share] if arm.real else [job.reals]
             facts += [self._source(job.reals).hash, job.seed, *drawn]
-            style = settings.style_of(job.arm)
-            facts += [style if style == "restained" else f"{style}, varied light"]
+            facts += [f"{settings.stain_of(job.arm)} stain, varied light"]
         return key_of(*facts)
 
     def config(self, job: Job) -> TaskConfig:
@@ -194,17 +194,17 @@ class Experiment:
         return True
 
     def make_pool(
-        self, reals: int, seed: int, style: StyleName, on_smear: Callable[[int], object] = lambda done: None
+        self, reals: int, seed: int, stain: StainName, on_smear: Callable[[int], object] = lambda done: None
     ) -> bool:
-        """Write the synthetic smears of a seed in one style, those that are missing; False when interrupted."""
-        wanted = self.settings.pool_of(reals, style)
+        """Write the missing synthetic smears of a seed, in own or varied stains; False when interrupted."""
+        wanted = self.settings.pool_of(reals, stain)
         if not wanted:
             return True
         model = Synthesizer.load(self._source(reals).folder, self.device)
-        # light and haze that no train smear has, in every style: what is dark on the ground is taken for cells else
+        # light and haze that no train smear has, in every stain: what is dark on the ground is taken for cells else
         light: LightName = "own" if model.acquisition is None else "varied"
-        stream = SyntheticSmears(model, style=style, light=light, seed=seed, device=self.device)
-        return len(stream.write(self._pool(reals, seed, style), wanted, on_smear=on_smear)) == wanted
+        stream = SyntheticSmears(model, stain=stain, light=light, seed=seed, device=self.device)
+        return len(stream.write(self._pool(reals, seed, stain), wanted, on_smear=on_smear)) == wanted
 
     def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
         """What to train on, and the real smears to choose the best weights by: the same in every arm."""
@@ -214,7 +214,7 @@ class Experiment:
         if not arm.synthetic:
             return real, validation
         pool = open_smears(
-            self._pool(job.reals, job.seed, settings.style_of(job.arm)), classes="one", cache_mb=_CACHE_MB
+            self._pool(job.reals, job.seed, settings.stain_of(job.arm)), classes="one", cache_mb=_CACHE_MB
         )
         if arm.real:
             return Mixture(real, pool[: settings.synthetic_of(job.reals)], settings.share), validation
@@ -246,8 +246,8 @@ class Experiment:
     def _result(self, key: str) -> tuple[Path, Path]:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
-    def _pool(self, reals: int, seed: int, style: StyleName) -> Path:
-        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{style}"
+    def _pool(self, reals: int, seed: int, stain: StainName) -> Path:
+        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{stain}"
 
     def _source(self, reals: int) -> Source:
         if reals not in self.sources:

@@ -14,13 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from smearsynth.benefit.arms import ARMS, ArmName
 from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import Smear
+from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 _MORE = 15  # synthetic smears a real one: the paper has 900 beside 60
 _MOST = 160  # of them in preset cpu, where some hundred crops are drawn from them
-
-
-StyleName = Literal["joint", "restained"]
 
 
 class Settings(BaseModel):
@@ -35,10 +33,7 @@ class Settings(BaseModel):
     sizes: tuple[int, ...] = Field((), description="numbers of real smears; none: all there are")
     synthetic: int | None = Field(None, ge=1, description="synthetic smears of the mixed arms; None: as the preset")
     share: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
-    style: StyleName | None = Field(
-        None,
-        description="of the synthetic smears of mixed arms; None: restained where the synthesizers can, else joint",
-    )
+    stain: StainName = Field("varied", description="of the synthetic smears of mixed arms")
     steps: int | None = Field(None, ge=1, description="of every arm; None: as the preset")
     best_by: Literal["validation", "test"] = "validation"
 
@@ -73,20 +68,20 @@ class Settings(BaseModel):
             return self.synthetic
         return _MORE * reals if self.preset == "paper" else min(_MORE * reals, _MOST)
 
-    def style_of(self, arm: ArmName) -> StyleName:
+    def stain_of(self, arm: ArmName) -> StainName:
         """Of the synthetic smears of an arm: alone they have to bring the stains of the real ones."""
-        return self.style or "joint" if ARMS[arm].real else "joint"
+        return self.stain if ARMS[arm].real else "own"
 
-    def pool_of(self, reals: int, style: StyleName) -> int:
-        """Synthetic smears of a style to make: arms of synthetic smears alone have as many as there are real ones.
+    def pool_of(self, reals: int, stain: StainName) -> int:
+        """Synthetic smears to make in own or varied stains: arms of them alone have as many as there are real ones.
 
         Examples
         --------
-        >>> mixed = Settings(arms=("SD", "RD+SD"), style="restained")
-        >>> mixed.pool_of(10, "joint"), mixed.pool_of(10, "restained"), Settings().pool_of(10, "joint")
+        >>> plain = Settings(stain="own")
+        >>> Settings().pool_of(10, "own"), Settings().pool_of(10, "varied"), plain.pool_of(10, "own")
         (10, 150, 150)
         """
-        kinds = [ARMS[arm] for arm in self.arms if ARMS[arm].synthetic and self.style_of(arm) == style]
+        kinds = [ARMS[arm] for arm in self.arms if ARMS[arm].synthetic and self.stain_of(arm) == stain]
         return max([self.synthetic_of(reals) if kind.real else reals for kind in kinds] or [0])
 
     @property

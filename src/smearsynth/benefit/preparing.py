@@ -9,7 +9,6 @@ from smearsynth.benefit.experiment import Experiment, Source
 from smearsynth.benefit.plan import Settings, chosen, digests, key_of
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
-from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.learning import learn
@@ -69,17 +68,11 @@ def prepare(
     ------
     DataError
         When a smear cannot be read, or is in both splits, or no test smear has a cell.
-    OptionError
-        When a model does not know the style asked for.
     """
     if folder.exists() and not folder.is_dir():
         raise DataError("is a file; name a folder for the results", folder)
     sizes = settings.sizes_of(len(train))
     given = {reals: Synthesizer.load(model) for reals, model in (models or {}).items()}
-    if settings.style is not None:
-        for finished in given.values():
-            # told now, and not by the process that comes to draw from it
-            SyntheticSmears(finished, style=settings.style)
     say(f"reading {len(train)} smears to learn from and {len(test)} to test on")
     known = digests(train, "train"), digests(test, "test")
     if twice := len(set(known[0]) & set(known[1])):
@@ -88,19 +81,15 @@ def prepare(
         raise DataError("no test smear has a cell; there is nothing to find in them", test.root)
     begun = Synthesizer.load(start) if start else None
     sources: dict[int, Source] = {}
-    able = True
     for reals in sizes if settings.draws else ():
         place = Path((models or {}).get(reals, synthesizer_folder(folder, known[0], reals, begun)))
         model = given.get(reals) or _learned(train, reals, place, begun, device, on_step, say)
         if model is None:
             return None
-        able = able and model.restained is not None
         data = model.config.data
         if data.smears > reals:
             say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
         sources[reals] = Source(place, model.hash, data.name, data.smears)
-    if settings.style is None:
-        settings = settings.model_copy(update={"style": "restained" if able else "joint"})
     return Experiment(train, test, known, settings, sources, folder, device)
 
 

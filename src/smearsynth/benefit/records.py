@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.benefit.arms import ArmName
-from smearsynth.benefit.plan import StyleName
 from smearsynth.errors import DataError
 from smearsynth.formats.files import read_text, write_text
+from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]
@@ -140,8 +140,8 @@ class Facts(_Record):
         Synthetic smears that RD+SD draws from beside all real ones.
     share : float
         Of the crops of RD+SD that are synthetic.
-    style : {"joint", "restained"}
-        Of the synthetic smears of RD+SD; those of SD are joint.
+    stain : {"own", "varied"}
+        Of the synthetic smears of RD+SD; those of SD have their own.
     steps : dict of str to int
         Of every arm, by task.
     synthesizers : dict of int to str
@@ -169,7 +169,7 @@ class Facts(_Record):
     test: int
     synthetic: int
     share: float
-    style: StyleName = "joint"
+    stain: StainName = "own"
     steps: dict[TaskName, int]
     synthesizers: dict[int, str] = {}
     learned: dict[int, int] = {}

@@ -16,19 +16,20 @@ import torch
 
 from smearsynth.benefit.arms import ARMS
 from smearsynth.benefit.experiment import Experiment
-from smearsynth.benefit.plan import Job, StyleName
+from smearsynth.benefit.plan import Job
 from smearsynth.errors import DataError
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.interrupt import StopRequest
+from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.fitting import rehearse
 
 
 class Pool(NamedTuple):
-    """The synthetic smears of a seed in one style, to be made before the runs."""
+    """The synthetic smears of a seed in own or varied stains, to be made before the runs."""
 
     reals: int
     seed: int
-    style: StyleName
+    stain: StainName
 
 
 Work = Job | Pool
@@ -39,7 +40,7 @@ def work_of(experiment: Experiment) -> list[Work]:
     settings, train = experiment.settings, len(experiment.train)
     jobs = [job for job in settings.jobs(train) if experiment.stored(experiment.key(job)) is None]
     pools = dict.fromkeys(
-        Pool(job.reals, job.seed, settings.style_of(job.arm)) for job in jobs if ARMS[job.arm].synthetic
+        Pool(job.reals, job.seed, settings.stain_of(job.arm)) for job in jobs if ARMS[job.arm].synthetic
     )
     return [*pools, *jobs]
 
@@ -62,7 +63,7 @@ def _timed(experiment: Experiment, one: Work) -> float:
         stream.make(0)
         started = time.perf_counter()
         stream.make(1)
-        return (time.perf_counter() - started) * experiment.settings.pool_of(one.reals, one.style)
+        return (time.perf_counter() - started) * experiment.settings.pool_of(one.reals, one.stain)
     task = experiment.task(one)
     fit = task.config.fit
     few = experiment.test[:2]

@@ -62,7 +62,7 @@ def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: 
         test=len(experiment.test),
         synthetic=settings.synthetic_of(largest),
         share=settings.share,
-        style=settings.style_of("RD+SD"),
+        stain=settings.stain_of("RD+SD"),
         steps={run.task: run.steps for run in runs},
         synthesizers={reals: str(source) for reals, source in experiment.sources.items()},
         learned={reals: source.smears for reals, source in experiment.sources.items()},

@@ -224,7 +224,7 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     for reals, names in made.at_hand.items():
         yield f"The {_counted(reals, 'real smear')}", ", ".join(names)
     if any(run.synthesizer for run in result.runs):
-        stains = ", there in stains that no train smear has" if made.style == "restained" else ""
+        stains = ", there in stains that no train smear has" if made.stain == "varied" else ""
         yield (
             "Synthetic smears",
             f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}; in light that falls off as in "

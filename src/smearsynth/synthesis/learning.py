@@ -27,7 +27,6 @@ from smearsynth.synthesis.features import PerceptualFeatures
 from smearsynth.synthesis.model import ModelConfig, Synthesizer
 from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.sampling import encode_field
-from smearsynth.synthesis.stain import restain
 from smearsynth.synthesis.state import TrainingState
 from smearsynth.synthesis.styles import StyleBank, Styles
 from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for, train
@@ -118,9 +117,6 @@ def learn(
         ParametricShapes.fit(measured.shapes) if parametric else measured.shapes,
         law,
     )
-    if preset.stages[-1].training.restain:
-        say("clustering styles under other stains")
-        model = replace(model, restained=restained_bank(model, smears, preset.training.seed))
     say("measuring illumination, focus, noise and debris")
     taken = AcquisitionLaw.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
     model = replace(model, acquisition=taken)
@@ -222,23 +218,6 @@ def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 
     """Styles of the instances of every smear, by the kept encoder, which has learned to look at this scale."""
     encoder = state.average.encoder.eval()
     return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
-
-
-def restained_bank(
-    model: Synthesizer, smears: Sequence[Smear], rng: int | np.random.Generator, *, least: int = 100
-) -> StyleBank:
-    """Styles of smears under stains drawn anew, `least` draws or more, for new smears in stains that none has.
-
-    Every smear is drawn equally often, its draws follow one another.
-    """
-    generator = np.random.default_rng(rng)
-    copies = -(-least // len(smears))
-    styles, classes = [], []
-    for smear in smears:
-        for _ in range(copies):
-            styles.append(model.encode(replace(smear, image=restain(smear.image, generator))))
-            classes.append(smear.classes)
-    return StyleBank.fit(styles, classes, model.class_names, rng=generator)
 
 
 def _claim(folder: Path, statistics: DataStatistics) -> None:

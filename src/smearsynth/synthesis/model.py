@@ -33,6 +33,7 @@ from smearsynth.synthesis.debris import find_debris
 from smearsynth.synthesis.networks import Encoder, Generator
 from smearsynth.synthesis.provenance import DataSource, StartRecord
 from smearsynth.synthesis.sampling import MAX_TILE_PIXELS, encode_field, paint_field
+from smearsynth.synthesis.stain import Stain
 from smearsynth.synthesis.styles import StyleBank, Styles
 
 DEFAULT = "default"  # the name of the shipped model
@@ -47,7 +48,6 @@ _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
 _EXEMPLARS, _PARAMETRIC = "shapes.safetensors", "shapes.json"
 _LAYOUT = "layout.json"  # models made before contact layouts have none
 _ACQUISITION = "acquisition.json"  # older models have none
-_RESTAINED = "restained.safetensors"  # of models that were not trained under other stains there is none
 _COPY_AGAIN = "copy the folder again"
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 _T = TypeVar("_T")
@@ -104,9 +104,6 @@ class Synthesizer:
         Fitted to the training smears; without it layouts are the paper's rings.
     acquisition : AcquisitionLaw, optional
         Fitted to the training smears; without it fields are evenly lit, in focus and clean.
-    restained : StyleBank, optional
-        Of the training smears under other stains, equally many a smear, one smear after the other; None where the
-        generator has seen no others.
 
     Examples
     --------
@@ -125,7 +122,6 @@ class Synthesizer:
     shapes: ShapeLibrary | ParametricShapes
     layout: ContactLaw | None = None
     acquisition: AcquisitionLaw | None = None
-    restained: StyleBank | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # the layout's workspace stays with its process: workers that are not forked make their own
@@ -178,6 +174,7 @@ class Synthesizer:
         styles: Styles | None = None,
         acquisition: Acquisition | None = None,
         debris: Mask | None = None,
+        stain: Stain | None = None,
         max_tile_pixels: int = MAX_TILE_PIXELS,
         precision: torch.dtype = torch.float32,
     ) -> ImageArray:
@@ -196,6 +193,8 @@ class Synthesizer:
             How the field is taken, debris included; evenly lit, in focus and clean when None.
         debris : (H, W) bool array, optional
             Where the debris lies, instead of that of the acquisition.
+        stain : Stain, optional
+            Another than that of the styles.
         max_tile_pixels, precision
             As in `paint_field`.
 
@@ -239,6 +238,8 @@ class Synthesizer:
             precision=precision,
             debris=debris,
         )
+        if stain is not None:
+            image = stain.applied(image)
         return image if acquisition is None else acquisition.expose(image, labels)
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
@@ -288,7 +289,7 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION, _RESTAINED} - contents.keys():
+            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION} - contents.keys():
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -317,11 +318,8 @@ class Synthesizer:
         statistics = _read(root / _STATISTICS, DataStatistics.from_json)
         layout = _read(root / _LAYOUT, ContactLaw.from_json) if _LAYOUT in listed else None
         taken = _read(root / _ACQUISITION, AcquisitionLaw.from_json) if _ACQUISITION in listed else None
-        restained = _read_styles(root / _RESTAINED, config.network) if _RESTAINED in listed else None
-        if restained is not None and len(restained.smears) % len(styles.smears):
-            raise ModelError(f"does not fit {_STYLES} beside it; {_COPY_AGAIN}", root / _RESTAINED)
         generator, encoder = generator.to(device), encoder.to(device)
-        return cls(config, generator, encoder, styles, statistics, shapes, layout, taken, restained)
+        return cls(config, generator, encoder, styles, statistics, shapes, layout, taken)
 
     def _contents(self, *, half: bool = False) -> dict[str, bytes]:
         """Every file of the folder that makes up the model, by name."""
@@ -342,8 +340,6 @@ class Synthesizer:
             files[_LAYOUT] = self.layout.to_json().encode()
         if self.acquisition is not None:
             files[_ACQUISITION] = self.acquisition.to_json().encode()
-        if self.restained is not None:
-            files[_RESTAINED] = safetensors.numpy.save(self.restained.tensors())
         return files
 
 

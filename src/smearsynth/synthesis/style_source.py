@@ -15,7 +15,7 @@ from smearsynth.smear import Smear
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.styles import Styles
 
-_NAMED = ("joint", "restained", "independent")
+_NAMED = ("joint", "independent")
 
 
 class DrawnStyles(NamedTuple):
@@ -33,7 +33,7 @@ class StyleSource:
     ----------
     model : Synthesizer
     style : str
-        "joint", "restained", "independent" or the number of a joint cluster; see `SyntheticSmears`.
+        "joint", "independent" or the number of a joint cluster; see `SyntheticSmears`.
     given : sequence of Smear
         Take the style of this smear instead; of two, styles anywhere between theirs.
 
@@ -53,8 +53,6 @@ class StyleSource:
         clusters = len(model.styles.joint.weights)
         if style not in _NAMED and not (style.isdecimal() and int(style) < clusters):
             raise OptionError(f"style {style!r}: choose {', '.join(_NAMED)}, or a cluster from 0 to {clusters - 1}")
-        if style == "restained" and model.restained is None:
-            raise OptionError("style restained: the model knows its own stains alone; train one with --restain 0.5")
         if given and style != "joint":
             raise OptionError(f"style {style!r} beside a smear to take the style of; leave one of the two out")
         if len(given) > 2:
@@ -89,11 +87,6 @@ class StyleSource:
             return self._between(classes, rng)
         if self.style == "independent":
             return DrawnStyles(bank.draw_independent(classes, rng))
-        if self.style == "restained":
-            assert self.model.restained is not None
-            stains = len(self.model.restained.smears) // len(bank.smears)
-            under = stains * like + int(rng.integers(stains))
-            return DrawnStyles(self.model.restained.draw(classes, rng, smear=under), like)
         return DrawnStyles(bank.draw(classes, rng, smear=like), like)
 
     def _between(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> DrawnStyles:
