@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import OptionError
+from smearsynth.errors import OptionError, naming
 from smearsynth.options import (
     Binary,
     Classes,
@@ -23,7 +23,6 @@ from smearsynth.options import (
     device_of,
     load_model,
     named_split,
-    naming,
     open_data,
     own_features,
     parse_size,
