@@ -137,7 +137,12 @@ def stats(
 
 @app.command()
 def masks(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks (with --explain: the PNG).")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder; masks of an earlier call in it go away. With --explain: the PNG."
+        ),
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Take shapes and statistics of these smears, not a model's.")
     ] = None,
