@@ -255,7 +255,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 return smear, recipe
         raise _RefusedError(
             f"smear {index} was refused {REDRAWS} times, for its labels do not fit its image: train the model for "
-            "longer, or name another folder and another --seed, or none to --verify by"
+            "longer or, into another folder, give another --seed or leave out --verify"
         )
 
     def _attempt(self, index: int, attempt: int, tick: Callable[[str], object]) -> tuple[Smear, Recipe]:
