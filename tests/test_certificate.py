@@ -114,9 +114,11 @@ def test_the_command_prints_the_same_and_draws(run, tiny_folder, smear_folder, t
     assert ran.code == 0
     assert set(json.loads(ran.out)["touching_fraction"]) == {"contact", "ring", "uniform"}
     assert picture.exists()
-    ran = run("certify", smear_folder, "--model", tiny_folder, "--draws", 6)
+    ran = run("certify", smear_folder, "--model", tiny_folder, "--draws", 6, "--format", "labels")
     assert ran.code == 0
     assert all(f"{layout}: " in ran.out for layout in ("contact", "ring", "uniform"))
+    ran = run("certify", smear_folder, "--model", tiny_folder, "--format", "coco")
+    assert ran.code == 2
 
 
 def test_the_mix_of_classes_is_kept(run, two_class_folder, tmp_path):

@@ -353,7 +353,10 @@ PAINTING = [
     (("--density", "nan"), "density must be from 0 to 100"),
     (("--density", "inf"), "density must be from 0 to 100"),
     (("--device", "abacus"), "device 'abacus': choose auto, cpu or cuda"),
-    (("--style-of", "nameless"), "--style-of 'nameless': give FOLDER:NAME"),
+    (
+        ("--style-of", "nameless"),
+        "nameless: does not exist; give --style-of the file of a photograph, or FOLDER:NAME",
+    ),
 ]
 
 

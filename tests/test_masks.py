@@ -1,5 +1,7 @@
 """Painting: what is painted is what was laid out, and areas are those of geometry."""
 
+import json
+
 import numpy as np
 import pytest
 from matplotlib.path import Path
@@ -160,6 +162,34 @@ def test_masks_of_a_mix_are_written_with_their_classes(tmp_path):
     with pytest.raises(OptionError, match="classes are platelet, red"):
         write_masks(source, (120, 160), 2, tmp_path / "none", mix={"white": 1})
     assert not (tmp_path / "none").exists()
+
+
+def test_a_shorter_call_leaves_no_masks_of_an_earlier_one(tmp_path):
+    law = ContactLaw(adhesion=0, smears=[(6.5, 2.8, -2.3, 0)])
+    both = MaskSource(ellipses([(4, 3), (9, 8)], [0, 1], ("platelet", "red")), measure([analytic_smear()]), law)
+    one = MaskSource(ellipses([(9, 8)]), measure([analytic_smear()]), law)
+    write_masks(both, (60, 80), 4, tmp_path)
+    (tmp_path / "labels" / "note.txt").write_text("mine")
+    write_masks(one, (60, 80), 2, tmp_path)
+    names = ["mask-000000.png", "mask-000001.png"]
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [*names, "note.txt"]
+    assert sorted(path.name for path in (tmp_path / "palette").iterdir()) == names
+    assert [json.loads(line)["name"] for line in (tmp_path / "masks.jsonl").read_text().splitlines()] == names
+    assert not (tmp_path / "instances.csv").exists()
+
+
+def test_masks_drawn_before_an_error_are_known(tmp_path, monkeypatch):
+    source = MaskSource(ellipses([(9, 8)]), measure([analytic_smear()]))
+
+    def stop(done):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_masks(source, (60, 80), 4, tmp_path, on_mask=stop)
+    assert len((tmp_path / "masks.jsonl").read_text().splitlines()) == 2
+    write_masks(source, (60, 80), 1, tmp_path)
+    assert len(list(tmp_path.rglob("*.png"))) == 2
 
 
 @pytest.mark.parametrize("layout", ["ring", "uniform"])

@@ -5,11 +5,13 @@ import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import ndimage
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, random_smear, write_folder
+from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
-from smearsynth.evaluation.appearance import FIGURES, appearance
+from smearsynth.evaluation.appearance import FIGURES, appearance, compare_appearance
 from smearsynth.evaluation.crops import CropFeatures, crop_side, embed, random_crops
 from smearsynth.evaluation.distances import density_and_coverage, fid, kid
 from smearsynth.evaluation.fidelity import (
@@ -23,7 +25,7 @@ from smearsynth.evaluation.fidelity import (
 from smearsynth.evaluation.realism import Realism, realism
 from smearsynth.report import disagreements_figure, write_quiz
 from smearsynth.smear import Smear
-from smearsynth.stream import SyntheticSmears
+from smearsynth.stream import Recipe, SyntheticSmears
 from smearsynth.synthesis.features import load_features
 
 SIZE = (96, 96)
@@ -158,8 +160,64 @@ def test_realism_says_all_it_measured(found):
 def test_too_few_or_too_small_smears_are_named(net, smears):
     with pytest.raises(DataError, match="3 synthetic smears are too few"):
         realism(smears[:4], smears[:3], net)
-    with pytest.raises(DataError, match=r"smear-00.*smaller than a crop of 128 px"):
+    with pytest.raises(DataError, match=r"smear-00 \(96×96 px\) is smaller than a crop of 128 px"):
         realism(smears[:4], smears[:4], net, crop=128)
+
+
+def test_smears_of_another_scale_are_refused_with_the_scale_to_read_at(net, smears, smear_folder):
+    with pytest.raises(DataError, match=r"--scale (1\.9|2)"):
+        realism(smears[:4], [smear.resized(2) for smear in smears[4:8]], net)
+    # read at a half, and thus half as large as the synthetic ones: to be read as they are
+    with pytest.raises(DataError, match=r"analytic: synthetic cells are .*--scale (0\.9|1)"):
+        realism(open_smears(smear_folder, scale=0.5), smears[4:8], net)
+
+
+def test_smears_without_cells_are_refused_and_too_few_with_cells_are_not_said_to_be_fine(net, smears, found):
+    bare = [Smear(one.image, np.zeros_like(one.labels), np.array([], int), name=one.name) for one in smears[:4]]
+    with pytest.raises(DataError, match="no whole cell"):
+        realism(smears[:4], bare, net)
+    looks = [appearance(one, DIAMETER) for one in (smears[4], *bare)]
+    assert compare_appearance(looks, looks) == {}  # one smear with cells has no deviation
+    assert not any("deviation" in line for line in found.model_copy(update={"appearance": {}}).verdict())
+
+
+def test_density_and_coverage_of_a_few_crops_are_not_told(net, smears, found):
+    few = realism(smears[:4], smears[12:], net, crop=64)  # a crop a smear
+    assert few.density is few.coverage is few.coverage_interval is few.density_real is None
+    assert few.kid_interval[0] <= few.kid <= few.kid_interval[1]
+    assert Realism.model_validate_json(few.model_dump_json()) == few
+    assert '"coverage":null' in few.model_dump_json()
+    console = Console(width=120, record=True)
+    console.print(few.table())
+    assert console.export_text().count("too few crops") == 4
+    assert any("too few crops" in line for line in few.verdict())
+    assert not any("too few crops" in line for line in found.verdict())
+    # enough real crops for the balls of all of them, not for those of a half
+    halves = realism(smears[:11], smears[12:], net, crop=64)
+    assert halves.coverage is not None
+    assert halves.coverage_real is None
+    # so few synthetic crops leave balls empty by chance
+    assert realism(smears[:11], smears[12:18], net, crop=64).coverage is None
+
+
+def test_what_real_smears_give_does_not_depend_on_the_synthetic_ones(net, smears):
+    one, other = (
+        realism(smears[:6], synthetic, net, segmenter=Darkness(), rng=3)
+        for synthetic in (smears[6:10], [noisy(smear, 20) for smear in smears[10:18]])
+    )
+    assert one.kid != other.kid
+    for name in ("kid_real", "fid_real", "density_real", "coverage_real"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert one.labels.limits == other.labels.limits
+
+
+def test_no_figure_is_a_negative_zero(found):
+    zero = found.model_copy(update={"kid": -0.0, "kid_interval": (-0.0, 0.1)})
+    looks = {name: one.model_copy(update={"offset": -0.01}) for name, one in found.appearance.items()}
+    console = Console(width=120, record=True)
+    console.print(zero.table(), found.model_copy(update={"appearance": looks}).appearance_table())
+    assert "-0 " not in console.export_text(clear=False) + zero.verdict()[0]
+    assert "-0.0 " not in console.export_text()
 
 
 def test_slips_made_on_purpose_are_caught(found):
@@ -186,6 +244,11 @@ def test_wrong_and_missing_cells_are_listed_where_they_are(smears, tmp_path):
     assert (listed[1].x, listed[1].y) == (pytest.approx(60, abs=1.5), pytest.approx(20, abs=1.5))
     found = label_fidelity([slipped], Darkness(), limits, DIAMETER)
     assert (found.wrong, found.missing, found.cells) == (1, 1, 3)
+    assert [one.what for one in found.worst(1)] == [
+        f"label 2 at x 68, y 68 px, IoU {listed[0].iou:.2f}",
+        f"no label at x {listed[1].x:.0f}, y {listed[1].y:.0f} px, {listed[1].area} px²",
+    ]
+    assert found.worst(0) == ()
     assert disagreements_figure(found, [slipped], tmp_path / "d.png").stat().st_size > 5000
 
 
@@ -231,6 +294,51 @@ def test_the_command_compares_two_folders(run, smear_folder, tmp_path):
     assert "too few" in ran.err
 
 
+@pytest.fixture
+def judged_by_darkness(monkeypatch):
+    """No segmenter is trained; None in the list where one would have been."""
+    asked = []
+
+    def judge(*given):
+        asked.append(None)
+        return Darkness()
+
+    monkeypatch.setattr("smearsynth.realism_commands._segmenter", judge)
+    return asked
+
+
+def test_the_command_names_the_folder_at_fault_before_it_trains(
+    run, smear_folder, smears, tmp_path, judged_by_darkness
+):
+    few = write_folder(tmp_path / "few", smears[:3])
+    bare = write_folder(
+        tmp_path / "bare", [Smear(one.image, one.labels * 0, one.classes[:0], name=one.name) for one in smears[:4]]
+    )
+    large = write_folder(tmp_path / "large", [smear.resized(2) for smear in smears[:4]])
+    small = write_folder(tmp_path / "small", [smear.cropped(0, 0, 60, 60) for smear in smears[:4]])
+    for folder, named, said in (
+        (few, few, "3 synthetic smears are too few"),
+        (bare, bare, "no whole cell"),
+        (large, smear_folder, "--scale 1.9"),
+        (small, small, "smear-00 (60×60 px) is smaller than a crop of 80 px"),
+    ):
+        ran = run("realism", smear_folder, folder, "--split", "train", "--crop", 80)
+        assert ran.code == 2
+        assert ran.err.startswith(f"error: {named}: ")
+        assert said in ran.err
+    assert not judged_by_darkness
+
+
+def test_the_command_says_where_labels_do_not_fit(run, smear_folder, smears, tmp_path, judged_by_darkness):
+    moved = [Smear(one.image, np.roll(one.labels, 12, 1), one.classes, name=one.name) for one in smears[9:14]]
+    moved = write_folder(tmp_path / "moved", moved)
+    ran = run("realism", smear_folder, moved, "--split", "train")
+    assert ran.code == 0, ran.err
+    listed = re.findall(r"^smear-\d\d: label \d+ at x \d+, y \d+ px, IoU 0\.\d\d$", ran.out, re.MULTILINE)
+    assert len(listed) == 4
+    assert judged_by_darkness == [None]
+
+
 def test_refused_smears_are_drawn_anew_and_their_recipes_make_them_again(tiny, tmp_path):
     seen = []
 
@@ -252,6 +360,22 @@ def test_refused_smears_are_drawn_anew_and_their_recipes_make_them_again(tiny, t
     stream.write(tmp_path, 1)
     with pytest.raises(DataError, match="verified"):
         SyntheticSmears(tiny, size=(48, 64), seed=4).write(tmp_path, 1)
+
+
+def test_smears_finished_before_one_is_refused_for_good_stay_usable(tiny, tmp_path):
+    def stream(accept):
+        return SyntheticSmears(tiny, size=(48, 64), accept=accept)
+
+    error = r"smear 2 was refused 8 times.*--verify.*; the 2 smears before it are finished"
+    with pytest.raises(OptionError, match=error) as raised:
+        stream(lambda smear: smear.name != "smear-000002").write(tmp_path, 4)
+    assert raised.value.path == tmp_path
+    rows = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [Recipe.model_validate_json(row).index for row in rows] == [0, 1]
+    assert open_smears(tmp_path).names == ("smear-000000", "smear-000001")
+    # and are taken up where they end
+    assert [one.index for one in stream(lambda smear: True).write(tmp_path, 3)] == [0, 1, 2]
+    assert len(open_smears(tmp_path)) == 3
 
 
 def test_labels_fit_unless_there_is_more_wrong_than_in_real_smears(smears):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from conftest import Run
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
 from smearsynth.stream import SyntheticSmears
@@ -46,6 +46,32 @@ def test_the_recipe_says_how_far_between(tiny: Synthesizer) -> None:
 def test_three_smears_are_refused(tiny: Synthesizer) -> None:
     with pytest.raises(OptionError, match="3 smears to take the style of; give one, or two to go between"):
         SyntheticSmears(tiny, style_of=[random_smear(k) for k in range(3)])
+
+
+def test_classes_of_a_given_smear_are_matched_by_name(two_class_folder: Path, tiny: Synthesizer) -> None:
+    two = Synthesizer.load(two_class_folder)
+    discs = [(16, 16, 9), (48, 16, 9), (16, 48, 9), (48, 48, 9)]
+
+    def drawn(model: Synthesizer, names: tuple[str, ...], wanted: int) -> tuple[set[int], StyleSource]:
+        """Which cells of the given smear, of classes 0, 1, 1, 2, the new ones of a class are like."""
+        smear = analytic_smear((64, 64), discs, classes=[0, 1, 1, 2], class_names=names, noise=3)
+        source = StyleSource(model, "joint", [smear])
+        rows = source.draw(np.full(60, wanted), 0, np.random.default_rng(0)).styles[1:]
+        given = model.encode(smear)[1:]
+        return {int((given == row).all(1).argmax()) for row in rows if (given == row).all(1).any()}, source
+
+    swapped = ("white cell", "red cell", "platelet")
+    assert drawn(two, swapped, 0)[0] == {1, 2}
+    found, source = drawn(two, swapped, 1)
+    assert found == {0}
+    assert source.passed_over == {"analytic": ("platelet",)}
+    # the platelet has no part in a class that the smear lacks either
+    assert drawn(two, ("schizont", "red cell", "platelet"), 1)[0] == {1, 2}
+    # where no class is known by that name, any cell will do
+    for model, kind in ((tiny, 0), (two, 1)):
+        found, source = drawn(model, ("a", "b", "c"), kind)
+        assert found == {0, 1, 2, 3}
+        assert source.passed_over == {}
 
 
 # Photographs.
@@ -90,6 +116,17 @@ def test_generate_takes_the_style_of_a_photograph_and_goes_between_two(
     manifest = (tmp_path / "b" / "manifest.jsonl").read_text()
     assert '"style":"of slide ' in manifest
     assert " to smear-02 " in manifest
-    wrong = run("generate", "-o", tmp_path / "c", *options[:-1], tmp_path / "none.jpg")
-    assert wrong.code == 2
-    assert "give FOLDER:NAME" in wrong.err
+    for path, what in ((tmp_path / "none.jpg", "does not exist"), (smear_folder, "is a folder")):
+        wrong = run("generate", "-o", tmp_path / "c", *options[:-1], path)
+        assert wrong.code == 2
+        assert wrong.err.startswith(
+            f"error: {path}: {what}; give --style-of the file of a photograph, or FOLDER:NAME"
+        )
+
+
+def test_generate_says_which_classes_have_no_part(run: Run, two_class_folder: Path, tmp_path: Path) -> None:
+    given = write_folder(tmp_path / "given", [random_smear(3, class_names=("red cell", "platelet"))])
+    options = ("-m", two_class_folder, "-n", 1, "--no-sheet", "--size", "48x48", "--style-of", f"{given}:smear-03")
+    ran = run("generate", "-o", tmp_path / "out", *options)
+    assert ran.code == 0, ran.err
+    assert "smear-03: no style is taken of its platelet; the model has no such class" in ran.err

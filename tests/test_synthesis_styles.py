@@ -214,6 +214,16 @@ def test_like_takes_ground_and_cells_of_the_given_smear(bank):
         assert (row == given[1:][ids == kind]).all(1).any()
 
 
+def test_like_takes_cells_of_an_unknown_class_only_where_there_are_no_others():
+    styles, classes = two_classes()
+    bank = StyleBank.fit(styles, classes, ("red", "white"))
+    given, red = styles[1], classes[1] == 0
+    rows = bank.like(given, np.where(red, 0, -1), np.ones(20, np.int64), rng=0)
+    assert all((row == given[1:][red]).all(1).any() for row in rows[1:])
+    rows = bank.like(given, np.full(len(red), -1), np.zeros(60, np.int64), rng=0)
+    assert len(np.unique(rows[1:], axis=0)) > red.sum()
+
+
 def test_like_does_without_cells_or_without_a_class():
     styles, classes = two_classes()
     bank = StyleBank.fit(styles, classes, ("red", "white"))

@@ -9,9 +9,9 @@ import pytest
 
 from conftest import Ran, Run
 from smearsynth.errors import OptionError
-from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
+from smearsynth.synthesis.config import NetworkConfig, TrainingConfig, preset
 from smearsynth.synthesis.model import Synthesizer
-from smearsynth.train_commands import choose_preset, parse_settings
+from smearsynth.train_commands import choose_preset, crop_remark, parse_settings
 
 TINY = ("--preset", "tiny", "--steps", 2)
 
@@ -166,3 +166,14 @@ def test_settings_hold_for_the_preset_and_both_of_its_stages() -> None:
         assert (stage.steps, stage.seed, stage.flips) == (5, 3, False)
     with pytest.raises(OptionError, match="--set seed: has an option of its own"):
         choose_preset("paper", ("cell",), {"seed": 1}, {"seed": "3"}, None)
+
+
+def test_crops_larger_than_the_smears_are_told_before_training(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert crop_remark(preset("tiny", crop=(96, 64)), (96, 64)) is None
+    assert crop_remark(preset("paper"), (96, 96)) is None
+    monkeypatch.setattr("smearsynth.synthesis.learning.rehearse", lambda *given: {})
+    ran = run("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run", "--set", "crop=128x96")
+    assert ran.code == 0
+    assert "crops of 128×96 px are larger than the smears (96×96 px)" in ran.err

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError, ModelError, OptionError
+from smearsynth.errors import DataError, ModelError, OptionError, naming
 from smearsynth.options import (
     AsJson,
     Binary,
@@ -19,7 +19,6 @@ from smearsynth.options import (
     Reading,
     Scale,
     device_of,
-    naming,
     open_data,
     refuse_smears,
 )

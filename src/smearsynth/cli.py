@@ -13,7 +13,7 @@ from typer.exceptions import Abort, TyperException
 
 from smearsynth.benefit_commands import benefit
 from smearsynth.datasets import open_smears
-from smearsynth.errors import DataError, OptionError, SmearsynthError
+from smearsynth.errors import DataError, OptionError, SmearsynthError, naming
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.options import (
@@ -36,7 +36,6 @@ from smearsynth.options import (
     layout_of,
     load_model,
     named_smear,
-    naming,
     open_data,
     parse_mix,
     parse_size,
@@ -139,7 +138,12 @@ def stats(
 
 @app.command()
 def masks(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks (with --explain: the PNG).")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder; masks of an earlier call in it go away. With --explain: the PNG."
+        ),
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Take shapes and statistics of these smears, not a model's.")
     ] = None,
@@ -209,7 +213,10 @@ def generate(
     ] = "joint",
     style_of: Annotated[
         list[str] | None,
-        typer.Option(help="FOLDER:NAME or a photograph: take its style; given twice, styles between the two."),
+        typer.Option(
+            help="FOLDER:NAME or a photograph: take its style, class by class where the names of classes agree; "
+            "given twice, styles between the two."
+        ),
     ] = None,
     stain: Annotated[
         str, typer.Option(help="own (that of the style) or varied (one that none of the model's smears has).")
@@ -250,6 +257,8 @@ def generate(
         mix=parse_mix(mix),
         seed=seed,
     )
+    for name, unknown in stream.styles.passed_over.items():
+        say(err, f"{name}: no style is taken of its {', '.join(unknown)}; the model has no such class")
     if verify is not None:  # after all that can be refused at once: a segmenter is minutes of training
         stream.accept = verifier(verify, segmenter, scale=scale, seed=seed, device=device)
     with progress("generating", n) as tick:
@@ -301,6 +310,7 @@ def certify(
     model: Model = "default",
     split: Split = None,
     scale: Scale = 1.0,
+    format: Reading = "auto",
     binary: Binary = False,
     limit: Limit = None,
     draws: Annotated[int | None, typer.Option(help="Synthetic fields of each layout.", min=4)] = None,
@@ -311,7 +321,7 @@ def certify(
     """Test whether the layouts of a model can be told from those of real smears."""
     from smearsynth.evaluation.certificate import LAYOUTS, LEAST_DRAWS, certify
 
-    smears = open_data(data, split, scale, classes="one", binary=binary, limit=limit)
+    smears = open_data(data, split, scale, classes="one", format=format, binary=binary, limit=limit)
     source = load_model(model, "cpu").masks
     total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), LEAST_DRAWS))
     with progress("measuring", total, quiet=json) as tick, naming(data):

@@ -6,6 +6,8 @@ keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -40,3 +42,24 @@ class ModelError(SmearsynthError):
 
 class OptionError(SmearsynthError, ValueError):
     """A parameter out of its range, or parameters that contradict each other."""
+
+
+@contextmanager
+def naming(data: Path | None) -> Iterator[None]:
+    """Put the folder of smears before a message that names none, because it is about all of them.
+
+    Examples
+    --------
+    >>> try:
+    ...     with naming(Path("slides")):
+    ...         raise DataError("no whole cell in these smears")
+    ... except DataError as error:
+    ...     print(error)
+    slides: no whole cell in these smears
+    """
+    try:
+        yield
+    except DataError as error:
+        if data is None or error.path is not None:
+            raise
+        raise DataError(str(error), data) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,9 @@ from smearsynth.smear import LabelArray, Smear
 from smearsynth.statistics import DataStatistics, measure
 
 LayoutName = Literal["contact", "ring", "uniform"]
+
+_PARTS = ("labels", "palette")
+_RECORDS = "masks.jsonl"
 
 
 class DrawnMask(NamedTuple):
@@ -236,7 +240,7 @@ def write_masks(
 ) -> list[Layout]:
     """Write masks 0 to n - 1: labels (16-bit PNG), the paper's palette colours, and a line each of ``masks.jsonl``.
 
-    Mask k depends on (source, size, layout, mix, seed, k) alone.
+    Mask k depends on (source, size, layout, mix, seed, k) alone. Masks of an earlier call are taken away.
 
     Parameters
     ----------
@@ -267,34 +271,50 @@ def write_masks(
     layout = source.default_layout if layout is None else layout
     names = source.shapes.class_names
     odds = None if mix is None else source.shapes.odds(mix)
-    for index in range(n):
-        like = source.whose_turn(index, seed)
-        mask = source.draw(size, layout=layout, mix=odds, like=like, rng=np.random.default_rng([seed, index]))
-        if len(mask.classes) > np.iinfo(np.uint16).max:
-            raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
-        name = f"mask-{index:06d}.png"
-        palette = PALETTE[np.concatenate([[0], mask.layout.colours])][mask.labels]
-        for part, pixels in (("labels", mask.labels.astype(np.uint16)), ("palette", palette)):
-            with replacing(folder / part / name) as temporary:
-                save_png(temporary, pixels)
-        counts = np.bincount(mask.classes, minlength=len(names)).tolist()
-        record = {
-            "name": name,
-            "requested": mask.layout.requested,
-            "placed": mask.layout.placed,
-            "classes": dict(zip(names, counts, strict=True)),
-            "layout": layout,
-            "mix": None if mix is None else dict(mix),
-            "seed": seed,
-            "index": index,
-        }
-        lines.append(json.dumps(record) + "\n")
-        named = {label: names[kind] for label, kind in enumerate(mask.classes.tolist(), 1)}
-        classes.append(instance_rows(Path(name).stem, named))
-        layouts.append(mask.layout)
-        if on_mask:
-            on_mask(index + 1)
-    if len(names) > 1:
-        write_text(folder / INSTANCE_FILE, "".join(classes))
-    write_text(folder / "masks.jsonl", "".join(lines))
+    shared = {"layout": layout, "mix": None if mix is None else dict(mix), "seed": seed}
+    _take_away(folder)
+    try:
+        for index in range(n):
+            like = source.whose_turn(index, seed)
+            mask = source.draw(size, layout=layout, mix=odds, like=like, rng=np.random.default_rng([seed, index]))
+            name = f"mask-{index:06d}.png"
+            _write_mask(folder, name, mask)
+            lines.append(_record(name, mask, names, {**shared, "index": index}))
+            named = {label: names[kind] for label, kind in enumerate(mask.classes.tolist(), 1)}
+            classes.append(instance_rows(Path(name).stem, named))
+            layouts.append(mask.layout)
+            if on_mask:
+                on_mask(index + 1)
+    finally:
+        # what was done before an error stays usable
+        if lines and len(names) > 1:
+            write_text(folder / INSTANCE_FILE, "".join(classes))
+        if lines:
+            write_text(folder / _RECORDS, "".join(lines))
     return layouts
+
+
+def _write_mask(folder: Path, name: str, mask: DrawnMask) -> None:
+    if len(mask.classes) > np.iinfo(np.uint16).max:
+        raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
+    palette = PALETTE[np.concatenate([[0], mask.layout.colours])][mask.labels]
+    for part, pixels in zip(_PARTS, (mask.labels.astype(np.uint16), palette), strict=True):
+        with replacing(folder / part / name) as temporary:
+            save_png(temporary, pixels)
+
+
+def _record(name: str, mask: DrawnMask, names: Sequence[str], options: Mapping[str, object]) -> str:
+    """The line of a mask in ``masks.jsonl``."""
+    counts = np.bincount(mask.classes, minlength=len(names)).tolist()
+    record = {"name": name, "requested": mask.layout.requested, "placed": mask.layout.placed}
+    return json.dumps(record | {"classes": dict(zip(names, counts, strict=True)), **options}) + "\n"
+
+
+def _take_away(folder: Path) -> None:
+    """Remove the masks of an earlier call: the tables will not know of those that this one does not write again."""
+    if not (folder / _RECORDS).is_file():
+        return
+    masks = [path for part in _PARTS for path in (folder / part).glob("mask-*.png")]
+    for path in (*masks, folder / INSTANCE_FILE, folder / _RECORDS):
+        with suppress(OSError):  # where nothing can be removed nothing can be written either, which is told then
+            path.unlink()

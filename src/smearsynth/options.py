@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -228,21 +228,12 @@ def named_smear(text: str, scale: float = 1.0) -> Smear:
         return photograph(read_rgb(Path(text)), Path(text).stem).resized(scale)
     folder, _, name = text.rpartition(":")
     if not folder:
-        raise OptionError(
-            f"--style-of {text!r}: give FOLDER:NAME, NAME the stem of an image in it, or the file of a photograph"
+        what = "is a folder" if Path(text).is_dir() else "does not exist"
+        raise DataError(
+            f"{what}; give --style-of the file of a photograph, or FOLDER:NAME, NAME the stem of an image in it",
+            text,
         )
     smears = open_smears(Path(folder), scale=scale)
     if name not in smears.names:
         raise DataError(f"has no smear {name!r}; it has {', '.join(smears.names[:5])} ...", folder)
     return smears[smears.names.index(name)]
-
-
-@contextmanager
-def naming(data: Path) -> Iterator[None]:
-    """Put the folder of smears before a message that names none, because it is about all of them."""
-    try:
-        yield
-    except DataError as error:
-        if error.path is not None:
-            raise
-        raise DataError(str(error), data) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import OptionError
+from smearsynth.errors import OptionError, naming
 from smearsynth.options import (
     AsJson,
     Binary,
@@ -20,7 +20,6 @@ from smearsynth.options import (
     Seed,
     device_of,
     load_segmentation,
-    naming,
     open_data,
     own_features,
 )
@@ -37,6 +36,7 @@ Synthetic = Annotated[
 Figure = Annotated[Path | None, typer.Option(help="Also draw what was found into this PNG.")]
 Stage = Callable[[str, int, int], object]
 _TRAIN, _TEST = "train", "test"
+_LISTED = 4  # wrong labels, and as many missing cells; JSON has more
 
 
 def realism(
@@ -66,8 +66,8 @@ def realism(
     json: AsJson = False,
 ) -> None:
     """Measure how far synthetic smears are from real ones, and whether their labels fit."""
+    from smearsynth.evaluation.realism import comparable
     from smearsynth.evaluation.realism import realism as measure
-    from smearsynth.evaluation.realism import refuse_few
     from smearsynth.synthesis.features import load_features
 
     if figure is not None and not labels:
@@ -81,7 +81,7 @@ def realism(
     ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
     device = device_of(device)
     with stages(quiet=json) as on_stage, naming(real):
-        refuse_few(compared, ours)  # before the minutes that a segmenter takes
+        comparable(compared, ours, crop)  # before the minutes that a segmenter takes
         judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
         found = measure(
             compared,
@@ -110,6 +110,8 @@ def realism(
     out.print(found.appearance_table())
     for line in found.verdict():
         say(out, line)
+    for one in found.labels.worst(_LISTED) if found.labels else ():
+        say(out, f"{one.smear}: {one.what}")
 
 
 def audit(

@@ -113,6 +113,10 @@ class Recipe(BaseModel):
 _OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "stained", "acquisition"}
 
 
+class _RefusedError(OptionError):
+    """A smear that no drawing of was accepted."""
+
+
 class SyntheticSmears(IterableDataset[Smear]):
     """Annotated synthetic smears, made when asked for.
 
@@ -132,7 +136,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         in the paper; a number: that joint cluster.
     style_of : Smear or sequence of Smear, optional
         Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
-        annotation will do, see `smearsynth.synthesis.photograph`.
+        annotation will do, see `smearsynth.synthesis.photograph`. Classes are matched by name, see `StyleSource`.
     stain : {"own", "varied"}
         "own": that of the style; "varied": for each smear another that no training smear has, to teach by.
     light : {"own", "varied"}, optional
@@ -262,8 +266,10 @@ class SyntheticSmears(IterableDataset[Smear]):
             smear, recipe = self._attempt(index, attempt, timer or (lambda stage: None))
             if self.accept is None or self.accept(smear):
                 return smear, recipe
-        refused = f"smear {index} was refused {REDRAWS} times: its labels do not fit its image"
-        raise OptionError(f"{refused}; train the model for longer, or generate without --verify")
+        raise _RefusedError(
+            f"smear {index} was refused {REDRAWS} times, for its labels do not fit its image: train the model for "
+            "longer or, into another folder, give another --seed or leave out --verify"
+        )
 
     def _attempt(self, index: int, attempt: int, tick: Callable[[str], object]) -> tuple[Smear, Recipe]:
         # one independent stream per smear and stage: a change of style leaves the layout as it is
@@ -331,11 +337,14 @@ class SyntheticSmears(IterableDataset[Smear]):
         ------
         DataError
             When the folder holds smears of another stream, or cannot be written.
+        OptionError
+            When a smear is refused to the last; those before it stand in the folder, with their manifest.
         """
         if n < 1:
             raise OptionError(f"the number of smears must be at least 1, not {n}")
         folder = Path(folder)
         recipes: list[Recipe] = []
+        refused: _RefusedError | None = None
         with StopRequest() as stop:
             writer = open_writer(folder, format=format, class_names=self.model.class_names)
             self._refuse_others(folder)
@@ -344,7 +353,11 @@ class SyntheticSmears(IterableDataset[Smear]):
                     break
                 recipe = self._written(writer, index)
                 if recipe is None:
-                    smear, recipe = self.make(index)
+                    try:
+                        smear, recipe = self.make(index)
+                    except _RefusedError as error:
+                        refused = error
+                        break
                     writer.write(smear, _tags(recipe))
                 recipes.append(recipe)
                 if on_smear:
@@ -354,6 +367,8 @@ class SyntheticSmears(IterableDataset[Smear]):
                 recipes.append(earlier)
             writer.finish()
             _write_manifest(folder, recipes)
+        if refused is not None:
+            raise OptionError(f"{refused}; the {len(recipes)} smears before it are finished", folder) from refused
         return recipes[:n]
 
     def _written(self, writer: Writer, index: int) -> Recipe | None:

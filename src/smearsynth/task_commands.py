@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import OptionError
+from smearsynth.errors import OptionError, naming
 from smearsynth.options import (
     AsJson,
     Binary,
@@ -24,7 +24,6 @@ from smearsynth.options import (
     counted,
     device_of,
     named_split,
-    naming,
     open_data,
     refuse_smears,
 )

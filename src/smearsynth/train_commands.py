@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import OptionError
+from smearsynth.errors import OptionError, naming
 from smearsynth.options import (
     Binary,
     Classes,
@@ -23,7 +23,6 @@ from smearsynth.options import (
     device_of,
     load_model,
     named_split,
-    naming,
     open_data,
     own_features,
     parse_size,
@@ -131,6 +130,8 @@ def train(
         licence=licence,
         citation=citation,
     )
+    if remark := crop_remark(chosen, smears[0].shape):
+        say(err, remark)
     with training_progress(chosen.steps) as on_step, naming(data):
         run = TrainingRun(
             output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
@@ -213,6 +214,17 @@ def choose_preset(
     return chosen if start is None else chosen.starting_with(start.config.network)
 
 
+def crop_remark(chosen: Preset, field: tuple[int, int]) -> str | None:
+    """What to know where crops are larger than a field of (H, W) px; the paper's two stages fit theirs to it."""
+    (height, width), (high, wide) = chosen.training.crop, field
+    if chosen.second or (height <= high and width <= wide):
+        return None
+    return (
+        f"crops of {width}×{height} px are larger than the smears ({wide}×{high} px), whose mirror images fill "
+        "them; smaller ones take less time (--set crop=WxH)"
+    )
+
+
 def _settings() -> dict[str, dict[str, Any]]:
     """What --set takes: the JSON schema of every setting by its name."""
     from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
@@ -261,6 +273,8 @@ def _rehearse(smears: SmearFolder, chosen: Preset, device: str, net: PerceptualF
     from smearsynth.synthesis.learning import examine, rehearse
 
     check_all(smears)
+    if remark := crop_remark(chosen, smears[0].shape):
+        say(err, remark)
     with naming(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")

@@ -13,6 +13,7 @@ from scipy import stats
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.copies import plant_copies
+from smearsynth.evaluation.crops import same_scale
 from smearsynth.evaluation.views import CellIndex, CellViews, FloatArray, Nearest, median_diameter, view_cells
 from smearsynth.smear import Smear
 
@@ -200,7 +201,7 @@ def audit(
     generator = np.random.default_rng(rng)
     stages = _Stages(on_stage)
     diameter = median_diameter(training)
-    _same_scale(diameter, median_diameter(synthetic))
+    same_scale(diameter, median_diameter(synthetic), getattr(training, "scale", 1.0))
     index = CellIndex(view_cells(training, diameter, stages("training cells", len(training))))
     new = _held_out(index, training, held_out, diameter, generator, stages)
     copies = view_cells(plant_copies(training, planted, generator), diameter, stages("planting copies", planted))
@@ -321,15 +322,6 @@ def _sample(views: CellViews, most: int, rng: np.random.Generator) -> CellViews:
     if len(views) <= most:
         return views
     return views.of(np.sort(rng.choice(len(views), most, replace=False)))
-
-
-def _same_scale(training: float, synthetic: float) -> None:
-    ratio = synthetic / training
-    if not 2 / 3 <= ratio <= 3 / 2:
-        raise DataError(
-            f"synthetic cells are {synthetic:.0f} px across, real ones {training:.0f}: read the real smears at the "
-            f"scale the model was trained at (--scale {ratio:.2g})"
-        )
 
 
 def _pair(

@@ -57,6 +57,38 @@ def crop_side(diameter: float) -> int:
     return next((side for side in SIDES if side >= _ROUND_A_CELL * diameter), SIDES[-1])
 
 
+def same_scale(real: float, synthetic: float, scale: float = 1.0) -> None:
+    """Raise `DataError` unless real and synthetic cells, of these diameters in px, are of about one size.
+
+    Parameters
+    ----------
+    real, synthetic : float
+    scale : float
+        At which the real smears were read; the message says at which they should be.
+
+    Examples
+    --------
+    >>> same_scale(40.0, 44.0)
+    """
+    ratio = synthetic / real
+    if not 2 / 3 <= ratio <= 3 / 2:
+        raise DataError(
+            f"synthetic cells are {synthetic:.0f} px across, real ones {real:.0f}: read the real smears at the "
+            f"scale the model was trained at (--scale {ratio * scale:.2g})"
+        )
+
+
+def refuse_small(smears: Iterable[Smear], side: int) -> None:
+    """Raise `DataError` for the first smear that is smaller than a crop of this side in px."""
+    for smear in smears:
+        if min(smear.shape) < side:
+            height, width = smear.shape
+            raise DataError(
+                f"{smear.name} ({width}×{height} px) is smaller than a crop of {side} px; give larger fields or a "
+                "smaller crop (--crop)"
+            )
+
+
 def random_crops(image: ImageArray, side: int, most: int, rng: np.random.Generator) -> ImageArray:
     """Square crops that do not overlap, at the pixels' own size: no resizing, so that blur and grain are seen.
 
@@ -126,10 +158,7 @@ def embed(
     device = next(net.parameters()).device
     vectors, numbers = [], []
     for k, smear in enumerate(smears):
-        if min(smear.shape) < side:
-            raise DataError(
-                f"is smaller than a crop of {side} px; give larger fields or a smaller crop", smear.name
-            )
+        refuse_small([smear], side)
         crops = random_crops(smear.image, side, most, generator)
         for start in range(0, len(crops), _BATCH):
             some = torch.from_numpy(np.ascontiguousarray(crops[start : start + _BATCH])).to(device)

@@ -102,12 +102,13 @@ def fid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, dra
 
 def density_and_coverage(
     real: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, k: int = NEIGHBOURS, draws: int = DRAWS
-) -> tuple[Estimate, Estimate]:
-    """Density and coverage (Naeem et al. 2020, equations 3 and 4).
+) -> tuple[Estimate, Estimate] | None:
+    """Density and coverage (Naeem et al. 2020, equations 3 and 4); None where there are too few crops for them.
 
     The ball around a real crop reaches to its k-th nearest real crop of another smear. Density is how many balls
     hold a synthetic crop, over k: near 1 where it is as real ones are, 0 far from them all. Coverage is the share
-    of balls that hold any: low where the synthetic ones lack what real ones have.
+    of balls that hold any: low where the synthetic ones lack what real ones have. With fewer than 2k real crops
+    outside a smear a ball is as wide as all of them, and fewer than 2k synthetic ones leave balls empty by chance.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def density_and_coverage(
 
     Returns
     -------
-    density, coverage : Estimate
+    (density, coverage) : tuple of Estimate, or None
 
     Examples
     --------
@@ -128,9 +129,12 @@ def density_and_coverage(
     >>> [figure.value for figure in density_and_coverage(real, far, rng)]
     [0.0, 0.0]
     """
+    elsewhere = len(real.vectors) - int(np.bincount(real.smears).max())
+    if min(elsewhere, len(other.vectors)) < 2 * k:
+        return None
     among = _squared_distances(real.vectors, real.vectors)
     among[real.smears[:, None] == real.smears] = np.inf
-    radii = np.partition(among, min(k, len(among)) - 1, axis=1)[:, min(k, len(among)) - 1]
+    radii = np.partition(among, k - 1, axis=1)[:, k - 1]
     inside = _squared_distances(real.vectors, other.vectors) <= radii[:, None]
     density = _mean_of_smears(inside.sum(axis=0) / k, other.smears, rng, draws)
     return density, _mean_of_smears(inside.any(axis=1), real.smears, rng, draws)

@@ -44,9 +44,10 @@ class Disagreement(BaseModel):
     kind : {"wrong", "missing"}
         A label without the cell it claims, or a cell without a label.
     label : int
-        0 for a missing one.
+        Number of the instance in the smear as read: 1..n in the order of the numbers in its file, which may have
+        gaps; `generate` leaves none. 0 for a missing one.
     x, y : float
-        Its middle, px.
+        Its middle, px from the upper left corner of the smear as read.
     iou : float
         Of the label with what was found there; 0 for a missing one.
     area : int
@@ -62,6 +63,12 @@ class Disagreement(BaseModel):
     y: float
     iou: float
     area: int
+
+    @property
+    def what(self) -> str:
+        """What it is and where, in a few words."""
+        at = f"at x {self.x:.0f}, y {self.y:.0f} px"
+        return f"label {self.label} {at}, IoU {self.iou:.2f}" if self.label else f"no label {at}, {self.area} px²"
 
 
 class Limits(BaseModel):
@@ -119,6 +126,11 @@ class LabelFidelity(BaseModel):
     missing: int
     disagreements: tuple[Disagreement, ...]
     limits: Limits
+
+    def worst(self, most: int) -> tuple[Disagreement, ...]:
+        """The worst of the wrong labels and of the missing cells, so many of each at most."""
+        kinds = ([one for one in self.disagreements if one.kind == kind] for kind in ("wrong", "missing"))
+        return tuple(one for listed in kinds for one in listed[:most])
 
 
 @dataclass(frozen=True)

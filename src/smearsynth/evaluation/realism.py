@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from smearsynth.errors import DataError
+from smearsynth.errors import DataError, naming
 from smearsynth.evaluation.appearance import Compared, appearance, compare_appearance
-from smearsynth.evaluation.crops import CropFeatures, crop_side, embed
-from smearsynth.evaluation.distances import density_and_coverage, fid, kid
+from smearsynth.evaluation.crops import CropFeatures, crop_side, embed, refuse_small, same_scale
+from smearsynth.evaluation.distances import Estimate, density_and_coverage, fid, kid
 from smearsynth.evaluation.fidelity import LabelFidelity, Segmenter, label_fidelity, set_limits
 from smearsynth.evaluation.views import median_diameter
 from smearsynth.smear import Smear
@@ -19,6 +20,7 @@ from smearsynth.synthesis.features import PerceptualFeatures
 
 _LEAST_SMEARS = 4
 _HALVINGS = 5
+_DISTANCES = ("kid", "fid", "density", "coverage")
 
 Stage = Callable[[str, int, int], object]
 Interval = tuple[float, float]
@@ -34,7 +36,9 @@ class Realism(BaseModel):
     crop : int
         Side of the crops it saw, px, at the pixels' own size.
     real_smears, synthetic_smears, real_crops, synthetic_crops : int
-    kid, fid, density, coverage : float
+    kid, fid : float
+    density, coverage : float, optional
+        None, as their intervals and ranges, where there are too few crops for them.
     kid_interval, fid_interval, density_interval, coverage_interval : (float, float)
         95 %, by a bootstrap over smears.
     kid_real, fid_real, density_real, coverage_real : (float, float)
@@ -61,12 +65,12 @@ class Realism(BaseModel):
     fid: float
     fid_interval: Interval
     fid_real: Interval
-    density: float
-    density_interval: Interval
-    density_real: Interval
-    coverage: float
-    coverage_interval: Interval
-    coverage_real: Interval
+    density: float | None
+    density_interval: Interval | None
+    density_real: Interval | None
+    coverage: float | None
+    coverage_interval: Interval | None
+    coverage_real: Interval | None
     appearance: dict[str, Compared]
     label_iou_median: float | None = None
     labels: LabelFidelity | None = None
@@ -77,12 +81,10 @@ class Realism(BaseModel):
         table = Table(title=title, caption=f"on {self.features}, crops of {self.crop} px")
         for column in ("", "synthetic", "95 % interval", "halves of real"):
             table.add_column(column, justify="left" if not column else "right")
-        for name in ("kid", "fid", "density", "coverage"):
-            low, high = getattr(self, f"{name}_interval")
-            least, most = getattr(self, f"{name}_real")
-            table.add_row(
-                name, f"{getattr(self, name):.3g}", f"{low:.3g} to {high:.3g}", f"{least:.3g} to {most:.3g}"
-            )
+        for name in _DISTANCES:
+            value = getattr(self, name)
+            ranges = (_shown(getattr(self, f"{name}_{of}")) for of in ("interval", "real"))
+            table.add_row(name, "" if value is None else f"{value:z.3g}", *ranges)
         return table
 
     def appearance_table(self) -> Table:
@@ -95,22 +97,24 @@ class Realism(BaseModel):
                 f"{mean:.3g} ± {std:.2g}"
                 for mean, std in ((one.real, one.real_std), (one.synthetic, one.synthetic_std))
             )
-            table.add_row(name, real, ours, f"{one.offset:+.1f}")
+            table.add_row(name, real, ours, f"{one.offset:+z.1f}")
         return table
 
     def verdict(self) -> list[str]:
         """What was found, in plain sentences."""
-        low, high = self.kid_interval
         said = [
-            f"KID on {self.features}: {self.kid:.3g}, 95 % interval {low:.3g} to {high:.3g}; two halves of the "
-            f"real smears give {self.kid_real[0]:.3g} to {self.kid_real[1]:.3g}."
+            f"KID on {self.features}: {self.kid:z.3g}, 95 % interval {_shown(self.kid_interval)}; two halves of "
+            f"the real smears give {_shown(self.kid_real)}."
         ]
+        if self.density is None:
+            said.append("Density and coverage are not told: too few crops; give more smears, or larger ones.")
         far = [name for name, one in self.appearance.items() if abs(one.offset) > 1]
-        said.append(
-            f"More than one real deviation off: {', '.join(far)}."
-            if far
-            else "Colour and texture: every mean lies within one deviation of the real smears."
-        )
+        if far:
+            said.append(f"More than one real deviation off: {', '.join(far)}.")
+        elif self.appearance:
+            said.append("Colour and texture: every mean lies within one deviation of the real smears.")
+        else:
+            said.append("Colour and texture are not compared: too few smears show cells and background.")
         if self.labels is not None:
             of, limits = self.labels, self.labels.limits
             caught = ", ".join(f"{kind} {share:.0%}" for kind, share in limits.caught.items())
@@ -123,11 +127,30 @@ class Realism(BaseModel):
         return said
 
 
-def refuse_few(real: Sequence[Smear], synthetic: Sequence[Smear]) -> None:
-    """Raise `DataError` where there are too few smears for an interval."""
+def comparable(real: Sequence[Smear], synthetic: Sequence[Smear], crop: int | None = None) -> tuple[float, int]:
+    """Diameter of the median real cell and side of the crops, both in px, of smears that can be compared.
+
+    Reads all of them: call it before long work.
+
+    Raises
+    ------
+    DataError
+        When there are too few smears, none with a whole cell, smears smaller than a crop, or cells of another
+        size than the real ones; it names the folder at fault.
+    """
+    diameters = []
     for what, smears in (("real", real), ("synthetic", synthetic)):
-        if len(smears) < _LEAST_SMEARS:
-            raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
+        with naming(_folder(smears)):
+            if len(smears) < _LEAST_SMEARS:
+                raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
+            diameters.append(median_diameter(smears))
+    with naming(_folder(real)):
+        same_scale(diameters[0], diameters[1], getattr(real, "scale", 1.0))
+    side = crop or crop_side(diameters[0])
+    for smears in (real, synthetic):
+        with naming(_folder(smears)):
+            refuse_small(smears, side)
+    return diameters[0], side
 
 
 def realism(
@@ -168,19 +191,18 @@ def realism(
     Raises
     ------
     DataError
-        When there are too few smears, or smears smaller than a crop.
+        When they cannot be compared, see `comparable`.
     """
-    refuse_few(real, synthetic)
-    generator = np.random.default_rng(rng)
+    diameter, side = comparable(real, synthetic, crop)
+    # streams of their own: what is drawn of the real smears alone is the same whatever the synthetic ones
+    of_real, of_synthetic, between, halving, slips = np.random.default_rng(rng).spawn(5)
 
     def stage(name: str, total: int) -> Callable[[int], object]:
         return (lambda done: None) if on_stage is None else (lambda done: on_stage(name, done, total))
 
-    diameter = median_diameter(real)
-    side = crop or crop_side(diameter)
-    a = embed(real, side, net, rng=generator, on_smear=stage("real crops", len(real)))
-    b = embed(synthetic, side, net, rng=generator, on_smear=stage("synthetic crops", len(synthetic)))
-    figures = _distances(a, b, generator) | _halves(a, generator)
+    a = embed(real, side, net, rng=of_real, on_smear=stage("real crops", len(real)))
+    b = embed(synthetic, side, net, rng=of_synthetic, on_smear=stage("synthetic crops", len(synthetic)))
+    figures = _distances(a, b, between) | _halves(a, halving)
     looks = compare_appearance(
         _looks(real, diameter, stage("real colours", len(real))),
         _looks(synthetic, diameter, stage("synthetic colours", len(synthetic))),
@@ -188,9 +210,10 @@ def realism(
     labels = None
     if segmenter is not None:
         known = real if unseen is None else unseen
-        limits = set_limits(known, segmenter, diameter, rng=generator, on_smear=stage("real labels", len(known)))
+        limits = set_limits(known, segmenter, diameter, rng=slips, on_smear=stage("real labels", len(known)))
         tick = stage("synthetic labels", len(synthetic))
-        labels = label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
+        with naming(_folder(synthetic)):
+            labels = label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
     return Realism(
         features=net.name,
         crop=side,
@@ -205,26 +228,46 @@ def realism(
     )
 
 
-def _distances(real: CropFeatures, other: CropFeatures, rng: np.random.Generator) -> dict[str, float | Interval]:
-    density, coverage = density_and_coverage(real, other, rng)
-    estimates = {"kid": kid(real, other, rng), "fid": fid(real, other, rng)}
-    estimates |= {"density": density, "coverage": coverage}
-    found: dict[str, float | Interval] = {name: one.value for name, one in estimates.items()}
-    return found | {f"{name}_interval": (one.low, one.high) for name, one in estimates.items()}
+def _distances(
+    real: CropFeatures, other: CropFeatures, rng: np.random.Generator
+) -> dict[str, float | Interval | None]:
+    found: dict[str, float | Interval | None] = {}
+    for name, one in zip(_DISTANCES, _estimates(real, other, rng), strict=True):
+        found[name] = None if one is None else one.value
+        found[f"{name}_interval"] = None if one is None else (one.low, one.high)
+    return found
 
 
-def _halves(real: CropFeatures, rng: np.random.Generator) -> dict[str, Interval]:
+def _halves(real: CropFeatures, rng: np.random.Generator) -> dict[str, Interval | None]:
     """What one half of the real smears gives against the other."""
     rows = []
     for _ in range(_HALVINGS):
         order = rng.permutation(real.count)
         one, other = real.of(order[: real.count // 2]), real.of(order[real.count // 2 :])
-        density, coverage = density_and_coverage(one, other, rng, draws=0)
-        distances = kid(one, other, rng, draws=0), fid(one, other, rng, draws=0)
-        rows.append([figure.value for figure in (*distances, density, coverage)])
-    low, high = np.min(rows, axis=0).tolist(), np.max(rows, axis=0).tolist()
-    names = ("kid_real", "fid_real", "density_real", "coverage_real")
-    return dict(zip(names, zip(low, high, strict=True), strict=True))
+        rows.append(_estimates(one, other, rng, interval=False))
+    found: dict[str, Interval | None] = {}
+    for name, column in zip(_DISTANCES, zip(*rows, strict=True), strict=True):
+        values = [one.value for one in column if one is not None]
+        found[f"{name}_real"] = (min(values), max(values)) if len(values) == _HALVINGS else None
+    return found
+
+
+def _estimates(
+    real: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, interval: bool = True
+) -> tuple[Estimate | None, ...]:
+    """In the order of `_DISTANCES`."""
+    draws = {} if interval else {"draws": 0}
+    shares = density_and_coverage(real, other, rng, **draws) or (None, None)
+    return kid(real, other, rng, **draws), fid(real, other, rng, **draws), *shares
+
+
+def _shown(interval: Interval | None) -> str:
+    return "too few crops" if interval is None else f"{interval[0]:z.3g} to {interval[1]:z.3g}"
+
+
+def _folder(smears: Sequence[Smear]) -> Path | None:
+    """The folder that smears are from, to name in an error."""
+    return getattr(smears, "root", None)
 
 
 def _looks(

@@ -51,7 +51,7 @@ def pairs_figure(found: Audit, synthetic: Sequence[Smear], training: Sequence[Sm
         turned = Image.fromarray(right).rotate(
             -pair.turn, resample=Image.Resampling.BICUBIC, fillcolor=(_GREY, _GREY, _GREY)
         )
-        title = f"{pair.lead:.2f}  {pair.synthetic}:{pair.synthetic_label}\n{pair.training}:{pair.training_label}"
+        title = f"{pair.lead:z.2f}  {pair.synthetic}:{pair.synthetic_label}\n{pair.training}:{pair.training_label}"
         panels.append((_beside(left, np.array(turned)), title, _FLAGGED if pair.flagged else _PLAIN))
     heading = (
         f"Synthetic cells (left) and the training cell nearest to each, turned to lie alike; red: lead above "
@@ -82,16 +82,13 @@ def disagreements_figure(found: LabelFidelity, smears: Sequence[Smear], path: Pa
         When the file cannot be written.
     """
     known = _by_name(smears)
-    wrong = [one for one in found.disagreements if one.kind == "wrong"]
-    missing = [one for one in found.disagreements if one.kind == "missing"]
     half = int(1.5 * np.sqrt(max([one.area for one in found.disagreements] or [100]))) + 8
     panels = []
-    for one in [*wrong[: _PAIRS // 2], *missing[: _PAIRS // 2]]:
+    for one in found.worst(_PAIRS // 2):
         smear = known[one.smear]
         middle = round(one.y), round(one.x)
         shown = _beside(_window(smear.image, middle, half), _window(overlay(smear), middle, half))
-        what = f"label {one.label}, IoU {one.iou:.2f}" if one.kind == "wrong" else f"no label, {one.area} px²"
-        panels.append((shown, f"{one.smear}\n{what}", _PLAIN))
+        panels.append((shown, f"{one.smear}\n{one.what}", _PLAIN))
     heading = (
         f"Of {found.cells} synthetic cells {found.wrong} labels are wrong (IoU below {found.limits.iou:.2f}) and "
         f"{found.missing} cells are missing; the worst, plain and with the labels."

@@ -35,7 +35,9 @@ class StyleSource:
     style : str
         "joint", "independent" or the number of a joint cluster; see `SyntheticSmears`.
     given : sequence of Smear
-        Take the style of this smear instead; of two, styles anywhere between theirs.
+        Take the style of this smear instead; of two, styles anywhere between theirs. Cells take the styles of
+        those of the same class, by its name; where no class of the smear is one of the model's, as in a
+        photograph or for a model that knows cells only, they take those of any.
 
     Raises
     ------
@@ -68,6 +70,16 @@ class StyleSource:
             return self.style
         return "of " + " to ".join(f"{smear.name} {_digest(smear)}" for smear in self.given)
 
+    @property
+    def passed_over(self) -> dict[str, tuple[str, ...]]:
+        """By given smear, its classes that the model lacks and whose styles are not taken, for others are there."""
+        found = {}
+        for smear, known in zip(self.given, self._given_classes, strict=True):
+            if (known >= 0).any() and (known < 0).any():
+                unknown = np.unique(smear.classes[known < 0])
+                found[smear.name] = tuple(smear.class_names[kind] for kind in unknown)
+        return found
+
     @cached_property
     def among(self) -> list[int] | None:
         """Numbers of the training smears that new ones may be like, where one cluster is asked for."""
@@ -91,13 +103,23 @@ class StyleSource:
 
     def _between(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> DrawnStyles:
         drawn = [
-            self.model.styles.like(styles, smear.classes, classes, rng)
-            for smear, styles in zip(self.given, self._given_styles, strict=True)
+            self.model.styles.like(styles, known, classes, rng)
+            for known, styles in zip(self._given_classes, self._given_styles, strict=True)
         ]
         if len(drawn) == 1:
             return DrawnStyles(drawn[0])
         share = round(float(rng.random()), 3)
         return DrawnStyles(((1 - share) * drawn[0] + share * drawn[1]).astype(np.float32), blend=share)
+
+    @cached_property
+    def _given_classes(self) -> list[npt.NDArray[np.int64]]:
+        """The model's class of each cell of each given smear, by name; -1 where it has none of that name."""
+        names = self.model.class_names
+        numbers = [
+            np.array([names.index(name) if name in names else -1 for name in smear.class_names])
+            for smear in self.given
+        ]
+        return [of[smear.classes] for of, smear in zip(numbers, self.given, strict=True)]
 
     @cached_property
     def _given_styles(self) -> list[Styles]:

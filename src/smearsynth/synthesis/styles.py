@@ -304,6 +304,7 @@ class StyleBank:
         """Styles for new cells in the manner of a given smear: its background, its cells drawn again.
 
         A class that the given smear lacks takes any of its cells, or the background's cluster when it has none.
+        Cells of a class unknown here, -1 in `given_classes`, are drawn only where there are no others.
         """
         rng = np.random.default_rng(rng)
         if len(given) == 1:
@@ -314,10 +315,12 @@ class StyleBank:
             return rows
         rows = np.empty((len(classes) + 1, given.shape[1]), np.float32)
         rows[0] = given[0]
+        known = given[1:][given_classes >= 0]
+        any_of = known if len(known) else given[1:]
         for c in np.unique(classes):
             pool = given[1:][given_classes == c]
             wanted = np.flatnonzero(classes == c)
-            source = pool if len(pool) else given[1:]
+            source = pool if len(pool) else any_of
             rows[wanted + 1] = source[rng.integers(len(source), size=len(wanted))]
         return rows
 
