@@ -16,9 +16,10 @@ from torch import Tensor
 from conftest import Run
 from smearsynth.datasets import open_smears
 from smearsynth.formats.pixels import png_text
+from smearsynth.recipe import Recipe
 from smearsynth.smear import Smear
 from smearsynth.statistics import DataStatistics, measure
-from smearsynth.stream import Recipe, SyntheticSmears
+from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis import model as model_module
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.training_log import TrainingLog

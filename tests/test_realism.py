@@ -23,9 +23,10 @@ from smearsynth.evaluation.fidelity import (
     set_limits,
 )
 from smearsynth.evaluation.realism import Realism, realism
+from smearsynth.recipe import Recipe
 from smearsynth.report import disagreements_figure, write_quiz
 from smearsynth.smear import Smear
-from smearsynth.stream import Recipe, SyntheticSmears
+from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.features import load_features
 
 SIZE = (96, 96)

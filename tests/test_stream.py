@@ -19,8 +19,9 @@ from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.pixels import png_text
 from smearsynth.masks import DrawnMask, MaskSource
+from smearsynth.recipe import Recipe
 from smearsynth.smear import Smear
-from smearsynth.stream import MAX_PIXELS, MAX_SIDE, Recipe, SyntheticSmears
+from smearsynth.stream import MAX_PIXELS, MAX_SIDE, SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.styles import StyleBank, Styles
 

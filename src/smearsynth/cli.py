@@ -46,7 +46,7 @@ from smearsynth.terminal import err, fail, out, progress, say
 from smearsynth.train_commands import train
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    from smearsynth.stream import LightName
+    from smearsynth.recipe import LightName
     from smearsynth.synthesis.stain import StainName
 
 app = typer.Typer(

@@ -9,108 +9,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, SupportsIndex, cast, get_args
+from typing import SupportsIndex, cast, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch.utils.data import IterableDataset, get_worker_info
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import Writer, open_writer
-from smearsynth.formats.files import image_files, replacing
+from smearsynth.formats.files import image_files
 from smearsynth.formats.pairs import IMAGE_FOLDER
 from smearsynth.formats.pixels import png_text
 from smearsynth.masks import LayoutName
+from smearsynth.recipe import LightName, Recipe, write_manifest
 from smearsynth.smear import Smear
-from smearsynth.synthesis.acquisition import Acquisition
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import DEFAULT, Synthesizer
 from smearsynth.synthesis.stain import Stain, StainName
 from smearsynth.synthesis.style_source import StyleSource
 
-MANIFEST = "manifest.jsonl"
 REDRAWS = 8
 MAX_SIDE = 1 << 15
 MAX_PIXELS = 1 << 27  # of a field: about 4 GB of memory, and what image readers still open
-
-
-LightName = Literal["own", "varied"]
-
-
-class Recipe(BaseModel):
-    """All that is needed to make one synthetic smear again, and what came of it.
-
-    Parameters
-    ----------
-    name : str
-        Stem of its files.
-    index, seed : int
-        The smear is number `index` of the stream of `seed`.
-    model : str
-        SHA-256 of the model (``Synthesizer.hash``).
-    smearsynth : str
-        Version.
-    width, height : int
-        Field in px.
-    layout : str
-    style : str
-        "joint", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a
-        given smear (HASH of its image and labels), which has to be at hand to make this one again.
-    blend : float, optional
-        Where between two given smears the styles lie, 0 at the first and 1 at the second.
-    stain : {"own", "varied"}
-        Whether the stain is that of the style, or one that no training smear has.
-    light : {"own", "varied"}
-        Whether the light is that of a training smear, or falls off as in none of them, with haze.
-    density : float
-        Factor on the number of cells.
-    mix : dict of str to float, optional
-        Probability of each class, where it was asked for.
-    verified : bool
-        Whether its labels were held against its image, and it was drawn anew until they fitted.
-    attempt : int
-        How often it was.
-    requested, placed : int
-        Cells asked of the layout, and those that found room.
-    classes : dict of str to int
-        Cells by class.
-    stained : Stain, optional
-        What was changed in the stain of the style, where it is varied.
-    acquisition : Acquisition, optional
-        How the field was taken: illumination, focus, noise, debris; None for models that know nothing of it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    index: int
-    seed: int
-    model: str
-    smearsynth: str
-    width: int
-    height: int
-    layout: str
-    style: str
-    blend: float | None = None
-    stain: StainName = "own"
-    light: LightName = "own"
-    density: float
-    mix: dict[str, float] | None = None
-    verified: bool = False
-    attempt: int = 0
-    requested: int
-    placed: int
-    classes: dict[str, int]
-    stained: Stain | None = None
-    acquisition: Acquisition | None = None
-
-    def same_stream(self, other: Recipe) -> bool:
-        """Whether both come from one stream, so that they belong into one folder."""
-        return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
-
-
-# what differs within a stream
-_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "stained", "acquisition"}
 
 
 class _RefusedError(OptionError):
@@ -358,7 +277,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                     except _RefusedError as error:
                         refused = error
                         break
-                    writer.write(smear, _tags(recipe))
+                    writer.write(smear, recipe.tags)
                 recipes.append(recipe)
                 if on_smear:
                     on_smear(len(recipes))
@@ -366,7 +285,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             while (earlier := self._written(writer, len(recipes))) is not None:
                 recipes.append(earlier)
             writer.finish()
-            _write_manifest(folder, recipes)
+            write_manifest(folder, recipes)
         if refused is not None:
             raise OptionError(f"{refused}; the {len(recipes)} smears before it are finished", folder) from refused
         return recipes[:n]
@@ -374,9 +293,9 @@ class SyntheticSmears(IterableDataset[Smear]):
     def _written(self, writer: Writer, index: int) -> Recipe | None:
         """The recipe of a smear that is in the folder already; None when it is not, or cannot be read."""
         name = _name(index)
-        there = _recipe_of(writer.folder / IMAGE_FOLDER / f"{name}.png") if writer.written(name) else None
+        there = Recipe.of_image(writer.folder / IMAGE_FOLDER / f"{name}.png") if writer.written(name) else None
         if there is not None and not there.same_stream(self._stamp):
-            raise _other_stream(writer.folder, there, self._stamp)
+            raise there.other_stream(self._stamp, writer.folder)
         return there
 
     def _refuse_others(self, folder: Path) -> None:
@@ -417,10 +336,6 @@ class SyntheticSmears(IterableDataset[Smear]):
         )
 
 
-def _tags(recipe: Recipe) -> dict[str, str]:
-    return {"synthetic": "true", "smearsynth": recipe.smearsynth, "recipe": recipe.model_dump_json()}
-
-
 def checked_size(size: tuple[int, int]) -> tuple[int, int]:
     """A field's (H, W) in px, or `OptionError` when there is no such field.
 
@@ -444,14 +359,6 @@ def _name(index: int) -> str:
 _NAME = re.compile(r"smear-\d{6,}")
 
 
-def _recipe_of(image: Path) -> Recipe | None:
-    """The recipe in a written image; None when it has none that can be read."""
-    try:
-        return Recipe.model_validate_json(png_text(image)["recipe"])
-    except (KeyError, DataError, ValidationError):
-        return None
-
-
 def _foreign(image: Path) -> bool:
     """Whether an image can be read and does not say that it is synthetic."""
     try:
@@ -466,16 +373,3 @@ def _whole(what: str, value: SupportsIndex) -> int:
         return operator.index(value)
     except TypeError:
         raise OptionError(f"{what}: give a whole number, not {value!r}") from None
-
-
-def _other_stream(folder: Path, there: Recipe, wanted: Recipe) -> DataError:
-    old, new = there.model_dump(), wanted.model_dump()
-    shared = (key for key in old if key not in _OWN and old[key] != new[key])
-    differences = ", ".join(f"{key} {str(old[key])[:12]} (now {str(new[key])[:12]})" for key in shared)
-    return DataError(f"holds smears made with {differences}; choose another folder or the same options", folder)
-
-
-def _write_manifest(folder: Path, recipes: list[Recipe]) -> None:
-    with replacing(folder / MANIFEST) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for recipe in recipes:
-            file.write(recipe.model_dump_json() + "\n")

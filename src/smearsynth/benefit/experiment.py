@@ -19,8 +19,9 @@ from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.evaluation.intervals import Resampled
 from smearsynth.formats.files import read_text, replacing, write_text
+from smearsynth.recipe import LightName
 from smearsynth.smear import Smear
-from smearsynth.stream import LightName, SyntheticSmears
+from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.base import Evaluation, Task
