@@ -193,9 +193,7 @@ def test_other_smears_under_the_same_names_are_refused(tmp_path: Path, finished:
     changed = random_smear(1)
     changed.image[changed.labels == 0] //= 2
     write_folder(folder, [random_smear(0), changed, random_smear(2)])
-    with pytest.raises(
-        ModelError, match=r"on other smears \(smear-01 is new or has changed\); use the same"
-    ):
+    with pytest.raises(ModelError, match=r"on other smears \(smear-01 is new or has changed\); use the same"):
         learn(open_smears(folder), SHORT, TrainingRun(model))
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
     write_folder(folder, [random_smear(k) for k in range(3)])

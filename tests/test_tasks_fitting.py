@@ -331,9 +331,7 @@ def test_a_folder_without_sums_loads_and_gets_them_when_it_is_saved_again(tmp_pa
 
 def test_a_task_model_is_no_synthesizer(tmp_path: Path) -> None:
     save_model(tmp_path, tiny())
-    with pytest.raises(
-        ModelError, match="holds a task model, no synthesizer; name a folder"
-    ):
+    with pytest.raises(ModelError, match="holds a task model, no synthesizer; name a folder"):
         Synthesizer.load(tmp_path)
 
 
