@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -154,6 +155,37 @@ def test_a_run_goes_on_with_the_same_smears_alone(tmp_path: Path) -> None:
     further = learn(smears, longer, TrainingRun(tmp_path))
     assert further is not None
     assert Synthesizer.load(tmp_path).hash == further.hash != made.hash
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_smears_under_the_same_names_are_refused(tmp_path: Path, finished: bool) -> None:
+    folder = write_folder(tmp_path / "data", [random_smear(k) for k in range(3)])
+    model = tmp_path / "m"
+    made = learn(open_smears(folder), SHORT, TrainingRun(model, minutes=None if finished else 0))
+    assert (made is not None) == finished
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    changed = random_smear(1)
+    changed.image[changed.labels == 0] //= 2
+    write_folder(folder, [random_smear(0), changed, random_smear(2)])
+    with pytest.raises(ModelError, match=r"on other smears \(smear-01 is new or has changed\); use the same"):
+        learn(open_smears(folder), SHORT, TrainingRun(model))
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+    write_folder(folder, [random_smear(k) for k in range(3)])
+    assert learn(open_smears(folder), SHORT, TrainingRun(model)) is not None
+
+
+def test_a_run_of_a_version_that_did_not_note_the_content_goes_on_and_says_so(tmp_path: Path) -> None:
+    smears = [random_smear(k) for k in range(2)]
+    assert learn(smears, SHORT, TrainingRun(tmp_path, minutes=0)) is None
+    noted = tmp_path / "state" / "smears.json"
+    rows = json.loads(noted.read_text())
+    noted.write_text(json.dumps([row[:-1] for row in rows]))
+    with pytest.raises(ModelError, match=r"other smears \(smear-05 is new"):
+        learn([smears[0], random_smear(5)], SHORT, TrainingRun(tmp_path))
+    said: list[str] = []
+    assert learn(smears, SHORT, TrainingRun(tmp_path), say=said.append) is not None
+    assert any("noted names and sizes of its smears; their content is noted now" in line for line in said)
+    assert json.loads(noted.read_text()) == rows
 
 
 # The card.

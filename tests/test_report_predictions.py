@@ -10,7 +10,7 @@ from PIL import Image
 from smears import analytic_smear, random_smear
 from smearsynth.errors import DataError
 from smearsynth.formats.pixels import read_ids
-from smearsynth.report.predictions import find_images, prediction_picture, write_predictions
+from smearsynth.report.predictions import box_rows, find_images, prediction_picture, write_predictions
 from smearsynth.smear import ImageArray
 from smearsynth.tasks import Contours, Prediction, Segmentation
 
@@ -63,6 +63,11 @@ def test_labels_boxes_counts_and_pictures_are_written(images: Path, tmp_path: Pa
     changed = (picture != analytic_smear().image).any(2)
     assert 0 < changed.sum() < (analytic_smear().labels > 0).sum()
     assert not changed[analytic_smear().labels == 0].any()
+
+
+def test_no_box_begins_at_minus_zero() -> None:
+    found = Prediction(np.array([[-0.0, -0.001, 5, 7]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
+    assert [str(box_rows("a", found)[0][side]) for side in ("x0", "y0", "x1")] == ["0.0", "0.0", "5.0"]
 
 
 def test_boxes_are_drawn_where_there_are_no_labels() -> None:

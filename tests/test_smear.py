@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from smears import analytic_smear, disc_mask
+from smears import analytic_smear, disc_mask, random_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.smear import Smear, close_ids
+from smearsynth.smear import Smear, close_ids, digest
 
 
 def field(height: int = 6, width: int = 8) -> np.ndarray:
@@ -100,3 +102,25 @@ def test_cropped_is_the_window_with_ids_closed() -> None:
 def test_crops_outside_the_field_are_refused(window: tuple[int, int, int, int]) -> None:
     with pytest.raises(OptionError, match="does not lie in a field of 80×64"):
         analytic_smear((64, 80)).cropped(*window)
+
+
+def test_the_digest_tells_smears_apart_by_content_alone() -> None:
+    smear = analytic_smear(class_names=("a", "b"))
+    brighter, other_label = smear.image.copy(), smear.labels.copy()
+    brighter[0, 0, 0] += 1
+    other_label[20, 20] = 0
+    changed = (
+        {"image": brighter},
+        {"labels": other_label},
+        {"classes": np.array([0, 0, 1])},
+        {"class_names": ("a", "c")},
+    )
+    found = [digest(smear), *(digest(replace(smear, **one)) for one in changed)]  # type: ignore[arg-type]
+    assert len(set(found)) == 5
+    assert digest(replace(smear, name="other", um_per_px=0.1)) == found[0]
+    assert digest(replace(smear, image=np.asfortranarray(smear.image))) == found[0]
+
+
+def test_the_digest_that_stored_results_are_kept_under_stays() -> None:
+    assert digest(analytic_smear()) == "34131e835890a34c"
+    assert digest(random_smear(3, class_names=("a", "b"))) == "c0c37311dfc0317d"

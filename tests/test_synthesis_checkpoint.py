@@ -78,7 +78,7 @@ def test_the_newest_state_is_loaded_and_older_ones_go(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [f"step-{step:08d}"]
 
     state = TrainingState.fresh(SETTINGS)
-    load_state(tmp_path, state, SETTINGS)
+    load_state(tmp_path, state, preset("tiny", steps=100_000_000))
     assert state.step == 100_000_000
 
 
@@ -111,10 +111,14 @@ def test_other_settings_are_refused_with_the_reason(tmp_path, changed, said):
     assert "another output folder" in str(caught.value)
 
 
-def test_the_number_of_steps_may_differ(tmp_path):
+def test_a_run_may_become_longer_but_not_shorter_than_it_is(tmp_path):
     save_state(tmp_path, stepped(), SETTINGS)
-    longer = preset("tiny", steps=900)
-    assert load_state(tmp_path, TrainingState.fresh(longer), longer)
+    for steps in (900, 4):
+        other = preset("tiny", steps=steps)
+        assert load_state(tmp_path, TrainingState.fresh(other), other)
+    shorter = preset("tiny", steps=3)
+    with pytest.raises(ModelError, match="has done 4 steps, now 3 are asked for; ask for as many at least"):
+        load_state(tmp_path, TrainingState.fresh(shorter), shorter)
 
 
 def cut(folder: Path) -> None:

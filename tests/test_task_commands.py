@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,19 @@ def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -
     fewer = run(*line, "--limit", 3)
     assert fewer.code == 2
     assert "smears = 6 smears" in fewer.err
+
+
+def test_a_model_of_unknown_content_is_not_passed_off_as_one_of_these_smears(
+    run: Run, smear_folder: Path, tmp_path: Path
+) -> None:
+    line = ("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
+    assert "their content" not in run(*line).err
+    config = tmp_path / "m" / "config.json"
+    config.write_text(re.sub(", content [0-9a-f]+", "", config.read_text()))
+    (tmp_path / "m" / "SHA256SUMS").unlink()
+    ran = run(*line)
+    assert ran.code == 0
+    assert "noted the names of its smears, not their content; if images or labels have changed" in ran.err
 
 
 def test_ctrl_c_keeps_what_was_learned(

@@ -100,10 +100,11 @@ def test_the_same_seed_gives_the_same_model() -> None:
 def test_a_stopped_run_goes_on_bit_identically(tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(6)]
     whole, resumed = (Detection.preset("tiny", steps=4, class_names=("cell",)) for _ in range(2))
-    wanted = fit(whole, smears)
-    fit(Detection.preset("tiny", steps=4), smears, FitRun(tmp_path, minutes=0))
-    assert fit(resumed, smears, FitRun(tmp_path)) == wanted
-    loaded = load_model(tmp_path)
+    wanted = fit(whole, smears, FitRun(tmp_path / "whole"))
+    cut = tmp_path / "cut"
+    fit(Detection.preset("tiny", steps=4), smears, FitRun(cut, minutes=0))
+    assert fit(resumed, smears, FitRun(cut)) == wanted
+    loaded = load_model(cut)
     for network in (resumed.network, loaded.network):
         theirs = network.state_dict()
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in whole.network.state_dict().items())

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from torch.utils.data import IterableDataset
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, random_smear, write_folder
+from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.smear import Smear
-from smearsynth.tasks import Contours, FitRun, Segmentation, fit, load_model, save_model
+from smearsynth.synthesis.model import Synthesizer
+from smearsynth.tasks import Contours, FitRun, Segmentation, fit, fitting, load_model, save_model
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
+from smearsynth.tasks.fitting import _described as described
 from smearsynth.tasks.fitting import hold_out
 from smearsynth.tasks.samples import WINDOW, SmearSupply, draw_samples
 
@@ -49,21 +53,21 @@ class Endless:
 @pytest.mark.parametrize("stop_after", [1, 3, 4])
 def test_a_stopped_run_goes_on_bit_identically(tmp_path: Path, stop_after: int) -> None:
     whole = tiny(steps=5)
-    wanted = fit(whole, SMEARS)
+    wanted = fit(whole, SMEARS, FitRun(tmp_path / "whole"))
 
     def stop(step: int, row: object) -> None:
         if step == stop_after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(tiny(steps=5), SMEARS, FitRun(tmp_path, save_every=1, on_step=stop))
-    first = fit(tiny(steps=5), SMEARS, FitRun(tmp_path, minutes=0))
+        fit(tiny(steps=5), SMEARS, FitRun(tmp_path / "cut", save_every=1, on_step=stop))
+    first = fit(tiny(steps=5), SMEARS, FitRun(tmp_path / "cut", minutes=0))
     assert not first.finished
     assert first.steps == stop_after
     resumed = tiny(steps=5)
-    assert fit(resumed, SMEARS, FitRun(tmp_path)) == wanted
+    assert fit(resumed, SMEARS, FitRun(tmp_path / "cut")) == wanted
     assert same_weights(resumed, whole)
-    assert not (tmp_path / "state.safetensors").exists()
+    assert not (tmp_path / "cut" / "state.safetensors").exists()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -82,10 +86,47 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         with pytest.raises(ModelError, match=r"holds a model with fit.seed = 0, now it is 7; use the same"):
             fit(tiny(seed=7), SMEARS, FitRun(tmp_path / folder))
-        with pytest.raises(ModelError, match=r"smears = 10 smears, now it is 9 smears; use the same"):
+        with pytest.raises(ModelError, match=r"smears = 10 smears, .* now it is 9 smears, .*; use the same"):
             fit(tiny(), SMEARS[1:], FitRun(tmp_path / folder))
+        with pytest.raises(ModelError, match=r"smears = 10 smears, content .*, now it is 10 smears, content .*;"):
+            fit(tiny(), [*SMEARS[:9], random_smear(10)], FitRun(tmp_path / folder))
         with pytest.raises(ModelError, match="holds a model of segmentation, not contours"):
             fit(Contours.preset("tiny"), SMEARS, FitRun(tmp_path / folder))
+
+
+@pytest.mark.parametrize("minutes", [0, None], ids=["unfinished", "finished"])
+def test_other_smears_under_the_same_names_are_refused(tmp_path: Path, minutes: float | None) -> None:
+    data, model = write_folder(tmp_path / "data", SMEARS[:3]), tmp_path / "m"
+    fit(tiny(), open_smears(data), FitRun(model, minutes=minutes))
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    relabelled = replace(SMEARS[1], labels=np.ascontiguousarray(SMEARS[1].labels[::-1]))
+    write_folder(data, [SMEARS[0], relabelled, SMEARS[2]])
+    with pytest.raises(ModelError, match=r"smears = 3 smears, names and scale (\w+), content .* \1, content .*;"):
+        fit(tiny(), open_smears(data), FitRun(model))
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    write_folder(data, SMEARS[:3])
+    assert fit(tiny(), open_smears(data), FitRun(model)).finished
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_folder_of_a_version_that_did_not_note_the_content_serves_and_says_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    data, run = open_smears(write_folder(tmp_path / "data", SMEARS[:3])), FitRun(tmp_path / "m")
+    with monkeypatch.context() as before:
+        before.setattr(fitting, "_described", lambda smears, content: described(smears, content=False))
+        fit(tiny(), data, run if finished else FitRun(run.folder, minutes=0))
+    with pytest.raises(ModelError, match="smears = 3 smears, names and scale"):
+        fit(tiny(), data[:2], run)
+    report = fit(tiny(), data, run)
+    assert report.finished
+    assert not report.knows_content
+    assert fit(tiny(), data, FitRun(tmp_path / "new")).knows_content
+
+
+def test_in_memory_smears_are_not_read_to_tell_them_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "digest", lambda smear: pytest.fail("read"))
+    assert fit(tiny(), SMEARS[:2]).smears == "2 smears"
 
 
 def test_a_damaged_state_says_so(tmp_path: Path) -> None:
@@ -236,7 +277,12 @@ def test_a_model_folder_gives_the_model_back(tmp_path: Path) -> None:
     log = (tmp_path / "fit-log.csv").read_text().splitlines()
     assert log[0] == "step,loss,validation"
     assert len(log) == 1 + len(report.history) == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "fit-log.csv", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "SHA256SUMS",
+        "config.json",
+        "fit-log.csv",
+        "weights.safetensors",
+    ]
 
 
 def test_what_is_no_model_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -249,10 +295,52 @@ def test_what_is_no_model_folder_is_refused_with_the_remedy(tmp_path: Path) -> N
         load_model(tmp_path / "half")
 
 
+def altered(name: str) -> Callable[[Path], None]:
+    """One figure of a file is another one; it can be read as before."""
+
+    def change(folder: Path) -> None:
+        content = (folder / name).read_text()
+        assert '"held_out": ' in content
+        (folder / name).write_text(content.replace('"held_out": ', '"held_out": 1'))
+
+    return change
+
+
+def unsigned(name: str, content: str) -> Callable[[Path], None]:
+    """A file as older versions may have written it: they gave no sums."""
+
+    def change(folder: Path) -> None:
+        (folder / name).write_text(content)
+        (folder / "SHA256SUMS").unlink()
+
+    return change
+
+
+def test_a_folder_without_sums_loads_and_gets_them_when_it_is_saved_again(tmp_path: Path) -> None:
+    model = tiny()
+    save_model(tmp_path, model)
+    sums = (tmp_path / "SHA256SUMS").read_text()
+    assert [line.split("  ")[1] for line in sums.splitlines()] == ["config.json", "weights.safetensors"]
+    (tmp_path / "SHA256SUMS").unlink()
+    loaded = load_model(tmp_path)
+    assert isinstance(loaded, Segmentation)
+    assert same_weights(loaded, model)
+    save_model(tmp_path, loaded)
+    assert (tmp_path / "SHA256SUMS").read_text() == sums
+
+
+def test_a_task_model_is_no_synthesizer(tmp_path: Path) -> None:
+    save_model(tmp_path, tiny())
+    with pytest.raises(ModelError, match="holds a task model, no synthesizer; name a folder"):
+        Synthesizer.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda folder: (folder / "config.json").write_text("{}"), "not the configuration of a task model"),
+        (altered("config.json"), "config.json: altered or damaged, its hash is not the one in SHA256SUMS"),
+        (lambda folder: (folder / "SHA256SUMS").write_text("x"), "config.json: altered or damaged"),
+        (unsigned("config.json", "{}"), "not the configuration of a task model"),
         (lambda folder: (folder / "weights.safetensors").write_bytes(b"x"), "altered or damaged"),
         (lambda folder: (folder / "weights.safetensors").unlink(), "cannot be read"),
     ],
@@ -268,7 +356,7 @@ def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
     save_model(tmp_path, tiny())
     record = json.loads((tmp_path / "config.json").read_text())
     record["config"]["fit"]["colour"] = 1
-    (tmp_path / "config.json").write_text(json.dumps(record))
+    unsigned("config.json", json.dumps(record))(tmp_path)
     with pytest.raises(ModelError, match=r"another version of smearsynth \(fit.colour"):
         load_model(tmp_path)
 

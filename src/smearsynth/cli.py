@@ -344,10 +344,11 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
 ) -> None:
     """Write the sampler of a model as ONNX, to paint without PyTorch."""
-    from smearsynth.synthesis.export import export_sampler
+    from smearsynth.synthesis.export import export_sampler, side_rule
 
-    export_sampler(load_model(model, "cpu"), output)
-    say(out, f"sampler: {output}")
+    loaded = load_model(model, "cpu")
+    export_sampler(loaded, output)
+    say(out, f"sampler: {output}\n{side_rule(loaded)}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -196,6 +197,31 @@ class Smear:
             name=self.name,
         )
         return replace(cut, um_per_px=self.um_per_px)
+
+
+def digest(smear: Smear) -> str:
+    """Hash of image, labels and classes; two files of the same field have the same.
+
+    Parameters
+    ----------
+    smear : Smear
+        Its name and the size of a pixel do not count.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> blank = Smear(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.int32), np.array([], int))
+    >>> digest(blank) == digest(replace(blank, name="other")), digest(blank) == digest(blank.resized(2))
+    (True, False)
+    """
+    hashed = hashlib.sha256(repr((smear.shape, smear.class_names)).encode())
+    for array in (smear.image, smear.labels, smear.classes):
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def close_ids(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[np.int64]]:

@@ -27,7 +27,7 @@ from smearsynth.options import (
     open_data,
     refuse_smears,
 )
-from smearsynth.terminal import out, progress, say, training_progress
+from smearsynth.terminal import err, out, progress, say, training_progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.tasks import Task
@@ -82,6 +82,9 @@ def fit_task(
     wanted = model.config.fit.steps
     with training_progress(wanted, every=100) as on_step, naming(data):
         report = fit(model, smears, FitRun(output, device, minutes=minutes, on_step=on_step))
+    if not report.knows_content:
+        remedy = "if images or labels have changed since, name another folder"
+        say(err, f"{output} was begun by a version that noted the names of its smears, not their content; {remedy}")
     if not report.finished:
         say(out, f"stopped at step {report.steps}; run the same command again to continue ({output})")
         return 0 if minutes is not None else 130

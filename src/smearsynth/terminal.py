@@ -53,7 +53,7 @@ def training_progress(steps: int, *, every: int = 500) -> Iterator[Callable[[int
             bar.update(task, completed=step)
             if losses:
                 pace = (now - started[0][0]) / max(step - started[0][1], 1)
-                shown = " ".join(f"{name} {value:.2f}" for name, value in losses.items())
+                shown = " ".join(f"{name} {value:z.2f}" for name, value in losses.items())
                 bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
                 if not err.is_terminal and step % every == 0:
                     left = pace * (steps - step) / 60

@@ -13,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from smearsynth.benefit.arms import ARMS, ArmName
 from smearsynth.errors import DataError, OptionError
+<<<<<<< HEAD
 from smearsynth.smear import Smear
 from smearsynth.synthesis.stain import StainName
+=======
+from smearsynth.smear import Smear, digest
+>>>>>>> fix-user
 from smearsynth.tasks.config import TaskName
 
 _MORE = 15  # synthetic smears a real one: the paper has 900 beside 60
@@ -118,21 +122,6 @@ def chosen(train: int, reals: int) -> list[int]:
     (True, [0, 1, 2, 3])
     """
     return sorted(np.random.default_rng(train).permutation(train)[:reals].tolist())
-
-
-def digest(smear: Smear) -> str:
-    """Hash of image, labels and classes; two files of the same field have the same.
-
-    Examples
-    --------
-    >>> blank = Smear(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.int32), np.array([], int))
-    >>> len(digest(blank))
-    16
-    """
-    hashed = hashlib.sha256(repr((smear.shape, smear.class_names)).encode())
-    for array in (smear.image, smear.labels, smear.classes):
-        hashed.update(np.ascontiguousarray(array).tobytes())
-    return hashed.hexdigest()[:16]
 
 
 def digests(smears: Sequence[Smear], what: str) -> tuple[str, ...]:

@@ -222,7 +222,8 @@ def box_rows(name: str, found: Prediction) -> list[Row]:
     for k, (box, score, kind) in enumerate(zip(found.boxes, found.scores, found.classes, strict=True), 1):
         row: Row = {"image": name, "instance": k, "class": found.class_names[int(kind)]}
         row |= {"score": round(float(score), 4)}
-        row |= {side: round(float(value), 2) for side, value in zip(("x0", "y0", "x1", "y1"), box, strict=True)}
+        sides = zip(("x0", "y0", "x1", "y1"), box, strict=True)
+        row |= {side: round(float(value), 2) + 0.0 for side, value in sides}  # + 0.0: no -0.0 in a table
         rows.append(row)
     return rows
 

@@ -65,7 +65,7 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
     Raises
     ------
     ModelError
-        When the state is damaged, or was trained with other settings (the number of steps may differ), or
+        When the state is damaged, or was trained with other settings (the number of steps may be larger), or
         started with another model.
     """
     found = _states(folder)
@@ -76,6 +76,8 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
         record = json.loads((newest / "state.json").read_text())
         _refuse_other_start(record.get("start"), state.start, newest)
         _refuse_other_settings(record["preset"], preset, newest)
+        step = int(record["step"])
+        _refuse_fewer_steps(step, preset, newest)
         groups = _tensors(state)
         stored = {name: load_file(newest / f"{name}.safetensors") for name in groups}
         for name in ("weights", "average"):
@@ -83,7 +85,6 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
                 raise KeyError(name)
             for key, tensor in groups[name].items():
                 tensor.copy_(stored[name][key])
-        step = int(record["step"])
         for label, optimiser in (("g", state.optimiser_g), ("d", state.optimiser_d)):
             _fill_moments(optimiser, label, step, stored["first_moments"], stored["second_moments"])
         state.step = step
@@ -154,6 +155,15 @@ def _refuse_other_settings(stored: dict[str, dict[str, object]], preset: Preset,
                     "use the same settings, another output folder, or delete this one",
                     folder,
                 )
+
+
+def _refuse_fewer_steps(done: int, preset: Preset, folder: Path) -> None:
+    if done > preset.training.steps:
+        raise ModelError(
+            f"this run has done {done} steps, now {preset.training.steps} are asked for; "
+            "ask for as many at least, use another output folder, or delete this one",
+            folder,
+        )
 
 
 def _refuse_other_start(stored: str | None, wanted: str | None, folder: Path) -> None:

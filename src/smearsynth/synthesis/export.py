@@ -3,7 +3,8 @@
 Inputs: ``labels`` (1, H, W) int64, ``channels_of`` (1, n + 1) int64 (0 for the background, class id + 1 for cells),
 ``styles`` (1, n + 1, S) float32, ``noise_0`` to ``noise_k`` (1, 1, h, w) float32 from coarse to fine,
 and ``debris`` (1, H, W) bool for generators that are told of it. Output: ``image`` (1, 3, H, W) float32, RGB in
-[-1, 1]. H, W and n are free; sides must be multiples of the grid, ``2 ** downs``.
+[-1, 1]. H, W and n are free; sides must be multiples of the grid, ``2 ** downs``, and at least twice the grid, for
+reflection needs a neighbour. Pad labels of other sides with background and cut the image. The file says so itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.networks import Generator, field_noise
 
-_SIDE = 64  # px, of the field the sampler is traced with
+_SIDE = 64  # px, of the field the sampler is traced with; twice the grid where that is more
 
 
 class Sampler(nn.Module):
@@ -46,8 +47,25 @@ class Sampler(nn.Module):
         return painted
 
 
-def sampler_inputs(model: Synthesizer, side: int = _SIDE, cells: int = 3, seed: int = 0) -> dict[str, Tensor]:
+def side_rule(model: Synthesizer) -> str:
+    """Which sides a field may have that the exported sampler paints.
+
+    Examples
+    --------
+    >>> side_rule(Synthesizer.load("default"))
+    'sides of fields: multiples of 8 px, 16 px at least'
+    """
+    grid = 1 << model.generator.downs
+    return f"sides of fields: multiples of {grid} px, {2 * grid} px at least"
+
+
+def sampler_inputs(model: Synthesizer, side: int | None = None, cells: int = 3, seed: int = 0) -> dict[str, Tensor]:
     """Inputs of the sampler by name, for a small square field with a few square cells.
+
+    Raises
+    ------
+    OptionError
+        When `side`, in px, is not one that the sampler paints.
 
     Examples
     --------
@@ -56,6 +74,10 @@ def sampler_inputs(model: Synthesizer, side: int = _SIDE, cells: int = 3, seed: 
     """
     draw = torch.Generator().manual_seed(seed)
     config = model.config.network
+    grid = 1 << config.downs
+    side = max(_SIDE, 2 * grid) if side is None else side
+    if side % grid or side < 2 * grid:
+        raise OptionError(f"a side of {side} px; {side_rule(model)}")
     labels = torch.zeros(1, side, side, dtype=torch.int64)
     for k in range(1, cells + 1):
         top, left = torch.randint(0, side * 3 // 4, (2,), generator=draw).tolist()
@@ -121,4 +143,5 @@ def export_sampler(model: Synthesizer, path: Path) -> None:
         if stop.asked:
             raise KeyboardInterrupt
         assert program is not None
+        program.model.doc_string = side_rule(model)
         program.save(str(temporary), external_data=False)

@@ -18,7 +18,7 @@ from smearsynth.errors import DataError, ModelError
 from smearsynth.formats.files import read_text, write_text
 from smearsynth.masks import MaskSource
 from smearsynth.shapes import ParametricShapes
-from smearsynth.smear import Smear
+from smearsynth.smear import Smear, digest
 from smearsynth.statistics import DataStatistics
 from smearsynth.synthesis.acquisition import AcquisitionLaw
 from smearsynth.synthesis.card import StyleFidelity, model_card
@@ -84,7 +84,7 @@ def learn(
     say(str(measured.shapes.report))
     if start is not None and (remark := _size_remark(measured.statistics, start.statistics)):
         say(remark)
-    _claim(run.folder / "state", measured.statistics)
+    _claim(run.folder / "state", smears, measured.statistics, say)
     preset = preset.on_features("none" if features is None else features.name)
     if preset.second:
         preset = preset.within(measured.statistics.field_size)
@@ -220,20 +220,47 @@ def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 
     return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
 
 
+<<<<<<< HEAD
 def _claim(folder: Path, statistics: DataStatistics) -> None:
+=======
+def restained_bank(
+    model: Synthesizer, smears: Sequence[Smear], rng: int | np.random.Generator, *, least: int = 100
+) -> StyleBank:
+    """Styles of smears under stains drawn anew, `least` draws or more, for new smears in stains that none has.
+
+    Every smear is drawn equally often, its draws follow one another.
+    """
+    generator = np.random.default_rng(rng)
+    copies = -(-least // len(smears))
+    styles, classes = [], []
+    for smear in smears:
+        for _ in range(copies):
+            styles.append(model.encode(replace(smear, image=restain(smear.image, generator))))
+            classes.append(smear.classes)
+    return StyleBank.fit(styles, classes, model.class_names, rng=generator)
+
+
+def _claim(folder: Path, smears: Sequence[Smear], statistics: DataStatistics, say: Say) -> None:
+>>>>>>> fix-user
     """Refuse to go on with a run on other smears; also shows early that the folder can be written."""
     path = folder / "smears.json"
-    own = [[row.name, row.width, row.height, row.count] for row in statistics.rows]
+    measured = [[row.name, row.width, row.height, row.count] for row in statistics.rows]
+    own = [[*row, digest(smear)] for row, smear in zip(measured, smears, strict=True)]
     if path.exists():
         try:
             earlier = json.loads(read_text(path))
         except json.JSONDecodeError:
             earlier = None
-        if earlier != own:
+        if earlier == own:
+            return
+        if earlier != measured:
+            before = earlier if isinstance(earlier, list) else own
+            others = [row[0] for row in own if row not in before and row[:-1] not in before]
+            named = f" ({others[0]} is new or has changed)" if others else ""
             raise ModelError(
-                "this run was started on other smears; use the same smears, another output folder, "
+                f"this run was started on other smears{named}; use the same smears, another output folder, "
                 "or delete this one",
                 folder,
             )
-    else:
-        write_text(path, json.dumps(own))
+        say("started by a version that noted names and sizes of its smears; their content is noted now")
+    write_text(path, json.dumps(own))

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.formats.files import read_text, reading_problem, replacing, write_text
+from smearsynth.formats.files import read_text, replacing
+from smearsynth.formats.sums import COPY_AGAIN, SUMS, check_sums, read_sums, write_sums
 from smearsynth.layout import ContactLaw
 from smearsynth.masks import MaskSource
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
@@ -38,7 +39,6 @@ from smearsynth.synthesis.styles import StyleBank, Styles
 
 DEFAULT = "default"  # the name of the shipped model
 
-_SUMS = "SHA256SUMS"
 _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
     "config.json",
     "weights.safetensors",
@@ -48,7 +48,11 @@ _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
 _EXEMPLARS, _PARAMETRIC = "shapes.safetensors", "shapes.json"
 _LAYOUT = "layout.json"  # models made before contact layouts have none
 _ACQUISITION = "acquisition.json"  # older models have none
+<<<<<<< HEAD
 _COPY_AGAIN = "copy the folder again"
+=======
+_RESTAINED = "restained.safetensors"  # of models that were not trained under other stains there is none
+>>>>>>> fix-user
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 _T = TypeVar("_T")
 
@@ -289,7 +293,11 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+<<<<<<< HEAD
             for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION} - contents.keys():
+=======
+            for stale in {SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION, _RESTAINED} - contents.keys():
+>>>>>>> fix-user
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -297,8 +305,7 @@ class Synthesizer:
         for name, content in contents.items():
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(content)
-        sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(contents.items())]
-        write_text(folder / _SUMS, "".join(sums))
+        write_sums(folder, contents)
 
     @classmethod
     def load(cls, folder: Path | str = DEFAULT, device: torch.device | str = "cpu") -> Synthesizer:
@@ -318,6 +325,12 @@ class Synthesizer:
         statistics = _read(root / _STATISTICS, DataStatistics.from_json)
         layout = _read(root / _LAYOUT, ContactLaw.from_json) if _LAYOUT in listed else None
         taken = _read(root / _ACQUISITION, AcquisitionLaw.from_json) if _ACQUISITION in listed else None
+<<<<<<< HEAD
+=======
+        restained = _read_styles(root / _RESTAINED, config.network) if _RESTAINED in listed else None
+        if restained is not None and len(restained.smears) % len(styles.smears):
+            raise ModelError(f"does not fit {_STYLES} beside it; {COPY_AGAIN}", root / _RESTAINED)
+>>>>>>> fix-user
         generator, encoder = generator.to(device), encoder.to(device)
         return cls(config, generator, encoder, styles, statistics, shapes, layout, taken)
 
@@ -353,32 +366,20 @@ def _verify(root: Path) -> frozenset[str]:
     if not root.is_dir():
         raise ModelError("no such model folder; train one with `smearsynth train`, or use --model default", root)
     try:
-        lines = (root / _SUMS).read_text(encoding="utf-8").splitlines()
+        sums = read_sums(root)
     except FileNotFoundError:
         remedy = (
             "its training is not finished: run the same `smearsynth train` again"
             if (root / "state").is_dir()
             else "name a folder that `smearsynth train` made"
         )
-        raise ModelError(f"not a model folder, {_SUMS} is missing; {remedy}", root) from None
-    except OSError as error:
-        raise ModelError(reading_problem(error), root / _SUMS) from error
-    except UnicodeDecodeError:
-        lines = []
-    sums = {name: wanted for wanted, _, name in (line.partition("  ") for line in lines)}
+        raise ModelError(f"not a model folder, {SUMS} is missing; {remedy}", root) from None
+    if sums.keys() == {_CONFIG, _WEIGHTS}:
+        raise ModelError("holds a task model, no synthesizer; name a folder that `smearsynth train` made", root)
     shapes = _EXEMPLARS if _EXEMPLARS in sums else _PARAMETRIC
-    unlisted = {_CONFIG, _WEIGHTS, _STYLES, _STATISTICS, shapes} - sums.keys()
-    if unlisted or any(Path(name).name != name for name in sums):
-        raise ModelError(f"damaged, it is no list of a model's files; {_COPY_AGAIN}", root / _SUMS)
-    for name, wanted in sums.items():
-        try:
-            found = hashlib.sha256((root / name).read_bytes()).hexdigest()
-        except FileNotFoundError:
-            raise ModelError(f"this file of the model is missing; {_COPY_AGAIN}", root / name) from None
-        except OSError as error:
-            raise ModelError(reading_problem(error), root / name) from error
-        if found != wanted:
-            raise ModelError(f"altered or damaged, its hash is not the one in {_SUMS}; {_COPY_AGAIN}", root / name)
+    if {_CONFIG, _WEIGHTS, _STYLES, _STATISTICS, shapes} - sums.keys():
+        raise ModelError(f"damaged, it is no list of a model's files; {COPY_AGAIN}", root / SUMS)
+    check_sums(root, sums)
     return frozenset(sums)
 
 
@@ -386,7 +387,7 @@ def _read(path: Path, parse: Callable[[str], _T]) -> _T:
     try:
         return parse(read_text(path))
     except DataError as error:
-        raise ModelError(f"{error}; {_COPY_AGAIN}", path) from None
+        raise ModelError(f"{error}; {COPY_AGAIN}", path) from None
 
 
 def _read_config(path: Path) -> ModelConfig:
@@ -394,7 +395,7 @@ def _read_config(path: Path) -> ModelConfig:
         content = json.loads(read_text(path))
         number = content["format"]
     except (DataError, ValueError, KeyError, TypeError):
-        raise ModelError(f"not the configuration of a model; {_COPY_AGAIN}", path) from None
+        raise ModelError(f"not the configuration of a model; {COPY_AGAIN}", path) from None
     if number != 1:
         raise ModelError(f"of format {number}, and this smearsynth reads 1; install a newer smearsynth", path)
     try:
@@ -413,7 +414,7 @@ def _read_networks(path: Path, config: NetworkConfig) -> tuple[Generator, Encode
     try:
         weights = {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
     except safetensors.SafetensorError as error:
-        raise ModelError(f"no whole safetensors file ({error}); {_COPY_AGAIN}", path) from None
+        raise ModelError(f"no whole safetensors file ({error}); {COPY_AGAIN}", path) from None
     generator, encoder = Generator(config), Encoder(config)
     for prefix, module in (("generator.", generator), ("encoder.", encoder)):
         own = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
@@ -421,7 +422,7 @@ def _read_networks(path: Path, config: NetworkConfig) -> tuple[Generator, Encode
             module.load_state_dict(own)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()[:200]
-            raise ModelError(f"does not fit {_CONFIG} beside it ({first}); {_COPY_AGAIN}", path) from None
+            raise ModelError(f"does not fit {_CONFIG} beside it ({first}); {COPY_AGAIN}", path) from None
         module.requires_grad_(False).eval()
     return generator, encoder
 
@@ -430,7 +431,7 @@ def _read_styles(path: Path, config: NetworkConfig) -> StyleBank:
     try:
         bank = StyleBank.from_tensors(safetensors.numpy.load_file(path), config.class_names)
     except safetensors.SafetensorError as error:
-        raise ModelError(f"no whole safetensors file ({error}); {_COPY_AGAIN}", path) from None
+        raise ModelError(f"no whole safetensors file ({error}); {COPY_AGAIN}", path) from None
     except ModelError as error:
         raise ModelError(str(error), path) from None
     width, n = config.style_channels, len(config.class_names)
@@ -439,10 +440,10 @@ def _read_styles(path: Path, config: NetworkConfig) -> StyleBank:
     for law, size in laws:
         k = len(law.weights)
         if law.centres.shape != (k, size) or law.roots.shape != (k, size, size):
-            raise ModelError(f"does not fit {_CONFIG} beside it; {_COPY_AGAIN}, or train the model again", path)
+            raise ModelError(f"does not fit {_CONFIG} beside it; {COPY_AGAIN}, or train the model again", path)
     cells_fit = all(one.fits(width, len(bank.smears)) for one in bank.within)
     if bank.smears.ndim != 2 or not len(bank.smears) or bank.smears.shape[1] != laws[0][1] or not cells_fit:
-        raise ModelError(f"does not fit {_CONFIG} beside it; {_COPY_AGAIN}, or train the model again", path)
+        raise ModelError(f"does not fit {_CONFIG} beside it; {COPY_AGAIN}, or train the model again", path)
     return bank
 
 
@@ -450,5 +451,5 @@ def _read_shapes(path: Path, config: NetworkConfig) -> ShapeLibrary | Parametric
     kind = ShapeLibrary if path.name == _EXEMPLARS else ParametricShapes
     shapes: ShapeLibrary | ParametricShapes = kind.load(path)
     if shapes.class_names != config.class_names:
-        raise ModelError(f"has other classes than {_CONFIG} beside it; {_COPY_AGAIN}", path)
+        raise ModelError(f"has other classes than {_CONFIG} beside it; {COPY_AGAIN}", path)
     return shapes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import OptionError
-from smearsynth.smear import Smear
+from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.styles import Styles
 
@@ -68,7 +67,7 @@ class StyleSource:
         """As a recipe says it; given smears by name and hash."""
         if not self.given:
             return self.style
-        return "of " + " to ".join(f"{smear.name} {_digest(smear)}" for smear in self.given)
+        return "of " + " to ".join(f"{smear.name} {digest(smear)}" for smear in self.given)
 
     @property
     def passed_over(self) -> dict[str, tuple[str, ...]]:
@@ -124,7 +123,3 @@ class StyleSource:
     @cached_property
     def _given_styles(self) -> list[Styles]:
         return [self.model.encode(smear) for smear in self.given]
-
-
-def _digest(smear: Smear) -> str:
-    return hashlib.sha256(smear.image.tobytes() + smear.labels.tobytes()).hexdigest()[:12]

@@ -22,12 +22,20 @@ from torch import nn
 from smearsynth.augment import named_augment
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import ModelError
-from smearsynth.smear import Smear
+from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.training import hash_seed
 from smearsynth.tasks.base import Task, drawing_from
 from smearsynth.tasks.config import FitConfig
-from smearsynth.tasks.folder import FitReport, FitState, finished_report, load_state, save_model, save_state
+from smearsynth.tasks.folder import (
+    CONTENT,
+    FitReport,
+    FitState,
+    finished_report,
+    load_state,
+    save_model,
+    save_state,
+)
 from smearsynth.tasks.samples import Chosen, SmearSupply, draw_samples
 
 
@@ -100,7 +108,7 @@ def fit(
         A fresh model; it ends with the best weights.
     smears : sequence or iterable of Smear
         A sequence is drawn from at random; of a stream (no length), such as `SyntheticSmears`, every step
-        sees new smears.
+        sees new smears. With a folder to keep the model in, a `SmearFolder` or a list is read once before.
     run : FitRun, optional
     validation : sequence of Smear, optional
         To choose the best weights by. When None some of `smears` are held out (see `hold_out`); of a stream
@@ -116,7 +124,7 @@ def fit(
     DataError
         When there are no smears, or a stream ends.
     ModelError
-        When the folder holds another model or a damaged state, or training diverges.
+        When the folder holds another model, one of other smears or a damaged state, or training diverges.
 
     Examples
     --------
@@ -129,7 +137,7 @@ def fit(
     """
     run, config = run or FitRun(), task.config.fit
     task.to(run.device)
-    state = FitState.fresh(task, _described(smears))
+    state = FitState.fresh(task, _described(smears, content=run.folder is not None))
     if run.folder is not None and (done := finished_report(run.folder, state)) is not None:
         return done
     if validation is None and isinstance(smears, Sequence):
@@ -198,11 +206,18 @@ def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[s
     return row
 
 
-def _described(smears: Sequence[Smear] | Iterable[Smear]) -> str:
-    """What tells smears from others without reading them, so that a run does not go on with other ones."""
+def _described(smears: Sequence[Smear] | Iterable[Smear], *, content: bool) -> str:
+    """What tells smears from others, so that a run does not go on with other ones; with `content` all are read."""
     if not isinstance(smears, Sequence):
         return "a stream"
-    if not isinstance(smears, SmearFolder):
-        return f"{len(smears)} smears"
-    digest = hashlib.sha256(repr((smears.names, smears.scale)).encode()).hexdigest()[:12]
-    return f"{len(smears)} smears, names and scale {digest}"
+    said = f"{len(smears)} smears"
+    if isinstance(smears, SmearFolder):
+        said += f", names and scale {_short_hash((smears.names, smears.scale))}"
+    # other sequences may be longer than what they draw from
+    if content and isinstance(smears, SmearFolder | list | tuple):
+        said += f"{CONTENT}{_short_hash([digest(smear) for smear in smears])}"
+    return said
+
+
+def _short_hash(fact: object) -> str:
+    return hashlib.sha256(repr(fact).encode()).hexdigest()[:12]

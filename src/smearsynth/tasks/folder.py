@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.formats.files import read_text, replacing, write_text
+from smearsynth.formats.files import read_text, replacing
+from smearsynth.formats.sums import SUMS, check_sums, read_sums, write_sums
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
 
@@ -27,6 +29,7 @@ _CONFIG = "config.json"
 _WEIGHTS = "weights.safetensors"
 _STATE = "state.safetensors"
 _LOG = "fit-log.csv"
+CONTENT = ", content "  # in what is said of smears, before the hash of images and labels
 _AGAIN = "copy the folder again, or fit the model anew in another one"
 
 
@@ -56,6 +59,11 @@ class FitReport(BaseModel):
     best_step: int
     best_score: float | None
     history: tuple[dict[str, float], ...]
+
+    @property
+    def knows_content(self) -> bool:
+        """Whether `smears` tells images and labels apart; older versions noted number, names and scale alone."""
+        return CONTENT in self.smears
 
 
 class _Record(BaseModel):
@@ -125,6 +133,7 @@ class FitState:
             own["state"].setdefault(int(index), {})[key] = tensor
         self.optimiser.load_state_dict(own)
         self.losses = list(tensors["losses"].to(self.task.device)) if "losses" in tensors else []
+        self.smears = record["smears"]  # no more than was known when the run began
         self.step, self.history = int(record["step"]), list(record["history"])
         self.best_score, self.best_step = float(record["best_score"]), int(record["best_step"])
 
@@ -169,7 +178,7 @@ def load_state(folder: Path, state: FitState) -> bool:
 
 
 def save_model(folder: Path | str, task: Task, report: FitReport | None = None) -> None:
-    """Write the model folder, config.json last; an earlier state goes.
+    """Write the model folder, SHA256SUMS last; an earlier state goes.
 
     Raises
     ------
@@ -182,6 +191,8 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         smears="not stated", steps=steps, finished=True, best_step=steps, best_score=None, history=()
     )
     content = _weights(task)
+    with suppress(OSError):  # of an earlier model: interrupted now, this one would be called damaged
+        (folder / SUMS).unlink()
     with replacing(folder / _WEIGHTS) as temporary:
         temporary.write_bytes(content)
     with replacing(folder / _LOG) as temporary, temporary.open("w", newline="") as file:
@@ -195,7 +206,10 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         weights_sha256=hashlib.sha256(content).hexdigest(),
         report=report,
     )
-    write_text(folder / _CONFIG, record.model_dump_json(indent=2))
+    config = record.model_dump_json(indent=2).encode()
+    with replacing(folder / _CONFIG) as temporary:
+        temporary.write_bytes(config)
+    write_sums(folder, {_CONFIG: config, _WEIGHTS: content})
     (folder / _STATE).unlink(missing_ok=True)
 
 
@@ -247,6 +261,9 @@ def _read_record(folder: Path) -> _Record:
             else "name a folder that `smearsynth fit-task` made"
         )
         raise ModelError(f"not a task model, {_CONFIG} is missing; {remedy}", folder)
+    with suppress(FileNotFoundError):  # older folders have no sums
+        wanted = read_sums(folder).get(_CONFIG, "none")
+        check_sums(folder, {_CONFIG: wanted})  # which has the hash of the weights
     try:
         return _Record.model_validate_json(read_text(folder / _CONFIG))
     except (DataError, ValidationError):
@@ -282,12 +299,17 @@ def _refuse_others(name: str, stored: dict[str, Any], smears: str, state: FitSta
     wanted = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
     before = _flat(stored) | {"smears": smears}
     for key in sorted(before.keys() | wanted.keys()):
-        if before.get(key) != wanted.get(key):
+        if before.get(key) != wanted.get(key) and not (key == "smears" and _is_older(smears, state.smears)):
             raise ModelError(
                 f"holds a model with {key} = {before.get(key)}, now it is {wanted.get(key)}; "
                 "use the same settings and smears, or another folder",
                 folder,
             )
+
+
+def _is_older(smears: str, wanted: str) -> bool:
+    """Whether an older version said this of the same smears, as far as it said anything."""
+    return CONTENT not in smears and wanted.startswith(smears + CONTENT)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,17 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import pytest
+
+from smearsynth.terminal import training_progress
+
+
+def test_a_loss_that_rounding_puts_below_zero_is_shown_as_zero(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    with training_progress(2, every=1) as on_step:
+        on_step(1, {"loss": -1e-7, "other": -0.25})
+    assert capsys.readouterr().err.strip().endswith("loss 0.00 other -0.25")
