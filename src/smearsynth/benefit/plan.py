@@ -13,12 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from smearsynth.benefit.arms import ARMS, ArmName
 from smearsynth.errors import DataError, OptionError
-<<<<<<< HEAD
-from smearsynth.smear import Smear
-from smearsynth.synthesis.stain import StainName
-=======
 from smearsynth.smear import Smear, digest
->>>>>>> fix-user
+from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 _MORE = 15  # synthetic smears a real one: the paper has 900 beside 60

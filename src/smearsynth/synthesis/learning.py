@@ -220,28 +220,7 @@ def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 
     return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
 
 
-<<<<<<< HEAD
-def _claim(folder: Path, statistics: DataStatistics) -> None:
-=======
-def restained_bank(
-    model: Synthesizer, smears: Sequence[Smear], rng: int | np.random.Generator, *, least: int = 100
-) -> StyleBank:
-    """Styles of smears under stains drawn anew, `least` draws or more, for new smears in stains that none has.
-
-    Every smear is drawn equally often, its draws follow one another.
-    """
-    generator = np.random.default_rng(rng)
-    copies = -(-least // len(smears))
-    styles, classes = [], []
-    for smear in smears:
-        for _ in range(copies):
-            styles.append(model.encode(replace(smear, image=restain(smear.image, generator))))
-            classes.append(smear.classes)
-    return StyleBank.fit(styles, classes, model.class_names, rng=generator)
-
-
 def _claim(folder: Path, smears: Sequence[Smear], statistics: DataStatistics, say: Say) -> None:
->>>>>>> fix-user
     """Refuse to go on with a run on other smears; also shows early that the folder can be written."""
     path = folder / "smears.json"
     measured = [[row.name, row.width, row.height, row.count] for row in statistics.rows]

@@ -48,11 +48,6 @@ _CONFIG, _WEIGHTS, _STYLES, _STATISTICS = (
 _EXEMPLARS, _PARAMETRIC = "shapes.safetensors", "shapes.json"
 _LAYOUT = "layout.json"  # models made before contact layouts have none
 _ACQUISITION = "acquisition.json"  # older models have none
-<<<<<<< HEAD
-_COPY_AGAIN = "copy the folder again"
-=======
-_RESTAINED = "restained.safetensors"  # of models that were not trained under other stains there is none
->>>>>>> fix-user
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 _T = TypeVar("_T")
 
@@ -293,11 +288,7 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-<<<<<<< HEAD
-            for stale in {_SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION} - contents.keys():
-=======
-            for stale in {SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION, _RESTAINED} - contents.keys():
->>>>>>> fix-user
+            for stale in {SUMS, _EXEMPLARS, _PARAMETRIC, _LAYOUT, _ACQUISITION} - contents.keys():
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -325,12 +316,6 @@ class Synthesizer:
         statistics = _read(root / _STATISTICS, DataStatistics.from_json)
         layout = _read(root / _LAYOUT, ContactLaw.from_json) if _LAYOUT in listed else None
         taken = _read(root / _ACQUISITION, AcquisitionLaw.from_json) if _ACQUISITION in listed else None
-<<<<<<< HEAD
-=======
-        restained = _read_styles(root / _RESTAINED, config.network) if _RESTAINED in listed else None
-        if restained is not None and len(restained.smears) % len(styles.smears):
-            raise ModelError(f"does not fit {_STYLES} beside it; {COPY_AGAIN}", root / _RESTAINED)
->>>>>>> fix-user
         generator, encoder = generator.to(device), encoder.to(device)
         return cls(config, generator, encoder, styles, statistics, shapes, layout, taken)
 
