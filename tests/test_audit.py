@@ -1,12 +1,15 @@
 """The memorisation audit: copies are found however they are disguised, new cells are not, and it says so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from smears import write_folder
 from smearsynth.errors import DataError, OptionError
-from smearsynth.evaluation.audit import Audit, audit, share_interval
+from smearsynth.evaluation.audit import audit
+from smearsynth.evaluation.audit_record import Audit, share_interval
 from smearsynth.evaluation.copies import plant_copies, recoloured
 from smearsynth.evaluation.views import CellIndex, median_diameter, view_cells
 from smearsynth.report import pairs_figure
@@ -73,6 +76,98 @@ def test_copied_smears_are_flagged_however_disguised(training, held_out, clean):
         assert pair.synthetic == f"c{pair.training}"
         assert pair.mirrored
     assert "Signs of copying" in found.verdict()
+
+
+def pasted(target, patch, at, name):
+    """The target with all of the patch, image and labels, in place of what lies at (y, x)."""
+    there = np.s_[at[0] : at[0] + patch.shape[0], at[1] : at[1] + patch.shape[1]]
+    image, labels = target.image.copy(), target.labels.copy()
+    labels[np.isin(labels, np.unique(labels[there]))] = 0
+    image[there] = patch.image
+    labels[there] = np.where(patch.labels > 0, patch.labels + target.count, 0)
+    return Smear.from_labels(image, labels, name=name)
+
+
+def test_one_copied_patch_among_many_smears_is_named(training, held_out):
+    new = [textured_smear(400 + k) for k in range(36)]
+    patch = training[3].cropped(0, 40, 80, 80)  # four cells, turned upside down and paler
+    patch = Smear((patch.image[::-1] * 0.8 + 20).astype(np.uint8), patch.labels[::-1], patch.classes)
+    synthetic = [*new, pasted(textured_smear(500), patch, (40, 0), "collage")]
+    found = audit(training, synthetic, held_out=held_out, planted=20, rng=0)
+    assert found.interval[0] < max(0.01, found.false_alarms)  # the share of cells alone does not tell
+    assert found.memorised
+    (copied,) = found.copied_smears
+    assert (copied.synthetic, copied.training, copied.cells, copied.mirrored) == ("collage", "s3", 4, True)
+    assert min(copied.turn, 360 - copied.turn) < 4
+    for text in (found.verdict(), found.card()):
+        assert "Signs of copying. A synthetic smear shows cells of a training smear in their places" in text
+        assert "collage (4 of 12 cells as in s3, mirrored top to bottom, turned by" in text
+        assert "No sign" not in text
+
+
+def test_a_verbatim_smear_is_found_whole_and_new_smears_never(training, held_out, clean):
+    turned = Smear.from_labels(np.rot90(training[7].image), np.rot90(training[7].labels), name="same")
+    found = audit(training, [*held_out, turned], held_out=held_out, planted=20, rng=0)
+    assert [(one.synthetic, one.training, one.cells, one.of) for one in found.copied_smears] == [
+        ("same", "s7", 12, 12)
+    ]
+    assert found.copied_smears[0].turn == pytest.approx(270, abs=4)
+    assert clean.copied_smears == ()
+
+
+def test_copied_cells_in_other_places_are_no_copied_smear(training, held_out):
+    rng = np.random.default_rng(3)
+    copies = list(plant_copies(training[:1], 12, rng))
+    image, labels = np.full((160, 200, 3), 210, np.uint8), np.zeros((160, 200), np.int32)
+    for k, copy in enumerate(copies):
+        y, x = 50 * (k // 4), 50 * (k % 4)
+        inside = np.nonzero(copy.labels)
+        image[inside[0] + y, inside[1] + x] = copy.image[inside]
+        labels[inside[0] + y, inside[1] + x] = k + 1
+    found = audit(training, [Smear.from_labels(image, labels)], held_out=held_out, planted=20, rng=0)
+    assert found.flagged >= 10
+    assert found.copied_smears == ()
+
+
+def test_a_pair_says_where_its_cells_lie(training, clean):
+    synthetic = {f"s{200 + k}": textured_smear(200 + k) for k in range(6)}
+    known = {smear.name: smear for smear in training}
+    for pair in clean.pairs:
+        for smear, (x, y), label in (
+            (synthetic[pair.synthetic], pair.synthetic_at, pair.synthetic_label),
+            (known[pair.training], pair.training_at, pair.training_label),
+        ):
+            assert smear.labels[round(y), round(x)] == label
+    x, y = clean.pairs[0].synthetic_at
+    assert clean.pairs[0].places[0] == f"{clean.pairs[0].synthetic} ({x:.0f}, {y:.0f})"
+
+
+def test_the_verdict_compares_shares_truthfully(clean):
+    def verdict(share, interval):
+        found = {"flagged_share": share, "interval": interval, "false_alarms": 0.036}
+        return clean.model_copy(update=found).verdict()
+
+    above = verdict(0.039, (0.02, 0.06))
+    assert "3.9 %, 95 % interval" in above
+    assert "of new real cells 3.6 %: the difference is within chance." in above
+    assert above.startswith("No sign of memorisation.")
+    assert "chance" not in verdict(0.01, (0.005, 0.02))
+    assert "more than chance explains" in verdict(0.2, (0.1, 0.3))
+
+
+def test_an_odd_cell_needs_a_larger_lead(training):
+    diameter = median_diameter(training)
+    views = view_cells(training, diameter)
+    index = CellIndex(views)
+    query = view_cells([textured_smear(600)], diameter)
+    usual = np.zeros(views.harmonics.shape[1:])
+    usual[:, 0] = views.harmonics[:, :, 0].real.mean(axis=0)
+    assert (np.einsum("nr,r->n", views.harmonics[:, :, 0].real, usual[:, 0]) > 0).all()  # none is a negative
+    odd = replace(query, harmonics=(usual + 1.5 * (query.harmonics - usual)).astype(np.complex64))
+    one, other = index.nearest(query), index.nearest(odd)
+    alike = np.abs(one.correlation - other.correlation) < 1e-3  # the others are now taken for negatives
+    assert alike.sum() >= 6
+    assert other.lead[alike] == pytest.approx(one.lead[alike] / np.sqrt(1.5), rel=0.01)
 
 
 def test_the_turn_brings_the_nearest_to_lie_like_the_cell(training):
@@ -162,6 +257,8 @@ def test_the_command_prints_json_and_writes_the_record(run, training, held_out, 
     assert ran.code == 0, ran.err
     found = Audit.model_validate_json(ran.out)
     assert found.flagged == found.cells == 24
+    assert found.memorised
+    assert [one.training for one in found.copied_smears] == ["s2", "s3"]
     assert found.training_smears == 6
     assert found.held_out == "smears not trained on"
     assert (tmp_path / "card.md").read_text().startswith("## Memorisation")
@@ -169,6 +266,42 @@ def test_the_command_prints_json_and_writes_the_record(run, training, held_out, 
     ran = run("audit", real, copies)
     assert "taken for a copy of" in ran.out
     assert "Signs of copying" in ran.out
+
+
+def test_the_command_divides_what_was_trained_on_from_what_was_not(run, training, clean, tmp_path, monkeypatch):
+    real = write_folder(tmp_path / "real", training[:5], splits=("old", "test"))
+    divided = []
+
+    def search(trained, ours, *, held_out, **_):
+        divided.append((trained.names, held_out and held_out.names))
+        return clean
+
+    monkeypatch.setattr("smearsynth.evaluation.audit.audit", search)
+
+    def sides(*options):
+        ran = run("audit", real, real, *options, "--json")
+        assert ran.code == 0, ran.err
+        return divided.pop()
+
+    old, test = ("s0", "s2", "s4"), ("s1", "s3")
+    # `train` takes all smears where no split is called so: none is new then
+    assert sides() == (("s0", "s1", "s2", "s3", "s4"), None)
+    assert sides("--train-split", "test") == (test, None)
+    assert sides("--train-split", "old") == (old, test)
+    assert sides("--held-out", "test") == (old, test)
+    ran = run("audit", real, real, "--train-split", "test", "--held-out", "test")
+    assert ran.code == 2
+    assert "'test' cannot be both" in ran.err
+    assert "--held-out" in ran.err
+    one = write_folder(tmp_path / "one", training[:2], splits=("test",))
+    ran = run("audit", one, real, "--held-out", "test")
+    assert ran.code == 2
+    assert "all smears are in split 'test'" in ran.err
+
+
+def test_held_out_smears_that_were_trained_on_are_refused(training, held_out):
+    with pytest.raises(DataError, match=r"12 of 12 smears show the cells of training smears.*not trained on"):
+        audit(training, held_out[:1], held_out=training)
 
 
 def test_the_command_says_what_is_missing(run, smear_folder, tmp_path):

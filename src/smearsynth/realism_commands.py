@@ -117,7 +117,7 @@ def realism(
 def audit(
     real: Real,
     synth: Synthetic,
-    train_split: Annotated[str | None, typer.Option(help="What was trained on; default: train, if any.")] = None,
+    train_split: Annotated[str | None, typer.Option(help="What was trained on; default: train, else all.")] = None,
     held_out: Annotated[str | None, typer.Option(help="What was not; default: test, if any.")] = None,
     cells: Annotated[int, typer.Option(help="Look at so many synthetic cells at most.", min=1)] = 10_000,
     scale: Scale = 1.0,
@@ -134,8 +134,7 @@ def audit(
     from smearsynth.formats.files import write_text
 
     smears = open_data(real, None, scale, classes="one", format=format, binary=binary)
-    trained = smears.split(train_split or _TRAIN) if train_split or _TRAIN in smears.splits else smears
-    other = smears.split(held_out or _TEST) if held_out or _TEST in smears.splits else None
+    trained, other = _learned(smears, train_split, held_out)
     ours = open_data(synth, None, 1.0, classes="one", limit=limit)
     with stages(quiet=json) as on_stage, naming(real):
         found = search(trained, ours, held_out=other, most=cells, rng=seed, on_stage=on_stage)
@@ -150,8 +149,8 @@ def audit(
         return
     for pair in found.pairs[:8]:
         mark = "taken for a copy of" if pair.flagged else "nearest to"
-        ours_is, theirs_is = f"{pair.synthetic}:{pair.synthetic_label}", f"{pair.training}:{pair.training_label}"
-        say(out, f"{pair.lead:.2f}  {ours_is} {mark} {theirs_is}")
+        ours_is, theirs_is = pair.places
+        say(out, f"{pair.lead:z.2f}  {ours_is} {mark} {theirs_is}")
     say(out, found.verdict())
 
 
@@ -181,6 +180,29 @@ def _divided(smears: SmearFolder, split: str | None) -> tuple[SmearFolder, Smear
     if _TRAIN in there and chosen not in (None, _TRAIN):
         return compared, smears.split(_TRAIN), compared
     return compared, compared[::2], compared[1::2]
+
+
+def _learned(
+    smears: SmearFolder, train_split: str | None, held_out: str | None
+) -> tuple[SmearFolder, SmearFolder | None]:
+    """The smears that a model has learned from, as `train` chooses them, and those it has not."""
+    there = smears.splits
+    learned = train_split or (_TRAIN if _TRAIN in there else None)
+    other = held_out or (_TEST if _TEST in there and learned not in (None, _TEST) else None)
+    if learned is not None and learned == other:
+        raise OptionError(
+            f"split {learned!r} cannot be both what was trained on and what was not; name another with --held-out "
+            "or leave that out"
+        )
+    kept = None if other is None else smears.split(other)
+    if learned is not None:
+        return smears.split(learned), kept
+    if kept is None:
+        return smears, None
+    rest = [k for k, entry in enumerate(smears.entries) if entry.split != other]
+    if not rest:
+        raise OptionError(f"all smears are in split {other!r}: none is left that could have been trained on")
+    return smears.chosen(rest), kept
 
 
 def _segmenter(known: SmearFolder, folder: Path | None, seed: int, device: str, on_stage: Stage) -> Segmenter:

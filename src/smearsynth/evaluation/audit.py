@@ -2,155 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.evaluation.audit_record import ALARMS, Audit, CopiedSmear, Pair, beyond_chance, share_interval
 from smearsynth.evaluation.copies import plant_copies
 from smearsynth.evaluation.crops import same_scale
+from smearsynth.evaluation.fields import SURE, FieldAgain, fields_again
 from smearsynth.evaluation.views import CellIndex, CellViews, FloatArray, Nearest, median_diameter, view_cells
 from smearsynth.smear import Smear
 
-ALARMS = 0.01  # share of new real cells that may be taken for copies
 PLANTED = 500
 _HELD_OUT = 2000  # cells
-_SAME = 0.5  # lead of a cell that is very likely seen again; two of them in a smear are proof
 _LEAST = 50  # held-out cells
 _SHOWN = 24
 
 Stage = Callable[[str, int, int], object]
-
-
-class Pair(BaseModel):
-    """A synthetic cell and the training cell nearest to it.
-
-    Parameters
-    ----------
-    synthetic, training : str
-        Names of the two smears.
-    synthetic_label, training_label : int
-        Labels of the cells there.
-    lead : float
-        By how much this training cell is nearer than the third nearest, in Fisher's z.
-    correlation : float
-    turn : float
-        Degrees, clockwise, by which the training cell must be turned.
-    mirrored : bool
-        Whether it must be mirrored top to bottom before.
-    flagged : bool
-        Whether the test takes the one for a copy of the other.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    synthetic: str
-    synthetic_label: int
-    training: str
-    training_label: int
-    lead: float
-    correlation: float
-    turn: float
-    mirrored: bool
-    flagged: bool
-
-
-class Audit(BaseModel):
-    """What `audit` found.
-
-    Parameters
-    ----------
-    cells, smears : int
-        Synthetic cells looked at, and the smears they are from.
-    flagged : int
-        Cells taken for copies of training cells.
-    flagged_share : float
-    interval : (float, float)
-        95 % interval of the share (Clopper and Pearson 1934), as of independent cells.
-    lead, held_out_lead : float
-        Median lead of the nearest training cell, of synthetic and of held-out real cells.
-    threshold : float
-        Lead above which a cell is taken for a copy: that of 1 % of the held-out real cells.
-    false_alarms : float
-        Share of held-out cells above a threshold set on the other half of the held-out smears.
-    planted : int
-        Disguised copies of training cells put to the test.
-    planted_caught : float
-        Share of them that it flagged.
-    training_smears, training_cells, held_out_cells : int
-    held_out : str
-        Where the held-out cells are from.
-    seen_again : tuple of (str, str)
-        Held-out smears that show the same cells as a training smear, with that smear; they were left out.
-    pairs : tuple of Pair
-        The nearest ones, nearest first.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cells: int
-    smears: int
-    flagged: int
-    flagged_share: float
-    interval: tuple[float, float]
-    lead: float
-    held_out_lead: float
-    threshold: float
-    false_alarms: float
-    planted: int
-    planted_caught: float
-    training_smears: int
-    training_cells: int
-    held_out_cells: int
-    held_out: str
-    seen_again: tuple[tuple[str, str], ...]
-    pairs: tuple[Pair, ...]
-
-    @property
-    def memorised(self) -> bool:
-        """Whether more cells are flagged than chance explains, be it for their texture or their outlines alone."""
-        return self.interval[0] > max(ALARMS, self.false_alarms)
-
-    @property
-    def reliable(self) -> bool:
-        """Whether the test caught nearly all planted copies."""
-        return self.planted_caught >= 0.99
-
-    def verdict(self) -> str:
-        """What was found, in plain sentences."""
-        share = f"{self.flagged} of {self.cells} synthetic cells ({_percent(self.flagged_share)}, 95 % interval "
-        share += (
-            f"{_percent(self.interval[0])} to {_percent(self.interval[1])}) are taken for copies of training cells"
-        )
-        if self.memorised:
-            said = (
-                f"Signs of copying: {share}; of new real cells it would be {_percent(self.false_alarms)}. Look at "
-                "the pairs: a model that keeps real contours (trained without --parametric) copies outlines."
-            )
-        else:
-            said = (
-                f"No sign of memorisation: {share}, no more than of new real cells ({_percent(self.false_alarms)})."
-            )
-        caught = f"The test caught {_percent(self.planted_caught)} of {self.planted} planted copies"
-        weak = "" if self.reliable else ", so copies may have been missed"
-        return f"{said} {caught} (turned, mirrored, recoloured, slightly blurred or compressed){weak}."
-
-    def card(self) -> str:
-        """The record for a model card, as Markdown."""
-        again = ", ".join(f"{held} ({training})" for held, training in self.seen_again)
-        note = (
-            f"\n\nHeld-out smears that show the same cells as a training smear, left out: {again}." if again else ""
-        )
-        return (
-            f"## Memorisation\n\n{self.verdict()} Searched were {self.training_cells} cells of "
-            f"{self.training_smears} training smears; held-out cells ({self.held_out_cells}) are from "
-            f"{self.held_out}.{note}\n"
-        )
 
 
 def audit(
@@ -167,7 +38,8 @@ def audit(
 
     Every whole synthetic cell is compared with every whole training cell, turned, mirrored and whatever its
     colours. How far the nearest is ahead of the next ones is set against the same for real cells that are not
-    among the training cells; the test is itself tested by planted copies.
+    among the training cells; the test is itself tested by planted copies. A copied smear among many hardly changes
+    the share of cells: it is told by several cells that lie as they do in one training smear.
 
     Parameters
     ----------
@@ -213,12 +85,15 @@ def audit(
     nearest = index.nearest(ours, on_cell=stages("comparing", len(ours)))
     flagged = nearest.lead > new.threshold
     order = np.argsort(-nearest.lead, kind="stable")
+    copied = _copied(ours, fields_again(ours, nearest, index.views, diameter), synthetic, training)
+    interval = share_interval(int(flagged.sum()), len(ours))
     return Audit(
+        memorised=bool(copied) or beyond_chance(interval, new.false_alarms),
         cells=len(ours),
         smears=len(np.unique(ours.smears)),
         flagged=int(flagged.sum()),
         flagged_share=float(flagged.mean()),
-        interval=share_interval(int(flagged.sum()), len(ours)),
+        interval=interval,
         lead=float(np.median(nearest.lead)),
         held_out_lead=new.median,
         threshold=new.threshold,
@@ -229,25 +104,13 @@ def audit(
         training_cells=len(index.views),
         held_out_cells=new.cells,
         held_out="smears not trained on" if held_out is not None else "each training smear against the others",
+        copied_smears=copied,
         seen_again=new.seen_again,
         pairs=tuple(
             _pair(k, ours, nearest, index.views, synthetic, training, bool(flagged[k]))
             for k in order[: max(_SHOWN, int(flagged.sum()))].tolist()
         ),
     )
-
-
-def share_interval(count: int, n: int) -> tuple[float, float]:
-    """Exact 95 % interval of a share (Clopper and Pearson 1934).
-
-    Examples
-    --------
-    >>> share_interval(0, 100)[1] < 0.04, share_interval(50, 100)[0] > 0.39
-    (True, True)
-    """
-    low = stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
-    high = stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -268,43 +131,56 @@ def _held_out(
     stages: _Stages,
 ) -> _HeldOut:
     """How real cells that are not among the training cells look to the test."""
+    real = training if held_out is None else held_out
     if held_out is None:
         if len(training) < 2:
             raise DataError("one training smear and no held-out ones: nothing to tell copies from; name some")
-        views = _sample(index.views, _HELD_OUT, rng)
-        excluded: npt.NDArray[np.int64] | None = views.smears
+        views = index.views
     else:
         views = view_cells(held_out, diameter, stages("held-out cells", len(held_out)))
-        views, excluded = _sample(views, _HELD_OUT, rng), None
-    nearest = index.nearest(views, excluded=excluded, on_cell=stages("comparing real cells", len(views)))
-    again = _seen_again(views, nearest, index.views)
-    kept = ~np.isin(views.smears, list(again))
-    lead, smears = nearest.lead[kept], views.smears[kept]
+    some = _sample(views, _HELD_OUT, rng)
+    nearest = index.nearest(
+        some,
+        excluded=some.smears if held_out is None else None,
+        on_cell=stages("comparing real cells", len(some)),
+    )
+    again = _overlapping(index, views, some.smears[nearest.lead > SURE], held_out is None, diameter)
+    kept = ~np.isin(some.smears, [one.smear for one in again])
+    lead, smears = nearest.lead[kept], some.smears[kept]
     if len(lead) < _LEAST:
-        raise DataError(f"{len(lead)} whole held-out cells are too few for a threshold; give {_LEAST} at least")
+        known = len({one.smear for one in again})
+        why = (
+            f" ({known} of {len(real)} smears show the cells of training smears and do not count)" if known else ""
+        )
+        raise DataError(
+            f"{len(lead)} whole held-out cells{why} are too few for a threshold; give {_LEAST} at least, of smears "
+            "that were not trained on"
+        )
     return _HeldOut(
         len(lead),
         float(np.median(lead)),
         _threshold(lead),
         _cross_checked(lead, smears),
-        tuple((_name(held_out or training, k), _name(training, seen)) for k, seen in sorted(again.items())),
+        tuple((_name(real, one.smear), _name(training, one.training)) for one in again),
     )
 
 
-def _seen_again(views: CellViews, nearest: Nearest, training: CellViews) -> dict[int, int]:
-    """Smears of which several cells are found in one training smear, turned alike: fields that overlap."""
-    alike = Counter(
-        (int(smear), int(training.smears[index]), bool(mirrored), round(turn / 15) % 24)
-        for smear, index, lead, turn, mirrored in zip(
-            views.smears, nearest.index, nearest.lead, nearest.turn, nearest.mirrored, strict=True
-        )
-        if lead > _SAME
-    )
-    return {held: seen for (held, seen, _, _), count in alike.items() if count > 1}
+def _overlapping(
+    index: CellIndex, views: CellViews, suspects: npt.NDArray[np.int64], excluded: bool, diameter: float
+) -> list[FieldAgain]:
+    """Which of these smears show the field of a training smear; to tell, all their cells are looked at."""
+    all_of = views.of(np.isin(views.smears, suspects))
+    nearest = index.nearest(all_of, excluded=all_of.smears if excluded else None)
+    return fields_again(all_of, nearest, index.views, diameter)
 
 
 def _threshold(lead: FloatArray) -> float:
-    return float(np.quantile(lead, 1 - ALARMS, method="higher"))
+    """Lead that at most 1 % of new cells exceed, on average over draws of so many known ones.
+
+    Of n known cells and a new one each rank is as likely (Vovk et al. 2005, conformal prediction).
+    """
+    rank = min(len(lead), int(np.ceil((1 - ALARMS) * (len(lead) + 1))))
+    return float(np.sort(lead)[rank - 1])
 
 
 def _cross_checked(lead: FloatArray, smears: npt.NDArray[np.int64]) -> float:
@@ -324,6 +200,22 @@ def _sample(views: CellViews, most: int, rng: np.random.Generator) -> CellViews:
     return views.of(np.sort(rng.choice(len(views), most, replace=False)))
 
 
+def _copied(
+    ours: CellViews, again: Sequence[FieldAgain], synthetic: Sequence[Smear], training: Sequence[Smear]
+) -> tuple[CopiedSmear, ...]:
+    return tuple(
+        CopiedSmear(
+            synthetic=_name(synthetic, one.smear),
+            training=_name(training, one.training),
+            cells=one.cells,
+            of=int((ours.smears == one.smear).sum()),
+            turn=one.turn,
+            mirrored=one.mirrored,
+        )
+        for one in again
+    )
+
+
 def _pair(
     k: int,
     ours: CellViews,
@@ -339,6 +231,8 @@ def _pair(
         synthetic_label=int(ours.labels[k]),
         training=_name(training, int(theirs.smears[there])),
         training_label=int(theirs.labels[there]),
+        synthetic_at=_at(ours, k),
+        training_at=_at(theirs, there),
         lead=float(nearest.lead[k]),
         correlation=float(nearest.correlation[k]),
         turn=float(nearest.turn[k]),
@@ -347,13 +241,14 @@ def _pair(
     )
 
 
+def _at(views: CellViews, k: int) -> tuple[float, float]:
+    x, y = views.centres[k].tolist()
+    return round(x, 1), round(y, 1)
+
+
 def _name(smears: Sequence[Smear], k: int) -> str:
     names = getattr(smears, "names", None)  # a folder knows them without decoding
     return str(names[k]) if names is not None else smears[k].name
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 class _Stages:

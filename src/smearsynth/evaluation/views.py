@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ RUNNERS_UP = 2  # a copied cell may itself be seen twice in the training smears,
 _REACH = 0.8  # radius of the grid in diameters of a median cell
 _MARGIN = 0.05  # diameters by which a cell is grown, so that its rim is seen
 _SMALLEST = 0.25  # of the area of a median cell: what is smaller is a fragment
-_FLOOR = 0.1  # of the largest deviation: components that hardly vary are not blown up
+_FLOOR = 0.03  # of the largest deviation: components that hardly vary are not blown up
 _UNSURE = 0.7  # cosine with the profile of most cells below which a cell may be its own negative
 _COARSE, _FINE = 32, 256  # turns tried
 _CANDIDATES = 16
@@ -44,18 +44,21 @@ class CellViews:
         Position of the smear of each cell in the order read.
     labels : (n,) int64 array
         Its label there.
+    centres : (n, 2) float64 array
+        x and y of the centre of its label, px.
     """
 
     harmonics: ComplexArray
     smears: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
+    centres: FloatArray
 
     def __len__(self) -> int:
         return len(self.smears)
 
     def of(self, chosen: npt.NDArray[Any]) -> CellViews:
         """Those chosen by a mask or by indices."""
-        return CellViews(self.harmonics[chosen], self.smears[chosen], self.labels[chosen])
+        return CellViews(self.harmonics[chosen], self.smears[chosen], self.labels[chosen], self.centres[chosen])
 
 
 def view_cells(
@@ -90,15 +93,17 @@ def view_cells(
     """
     found: list[ComplexArray] = []
     where: list[tuple[int, int]] = []
+    centres: list[FloatArray] = []
     for k, smear in enumerate(smears):
-        for label, signal in _signals(smear, diameter):
+        for label, centre, signal in _signals(smear, diameter):
             found.append(signal)
             where.append((k, label))
+            centres.append(centre)
         if on_smear is not None:
             on_smear(k + 1)
     harmonics = np.stack(found) if found else np.zeros((0, RINGS, HARMONICS), np.complex64)
     places = np.array(where, np.int64).reshape(-1, 2)
-    return CellViews(harmonics, places[:, 0], places[:, 1])
+    return CellViews(harmonics, places[:, 0], places[:, 1], np.array(centres, np.float64).reshape(-1, 2))
 
 
 def median_diameter(smears: Iterable[Smear]) -> float:
@@ -110,7 +115,8 @@ def median_diameter(smears: Iterable[Smear]) -> float:
     return float(np.sqrt(4 * np.median(areas) / np.pi))
 
 
-def _signals(smear: Smear, diameter: float) -> Iterable[tuple[int, ComplexArray]]:
+def _signals(smear: Smear, diameter: float) -> Iterable[tuple[int, FloatArray, ComplexArray]]:
+    """Label, centre (x, y) and harmonics of each whole cell."""
     step = _REACH * diameter / RINGS
     blur = 0.4 * step  # so that a grid coarser than the pixels misses nothing
     grey = ndimage.gaussian_filter(smear.image.mean(axis=2, dtype=np.float32), blur)
@@ -124,11 +130,12 @@ def _signals(smear: Smear, diameter: float) -> Iterable[tuple[int, ComplexArray]
         top, left = max(y0 - 2 * margin, 0), max(x0 - 2 * margin, 0)
         window = np.s_[top : y1 + 2 * margin, left : x1 + 2 * margin]
         cell = smear.labels[window] == k + 1
-        centre = np.array(ndimage.center_of_mass(cell))[:, None, None]
+        middle = np.array(ndimage.center_of_mass(cell))
+        centre = middle[:, None, None]
         grown = ndimage.gaussian_filter(_grown(cell, margin).astype(np.float32), max(0.5, blur))
         weight = ndimage.map_coordinates(grown, centre + grid, order=1, mode="constant")
         value = ndimage.map_coordinates(grey[window], centre + grid, order=1, mode="nearest")
-        yield int(k) + 1, _harmonics(weight, value)
+        yield int(k) + 1, middle[::-1] + np.array([left, top]), _harmonics(weight, value)
 
 
 def _grown(cell: Mask, margin: int) -> Mask:
@@ -159,7 +166,8 @@ class Nearest:
         With it, in the best pose.
     lead : (n,) float64 array
         By how much it is nearer than the third nearest, in Fisher's z: artanh of one correlation less that of
-        the other. Plain round cells have many near neighbours; only a copy has one far ahead of the rest.
+        the other. Plain round cells have many near neighbours; only a copy has one far ahead of the rest. Odd
+        cells have few of their kind, so that one leads by chance: divided by the root of how odd the cell is.
     turn : (n,) float64 array
         Degrees by which the nearest must be turned, clockwise as seen, to lie like the cell.
     mirrored : (n,) bool array
@@ -202,7 +210,9 @@ class CellIndex:
         self._mean[:, 0] = upright[:, :, 0].mean(axis=0)
         deviation = np.sqrt((np.abs(upright) ** 2).mean(axis=0))
         self._scale = 1 / (deviation + _FLOOR * deviation.max() + 1e-9)
-        self._cells = self._prepared(views.harmonics, sign)
+        self._usual = 1.0
+        self._cells, oddness = self._prepared(views.harmonics, sign)
+        self._usual = float(np.median(oddness))
 
     def nearest(
         self,
@@ -246,7 +256,7 @@ class CellIndex:
         on_cell: Callable[[int], object] | None,
     ) -> Nearest:
         """The nearest cells of some whose contrast is known to have this sign."""
-        query = self._prepared(harmonics, sign)
+        query, oddness = self._prepared(harmonics, sign)
         smears = torch.from_numpy(self.views.smears)
         parts = []
         for start in range(0, len(query), _BLOCK):
@@ -258,7 +268,8 @@ class CellIndex:
         if not parts:
             none = np.zeros(0)
             return Nearest(np.zeros(0, np.int64), none, none, none, np.zeros(0, np.bool_))
-        return Nearest(*(np.concatenate([part[k].numpy() for part in parts]) for k in range(5)))
+        found = Nearest(*(np.concatenate([part[k].numpy() for part in parts]) for k in range(5)))
+        return replace(found, lead=found.lead / np.sqrt(oddness))
 
     def _search(self, query: torch.Tensor, barred: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """For a block of cells, first coarsely among all, then finely among the best."""
@@ -307,8 +318,12 @@ class CellIndex:
         sureness: FloatArray = np.abs(product) / np.maximum(norm, 1e-9)
         return np.where(product < 0, -1, 1).astype(np.float32), sureness
 
-    def _prepared(self, harmonics: ComplexArray, sign: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Scaled by the deviations, then to a norm of one, so that the product of two is their correlation."""
+    def _prepared(self, harmonics: ComplexArray, sign: npt.NDArray[np.float32]) -> tuple[torch.Tensor, FloatArray]:
+        """Scaled by the deviations, then to a norm of one, so that the product of two is their correlation.
+
+        The norm before, against that of a median cell here, says how odd a cell is.
+        """
         scaled = (harmonics * sign[:, None, None] - self._mean) * self._scale
-        norm = np.sqrt((np.abs(scaled) ** 2 * _COUNTED).sum(axis=(1, 2)))
-        return torch.from_numpy((scaled / np.maximum(norm, 1e-9)[:, None, None]).astype(np.complex64))
+        norm = np.maximum(np.sqrt((np.abs(scaled) ** 2 * _COUNTED).sum(axis=(1, 2))), 1e-9)
+        cells = torch.from_numpy((scaled / norm[:, None, None]).astype(np.complex64))
+        return cells, (norm / self._usual).astype(np.float64)

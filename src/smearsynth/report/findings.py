@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smearsynth.evaluation.audit import Audit
+from smearsynth.evaluation.audit_record import Audit
 from smearsynth.evaluation.fidelity import LabelFidelity
 from smearsynth.formats.files import replacing
 from smearsynth.report.overlays import overlay
@@ -51,7 +51,7 @@ def pairs_figure(found: Audit, synthetic: Sequence[Smear], training: Sequence[Sm
         turned = Image.fromarray(right).rotate(
             -pair.turn, resample=Image.Resampling.BICUBIC, fillcolor=(_GREY, _GREY, _GREY)
         )
-        title = f"{pair.lead:z.2f}  {pair.synthetic}:{pair.synthetic_label}\n{pair.training}:{pair.training_label}"
+        title = f"{pair.lead:z.2f}  " + "\n".join(pair.places)
         panels.append((_beside(left, np.array(turned)), title, _FLAGGED if pair.flagged else _PLAIN))
     heading = (
         f"Synthetic cells (left) and the training cell nearest to each, turned to lie alike; red: lead above "
