@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.errors import DataError, OptionError
+from smearsynth.errors import DataError, OptionError, naming
 from smearsynth.evaluation.audit_record import ALARMS, Audit, CopiedSmear, Pair, beyond_chance, share_interval
 from smearsynth.evaluation.copies import plant_copies
-from smearsynth.evaluation.crops import same_scale
+from smearsynth.evaluation.crops import folder_of, same_scale
 from smearsynth.evaluation.fields import SURE, FieldAgain, fields_again
 from smearsynth.evaluation.views import CellIndex, CellViews, FloatArray, Nearest, median_diameter, view_cells
 from smearsynth.smear import Smear
@@ -73,7 +73,9 @@ def audit(
     generator = np.random.default_rng(rng)
     stages = _Stages(on_stage)
     diameter = median_diameter(training)
-    same_scale(diameter, median_diameter(synthetic), getattr(training, "scale", 1.0))
+    with naming(folder_of(synthetic)):
+        painted = median_diameter(synthetic)
+    same_scale(diameter, painted, getattr(training, "scale", 1.0))
     index = CellIndex(view_cells(training, diameter, stages("training cells", len(training))))
     new = _held_out(index, training, held_out, diameter, generator, stages)
     copies = view_cells(plant_copies(training, planted, generator), diameter, stages("planting copies", planted))
@@ -81,7 +83,7 @@ def audit(
     ours = view_cells(synthetic, diameter, stages("synthetic cells", len(synthetic)))
     ours = _sample(ours, most, generator)
     if not len(ours):
-        raise DataError("no whole cell in the synthetic smears; give larger ones")
+        raise DataError("no whole cell in the synthetic smears; give larger ones", folder_of(synthetic))
     nearest = index.nearest(ours, on_cell=stages("comparing", len(ours)))
     flagged = nearest.lead > new.threshold
     order = np.argsort(-nearest.lead, kind="stable")

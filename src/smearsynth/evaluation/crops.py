@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,11 @@ def same_scale(real: float, synthetic: float, scale: float = 1.0) -> None:
             f"synthetic cells are {synthetic:.0f} px across, real ones {real:.0f}: read the real smears at the "
             f"scale the model was trained at (--scale {ratio * scale:.2g})"
         )
+
+
+def folder_of(smears: Sequence[Smear]) -> Path | None:
+    """The folder that smears are from, to name in an error; None where they are from none."""
+    return getattr(smears, "root", None)
 
 
 def refuse_small(smears: Iterable[Smear], side: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from smearsynth.errors import DataError, naming
 from smearsynth.evaluation.appearance import Compared, appearance, compare_appearance
-from smearsynth.evaluation.crops import CropFeatures, crop_side, embed, refuse_small, same_scale
+from smearsynth.evaluation.crops import CropFeatures, crop_side, embed, folder_of, refuse_small, same_scale
 from smearsynth.evaluation.distances import Estimate, density_and_coverage, fid, kid
 from smearsynth.evaluation.fidelity import LabelFidelity, Segmenter, label_fidelity, set_limits
 from smearsynth.evaluation.views import median_diameter
@@ -140,15 +139,15 @@ def comparable(real: Sequence[Smear], synthetic: Sequence[Smear], crop: int | No
     """
     diameters = []
     for what, smears in (("real", real), ("synthetic", synthetic)):
-        with naming(_folder(smears)):
+        with naming(folder_of(smears)):
             if len(smears) < _LEAST_SMEARS:
                 raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
             diameters.append(median_diameter(smears))
-    with naming(_folder(real)):
+    with naming(folder_of(real)):
         same_scale(diameters[0], diameters[1], getattr(real, "scale", 1.0))
     side = crop or crop_side(diameters[0])
     for smears in (real, synthetic):
-        with naming(_folder(smears)):
+        with naming(folder_of(smears)):
             refuse_small(smears, side)
     return diameters[0], side
 
@@ -212,7 +211,7 @@ def realism(
         known = real if unseen is None else unseen
         limits = set_limits(known, segmenter, diameter, rng=slips, on_smear=stage("real labels", len(known)))
         tick = stage("synthetic labels", len(synthetic))
-        with naming(_folder(synthetic)):
+        with naming(folder_of(synthetic)):
             labels = label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
     return Realism(
         features=net.name,
@@ -263,11 +262,6 @@ def _estimates(
 
 def _shown(interval: Interval | None) -> str:
     return "too few crops" if interval is None else f"{interval[0]:z.3g} to {interval[1]:z.3g}"
-
-
-def _folder(smears: Sequence[Smear]) -> Path | None:
-    """The folder that smears are from, to name in an error."""
-    return getattr(smears, "root", None)
 
 
 def _looks(
