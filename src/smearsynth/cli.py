@@ -274,7 +274,8 @@ def generate(
 
         shown = open_smears(output, format=format)[: min(8, len(recipes))]
         facts = {"model": f"{model} ({stream.model.hash[:12]})", "seed": str(seed), "layout": stream.layout}
-        facts |= {"style": recipes[0].style, "licence of the training data": stream.model.config.licence}
+        facts |= {"style": recipes[0].style, "stain": stream.stain, "light": stream.light}
+        facts["licence of the training data"] = stream.model.config.licence
         title = f"{len(recipes)} synthetic smears"
         write_contact_sheet(
             output / "contact-sheet.html",
