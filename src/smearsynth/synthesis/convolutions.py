@@ -70,10 +70,10 @@ class FewOutputsConv(AlignedConv):
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         rows = F.conv2d(F.pad(x, (edge,) * 4, mode), self.weight.permute(2, 0, 1, 3).reshape(k * n, -1, 1, k))
         height = x.shape[2]
-        painted = rows[:, :n, :height]
+        painted = rows[:, :n, :height].clone()
         for row in range(1, k):
-            painted = painted + rows[:, row * n : (row + 1) * n, row : row + height]
-        return painted if self.bias is None else painted + self.bias[:, None, None]
+            painted += rows[:, row * n : (row + 1) * n, row : row + height]
+        return painted if self.bias is None else painted.add_(self.bias[:, None, None])
 
 
 class SpectralConv(AlignedConv):

@@ -24,11 +24,25 @@ from smearsynth.synthesis.convolutions import AlignedConv, FewOutputsConv, Spect
 
 def pixel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Divide (B, C, H, W) by the root mean square over the channels of a pixel, then scale and shift."""
-    if x.requires_grad and x.dtype == torch.float32 and scale.dim() == 3 and not x.is_cuda:
-        normed: Tensor = _PixelNormOnCpu.apply(x, scale, shift)
-        return normed
+    if x.dtype == torch.float32 and not x.is_cuda and not torch.compiler.is_compiling():
+        if not torch.is_grad_enabled():
+            return _pixel_normed(x, scale, shift)[0]
+        if x.requires_grad and scale.dim() == 3:
+            normed: Tensor = _PixelNormOnCpu.apply(x, scale, shift)
+            return normed
     size = (x * x).mean(1, keepdim=True, dtype=torch.float32)
     return x * torch.rsqrt(size + 1e-6).to(x.dtype) * scale.to(x.dtype) + shift.to(x.dtype)
+
+
+def _pixel_normed(x: Tensor, scale: Tensor, shift: Tensor, *, keep: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, x over its size, and one over that size, in few passes over memory: the cost on a CPU.
+
+    Where x over its size is not kept, the result takes its place.
+    """
+    size = torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1])
+    inverse = size.add_(1e-6).rsqrt_()
+    normed = x * inverse
+    return torch.addcmul(shift, normed, scale, out=None if keep else normed), normed, inverse
 
 
 class _PixelNormOnCpu(torch.autograd.Function):
@@ -36,11 +50,9 @@ class _PixelNormOnCpu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1])
-        inverse = size.add_(1e-6).rsqrt_()
-        normed = x * inverse
+        result, normed, inverse = _pixel_normed(x, scale, shift, keep=True)
         ctx.save_for_backward(normed, inverse, scale)
-        return torch.addcmul(shift, normed, scale)
+        return result
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +126,7 @@ class _Stage(nn.Module):
     def forward(self, x: Tensor, noise: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         x = self.conv(x)
         if self.noise_gain is not None and noise is not None:
-            x = x + self.noise_gain.to(x.dtype) * noise.to(x.dtype)
+            x = torch.addcmul(x, self.noise_gain.to(x.dtype), noise.to(x.dtype))
         return F.relu(self.norm(x, given), inplace=True)
 
 
