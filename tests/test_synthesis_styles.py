@@ -7,7 +7,8 @@ import pytest
 import safetensors.numpy
 
 from smearsynth.errors import ModelError, OptionError
-from smearsynth.synthesis.styles import Clusters, StyleBank
+from smearsynth.smear import Smear
+from smearsynth.synthesis.styles import Clusters, StyleBank, without_slivers
 
 STAINS = np.array([[-0.5, -0.4, 0.0], [0.0, 0.5, 0.3], [0.5, -0.2, -0.5]])  # of three slides
 
@@ -304,3 +305,17 @@ def test_a_few_odd_cells_do_not_colour_the_others() -> None:
     # the others lie as near to each other as they did: none on the way to the parasites
     ordinary = drawn[~odd] - drawn[~odd].mean(0)
     assert np.linalg.norm(ordinary, axis=1).max() < 0.1
+
+
+def test_slivers_lend_their_style_to_no_cell():
+    labels = np.zeros((20, 40), np.int32)
+    labels[:10, :10], labels[:10, 12:22], labels[:10, 24:34], labels[12:16, :10] = 1, 2, 3, 4
+    labels[12:16, 12:18], labels[12:16, 20:26] = 5, 6
+    smear = Smear(np.zeros((20, 40, 3), np.uint8), labels, np.array([0, 0, 0, 0, 1, 1]), ("red", "platelet"))
+    styles = np.arange(7, dtype=np.float32)[:, None]
+    kept, classes = without_slivers(styles, smear)
+    # the fourth is a sliver of its class; platelets are small by nature
+    assert kept.ravel().tolist() == [0, 1, 2, 3, 5, 6]
+    assert classes.tolist() == [0, 0, 0, 1, 1]
+    bare = Smear(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int32), np.array([], int))
+    assert [len(part) for part in without_slivers(styles[:1], bare)] == [1, 0]

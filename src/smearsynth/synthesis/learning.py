@@ -28,7 +28,7 @@ from smearsynth.synthesis.model import ModelConfig, Synthesizer
 from smearsynth.synthesis.provenance import DataSource
 from smearsynth.synthesis.sampling import encode_field
 from smearsynth.synthesis.state import TrainingState
-from smearsynth.synthesis.styles import StyleBank, Styles
+from smearsynth.synthesis.styles import StyleBank, Styles, without_slivers
 from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for, train
 
 Say = Callable[[str], None]
@@ -95,6 +95,7 @@ def learn(
     say("fitting the layout")
     law = measured.contact_law
     say("clustering styles")
+    telling = [without_slivers(styles, smear) for styles, smear in zip(encoded, smears, strict=True)]
     model = Synthesizer(
         ModelConfig(
             smearsynth=version("smearsynth"),
@@ -108,8 +109,8 @@ def learn(
         state.average.generator.eval(),
         state.average.encoder.eval(),
         StyleBank.fit(
-            encoded,
-            [smear.classes for smear in smears],
+            [styles for styles, _ in telling],
+            [classes for _, classes in telling],
             preset.network.class_names,
             rng=preset.training.seed,
         ),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from smearsynth.errors import OptionError
 from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.model import Synthesizer
-from smearsynth.synthesis.styles import Styles
+from smearsynth.synthesis.styles import Styles, without_slivers
 
 _NAMED = ("joint", "independent")
 
@@ -73,7 +73,8 @@ class StyleSource:
     def passed_over(self) -> dict[str, tuple[str, ...]]:
         """By given smear, its classes that the model lacks and whose styles are not taken, for others are there."""
         found = {}
-        for smear, known in zip(self.given, self._given_classes, strict=True):
+        for smear in self.given:
+            known = self._known(smear)[smear.classes]
             if (known >= 0).any() and (known < 0).any():
                 unknown = np.unique(smear.classes[known < 0])
                 found[smear.name] = tuple(smear.class_names[kind] for kind in unknown)
@@ -101,25 +102,19 @@ class StyleSource:
         return DrawnStyles(bank.draw(classes, rng, smear=like), like)
 
     def _between(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> DrawnStyles:
-        drawn = [
-            self.model.styles.like(styles, known, classes, rng)
-            for known, styles in zip(self._given_classes, self._given_styles, strict=True)
-        ]
+        drawn = [self.model.styles.like(styles, known, classes, rng) for styles, known in self._given_styles]
         if len(drawn) == 1:
             return DrawnStyles(drawn[0])
         share = round(float(rng.random()), 3)
         return DrawnStyles(((1 - share) * drawn[0] + share * drawn[1]).astype(np.float32), blend=share)
 
-    @cached_property
-    def _given_classes(self) -> list[npt.NDArray[np.int64]]:
-        """The model's class of each cell of each given smear, by name; -1 where it has none of that name."""
+    def _known(self, smear: Smear) -> npt.NDArray[np.int64]:
+        """The model's number of each class of a smear, by name; -1 where it has none of that name."""
         names = self.model.class_names
-        numbers = [
-            np.array([names.index(name) if name in names else -1 for name in smear.class_names])
-            for smear in self.given
-        ]
-        return [of[smear.classes] for of, smear in zip(numbers, self.given, strict=True)]
+        return np.array([names.index(name) if name in names else -1 for name in smear.class_names])
 
     @cached_property
-    def _given_styles(self) -> list[Styles]:
-        return [self.model.encode(smear) for smear in self.given]
+    def _given_styles(self) -> list[tuple[Styles, npt.NDArray[np.int64]]]:
+        """Of each given smear, with the model's class of each cell."""
+        found = [(smear, *without_slivers(self.model.encode(smear), smear)) for smear in self.given]
+        return [(styles, self._known(smear)[classes]) for smear, styles, classes in found]

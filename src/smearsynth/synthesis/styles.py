@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from scipy.special import chdtri
 
 from smearsynth.errors import ModelError, OptionError
+from smearsynth.smear import Smear
 
 Styles = npt.NDArray[np.float32]  # (n + 1, S), row 0 is the background
 
@@ -28,6 +29,7 @@ _JITTER = 0.25  # how far a drawn smear lies from a real one, in spreads of its 
 _LOOSE = 0.5  # how far a drawn cell lies from a real one, in distances to the nearest other one
 _FARTHEST = 0.98  # quantile of the distances of cells from the mean of their smear beyond which they are drawn in
 _TAIL = 0.97  # quantile of the length of a draw beyond which it is drawn in
+_SLIVER = 0.5  # of the median area of its class in a smear; a smaller cell tells little of how its kind is stained
 _FLAT = 1e-3  # a spread below this is none, in units of the encoder's range [-1, 1]
 
 
@@ -361,6 +363,36 @@ class StyleBank:
             return cls(class_names, read("joint"), tensors["smears"], within, per_class)
         except KeyError as error:
             raise ModelError(f"the style bank lacks {error}; train the model again") from None
+
+
+def without_slivers(styles: Styles, smear: Smear) -> tuple[Styles, npt.NDArray[np.int64]]:
+    """The background and the cells of a smear whose styles are those of their kind, and the classes of these cells.
+
+    Of specks, and of what the border or other cells leave to see of a cell, the encoder sees mostly what lies
+    around it: a cell of usual size in such a style is one that no smear has. On Chula seven of ten outlying styles
+    are theirs.
+
+    Parameters
+    ----------
+    styles : (n + 1, S) float32 array
+        Row 0 the background.
+    smear : Smear
+        With the n cells.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 1, 0, 2, 0, 3, 3, 3]], np.int32)
+    >>> smear = Smear(np.zeros((1, 9, 3), np.uint8), labels, np.array([0, 0, 0]))
+    >>> styles = np.arange(4, dtype=np.float32)[:, None]
+    >>> without_slivers(styles, smear)[0].ravel().tolist()
+    [0.0, 1.0, 3.0]
+    """
+    areas = smear.areas()
+    usual = np.zeros(len(smear.class_names))
+    for kind in np.unique(smear.classes):
+        usual[kind] = np.median(areas[smear.classes == kind])
+    kept = areas >= _SLIVER * usual[smear.classes]
+    return styles[np.concatenate([[True], kept])], smear.classes[kept]
 
 
 def _class_means(rows: Styles, ids: npt.NDArray[np.int64], pools: list[Styles]) -> Styles:
