@@ -345,7 +345,7 @@ DRAWING = [
 ]
 PAINTING = [
     (("--light", "dim"), "unknown light 'dim'; choose own or varied"),
-    (("--stain", "blue"), "unknown stain 'blue': choose own or varied"),
+    (("--stain", "blue"), "unknown stain 'blue'; choose own or varied"),
     (("--style", "mauve"), "style 'mauve': choose joint, independent, or a cluster from 0 to"),
     (("--style", "999"), "style '999': choose joint"),
     (("--format", "yolo9000"), "format must be one of labels, palette, coco"),
