@@ -16,7 +16,7 @@ from smears import random_smear, write_folder
 from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, ArmName
 from smearsynth.benefit.experiment import Experiment, Mixture, Source
 from smearsynth.benefit.plan import Job, Settings, chosen, digests
-from smearsynth.benefit.records import BenefitResult, Difference, Run
+from smearsynth.benefit.records import BenefitResult, Difference, Run, SynthesizerFacts
 from smearsynth.benefit.running import Pool, expected_seconds, run_all, work_of
 from smearsynth.benefit.verdict import differences, verdict
 from smearsynth.datasets import open_smears
@@ -33,7 +33,9 @@ SETTINGS = Settings(
 @pytest.fixture
 def experiment(smear_folder: Path, tiny_folder: Path, tmp_path: Path) -> Experiment:
     train, test = (open_smears(smear_folder, split=split) for split in ("train", "test"))
-    source = Source(tiny_folder, Synthesizer.load(tiny_folder).hash, "analytic", 6)
+    source = Source(
+        tiny_folder, SynthesizerFacts(hash=Synthesizer.load(tiny_folder).hash, name="analytic", smears=6)
+    )
     known = digests(train, "train"), digests(test, "test")
     return Experiment(train, test, known, SETTINGS, {6: source}, tmp_path / "out")
 
@@ -92,7 +94,9 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
         replace(experiment, settings=SETTINGS.model_copy(update=update))
         for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"stain": "own"}, {"best_by": "test"})
     ]
-    changed.append(replace(experiment, sources={6: Source(Path("x"), "other", "other", 6)}))
+    changed.append(
+        replace(experiment, sources={6: Source(Path("x"), SynthesizerFacts(hash="other", name="other", smears=6))})
+    )
     train, test = experiment.digests
     changed.append(replace(experiment, digests=(train, ("0", *test[1:]))))
     changed.append(replace(experiment, digests=((*train[1:], "0"), test)))
@@ -212,7 +216,7 @@ def test_the_command_runs_resumes_and_reports(
     result = BenefitResult.load(out / "benefit.json")
     assert len(result.runs) == 8
     assert [len(one.images) for one in result.runs] == [3] * 8
-    assert result.facts.learned == {6: Synthesizer.load(tiny_folder).config.data.smears}
+    assert result.facts.synthesizers[6].smears == Synthesizer.load(tiny_folder).config.data.smears
     shutil.rmtree(out / "models")  # they are large; results do not need them
     again = json.loads(run(*asked, "--json").out)
     assert [one["key"] for one in again["runs"]] == [one.key for one in result.runs]

@@ -16,7 +16,7 @@ from pages import Page
 from smears import analytic_smear
 from smearsynth.benefit import ARMS, COMPARED, ArmName, BenefitResult, Difference, Facts, Run
 from smearsynth.benefit.arms import OF_FEW
-from smearsynth.benefit.records import ImageRow
+from smearsynth.benefit.records import ImageRow, SynthesizerFacts
 from smearsynth.report.benefit import Example, write_report
 from smearsynth.report.benefit_figures import changes, verdict_pair
 from smearsynth.report.benefit_words import against_all, comparisons, table, warnings
@@ -28,12 +28,16 @@ from smearsynth.tasks.config import TaskName
 TASKS: tuple[TaskName, ...] = ("segmentation", "detection", "contours")
 
 
+def known(name: str, smears: int) -> SynthesizerFacts:
+    return SynthesizerFacts(hash="f00d" * 16, name=name, smears=smears)
+
+
 def facts(**other: Any) -> Facts:
     usual = {
         "data_set": "my smears", "command": "smearsynth benefit my-smears --seeds 3", "smearsynth": "0.1.0",
         "torch": "2.6", "machine": "2 cores", "preset": "cpu", "device": "cpu", "scale": 0.5, "seeds": 3,
         "best_by": "validation", "train": 60, "held_out": 8, "test": 12, "synthetic": 900, "share": 0.5,
-        "steps": {task: 400 for task in TASKS}, "synthesizers": {60: "mine, 60 smears, hash f00"},
+        "steps": {task: 400 for task in TASKS}, "synthesizers": {60: known("mine", 60)},
         "minutes": 83.0,
     }  # fmt: skip
     return Facts(**{**usual, **other})
@@ -313,19 +317,19 @@ def test_the_papers_habit_is_flagged_and_the_sound_way_is_not() -> None:
 
 
 def test_a_synthesizer_that_knows_more_smears_than_its_arm_is_warned_of() -> None:
-    made = facts(synthesizers={60: "mine, 60 smears", 10: "mine, 54 smears"}, learned={60: 60, 10: 54})
+    made = facts(synthesizers={60: known("mine", 60), 10: known("other", 54)})
     (said,) = warnings(made)
-    assert "beside 10 real smears has learned from 54 (mine, 54 smears)" in said
+    assert "beside 10 real smears has learned from 54 (other)" in said
 
 
 def test_which_real_smears_were_at_hand_is_said(tmp_path: Path) -> None:
     made = result_of(("segmentation",), ("RD", "RD+SD"), (60, 2))
-    known = facts(at_hand={2: ("slide-a", "slide-b")}, synthesizers={60: "mine, hash f00", 2: "mine, hash abc"})
-    _, markdown = write_report(made.model_copy(update={"facts": known}), tmp_path)
+    said = facts(at_hand={2: ("slide-a", "slide-b")}, synthesizers={60: known("mine", 60), 2: known("few", 2)})
+    _, markdown = write_report(made.model_copy(update={"facts": said}), tmp_path)
     text = markdown.read_text()
     assert "**The 2 real smears:** slide-a, slide-b" in text
-    assert "**Synthesizer beside 60 real smears:** mine, hash f00" in text
-    assert "**Synthesizer beside 2 real smears:** mine, hash abc" in text
+    assert "**Synthesizer beside 60 real smears:** mine, 60 smears, hash f00df00df00d" in text
+    assert "**Synthesizer beside 2 real smears:** few, 2 smears, hash f00df00df00d" in text
 
 
 def test_fewer_seeds_than_asked_are_said() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.benefit.experiment import Experiment
     from smearsynth.benefit.plan import Settings
     from smearsynth.benefit.records import BenefitResult
+    from smearsynth.benefit.running import Work
     from smearsynth.synthesis.config import Preset
 
 
@@ -84,17 +85,13 @@ def benefit(
     from smearsynth.benefit.arms import ARMS
     from smearsynth.benefit.plan import Settings
     from smearsynth.benefit.preparing import prepare, preset_of
-    from smearsynth.benefit.running import expected_seconds, run_all, work_of
+    from smearsynth.benefit.running import run_all, work_of
     from smearsynth.benefit.verdict import summarise
     from smearsynth.tasks.registry import TASKS, task_type
 
     refuse_smears(output)
     smears = open_data(data, None, scale, classes="one", format=format, binary=binary, cache_mb=800)
     train, test = _divided(smears, train_split, test_split)
-    if best_by not in ("validation", "test"):
-        raise OptionError(f"best weights by {best_by!r}: choose validation or test")
-    if stain not in ("own", "varied"):
-        raise OptionError(f"stain {stain!r}: choose own or varied")
     settings = Settings(
         tasks=_named(tasks, tuple(TASKS), "tasks"),
         arms=_named(arms, tuple(ARMS), "arms"),
@@ -103,9 +100,9 @@ def benefit(
         sizes=_sizes(sizes, len(train)),
         synthetic=synthetic,
         share=share,
-        stain="own" if stain == "own" else "varied",
+        stain=_either(stain, ("own", "varied"), "stain"),
         steps=steps,
-        best_by=best_by,
+        best_by=_either(best_by, ("validation", "test"), "best weights by"),
     )
     device = device_of(device)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
@@ -129,21 +126,16 @@ def benefit(
             say=lambda line: say(err, line),
         )
     if experiment is None:
-        say(err, f"stopped; run the same command again to continue ({output})")
-        return 130
+        return _stopped(output)
     work = work_of(experiment)
-    if dry_run and not work:
-        say(err, f"all is done; run it without --dry-run for the report ({output})")
-    elif work and (dry_run or not json):
-        minutes = expected_seconds(experiment, work, workers) / 60
-        say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
+    if dry_run or not json:
+        _announce(experiment, work, workers, dry_run)
     if dry_run:
         return 0
     with progress("benefit", len(work), quiet=json) as tick:
         finished = run_all(experiment, work, workers=workers, on_done=_counting(tick))
     if not finished:
-        say(err, f"stopped; run the same command again to continue ({output})")
-        return 130
+        return _stopped(output)
     result = summarise(experiment, name or data.resolve().name, str(context.obj))
     result.save(output / "benefit.json")
     _report(result, experiment, output)
@@ -176,6 +168,12 @@ def _named(text: str, known: tuple[str, ...], what: str) -> Any:
         if one not in known:
             raise OptionError(f"{what} {one!r}: choose of {', '.join(known)}, or all")
     return names
+
+
+def _either(word: str, known: tuple[str, ...], what: str) -> Any:
+    if word not in known:
+        raise OptionError(f"{what} {word!r}: choose {' or '.join(known)}")
+    return word
 
 
 def _sizes(text: str, train: int) -> tuple[int, ...]:
@@ -231,6 +229,22 @@ def _rehearse(
             err, f"no --model for {numbers} real smears: each is trained first, {wanted.steps} steps, {hours:.1f} h"
         )
     return dict.fromkeys(missing, "default")
+
+
+def _announce(experiment: Experiment, work: Sequence[Work], workers: int, dry_run: bool) -> None:
+    """Say how much is to be done, and how long that takes."""
+    from smearsynth.benefit.running import expected_seconds
+
+    if work:
+        minutes = expected_seconds(experiment, work, workers) / 60
+        say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
+    elif dry_run:
+        say(err, f"all is done; run it without --dry-run for the report ({experiment.folder})")
+
+
+def _stopped(output: Path) -> int:
+    say(err, f"stopped; run the same command again to continue ({output})")
+    return 130
 
 
 def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from smearsynth.benefit.arms import ARMS
 from smearsynth.benefit.plan import Job, Settings, chosen, key_of
-from smearsynth.benefit.records import ImageRow, Run
+from smearsynth.benefit.records import ImageRow, Run, SynthesizerFacts
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.evaluation.intervals import Resampled
@@ -40,21 +40,17 @@ class Source:
     Parameters
     ----------
     folder : Path
-    hash : str
-        Of the model.
-    name : str
-        Of the data it learned from, for the report.
-    smears : int
-        How many smears those were.
+    facts : SynthesizerFacts
+        For the report.
     """
 
     folder: Path
-    hash: str
-    name: str
-    smears: int
+    facts: SynthesizerFacts
 
-    def __str__(self) -> str:
-        return f"{self.name}, {self.smears} smears, hash {self.hash[:12]}"
+    @property
+    def hash(self) -> str:
+        """Of the model."""
+        return self.facts.hash
 
 
 class Mixture(Sequence[Smear]):

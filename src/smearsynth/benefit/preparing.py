@@ -7,6 +7,7 @@ from pathlib import Path
 
 from smearsynth.benefit.experiment import Experiment, Source
 from smearsynth.benefit.plan import Settings, chosen, digests, key_of
+from smearsynth.benefit.records import SynthesizerFacts
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
 from smearsynth.synthesis.config import Preset, preset
@@ -89,7 +90,7 @@ def prepare(
         data = model.config.data
         if data.smears > reals:
             say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
-        sources[reals] = Source(place, model.hash, data.name, data.smears)
+        sources[reals] = Source(place, SynthesizerFacts(hash=model.hash, name=data.name, smears=data.smears))
     return Experiment(train, test, known, settings, sources, folder, device)
 
 

@@ -122,6 +122,23 @@ class Difference(_Record):
         return decimals((self.high - self.low) / 2)
 
 
+class SynthesizerFacts(_Record):
+    """A synthesizer, by its hash, and the data it learned from: their name and how many smears.
+
+    Examples
+    --------
+    >>> print(SynthesizerFacts(hash="f00d" * 16, name="mine", smears=54))
+    mine, 54 smears, hash f00df00df00d
+    """
+
+    hash: str
+    name: str
+    smears: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.smears} smear{'s' if self.smears != 1 else ''}, hash {self.hash[:12]}"
+
+
 class Facts(_Record):
     """What the experiment was made of, to read its figures by and to run it again.
 
@@ -144,10 +161,8 @@ class Facts(_Record):
         Of the synthetic smears of RD+SD; those of SD have their own.
     steps : dict of str to int
         Of every arm, by task.
-    synthesizers : dict of int to str
-        What each learned from, by the number of real smears at hand.
-    learned : dict of int to int
-        From how many smears.
+    synthesizers : dict of int to SynthesizerFacts
+        By the number of real smears at hand.
     at_hand : dict of int to tuple of str
         Names of the real smears at hand, where these are not all of the train split.
     minutes : float
@@ -171,8 +186,7 @@ class Facts(_Record):
     share: float
     stain: StainName = "own"
     steps: dict[TaskName, int]
-    synthesizers: dict[int, str] = {}
-    learned: dict[int, int] = {}
+    synthesizers: dict[int, SynthesizerFacts] = {}
     at_hand: dict[int, tuple[str, ...]] = {}
     minutes: float
 

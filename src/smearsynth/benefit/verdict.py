@@ -64,8 +64,7 @@ def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: 
         share=settings.share,
         stain=settings.stain_of("RD+SD"),
         steps={run.task: run.steps for run in runs},
-        synthesizers={reals: str(source) for reals, source in experiment.sources.items()},
-        learned={reals: source.smears for reals, source in experiment.sources.items()},
+        synthesizers={reals: source.facts for reals, source in experiment.sources.items()},
         at_hand={
             reals: tuple(experiment.train.names[k] for k in chosen(train, reals))
             for reals in settings.sizes_of(train)

@@ -207,11 +207,11 @@ def warnings(made: Facts) -> Iterable[str]:
             f"Only {_counted(made.test, 'test smear')}. Intervals come from drawing test smears anew; "
             + ("of one smear there is none." if made.test == 1 else "of so few they are too narrow.")
         )
-    for reals, learned in made.learned.items():
-        if learned > reals:
+    for reals, synthesizer in made.synthesizers.items():
+        if synthesizer.smears > reals:
             yield (
-                f"The synthesizer beside {_counted(reals, 'real smear')} has learned from {learned:,} "
-                f"({made.synthesizers[reals]}). If these are more smears like yours, its arms know more than "
+                f"The synthesizer beside {_counted(reals, 'real smear')} has learned from {synthesizer.smears:,} "
+                f"({synthesizer.name}). If these are more smears like yours, its arms know more than "
                 f"{_counted(reals, 'real smear')} can tell, and those without it do not."
             )
 
@@ -231,7 +231,7 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
             "no train smear, with haze",
         )
         for reals, synthesizer in made.synthesizers.items():
-            yield f"Synthesizer beside {_counted(reals, 'real smear')}", synthesizer
+            yield f"Synthesizer beside {_counted(reals, 'real smear')}", str(synthesizer)
     yield "Best weights by", "the test smears, as in the paper" if made.best_by == "test" else "the smears held out"
     yield (
         "Steps of every arm",
