@@ -119,6 +119,17 @@ def test_pretrained_weights_come_from_a_local_file(tmp_path: Path) -> None:
     assert load_model(tmp_path / "m").config.network.norm == "frozen"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("minutes", [None, 0])
+def test_a_folder_begun_with_other_weights_is_refused(tmp_path: Path, minutes: float | None) -> None:
+    for name in "ab":
+        torch.save(ResNet(BasicBlock, [1, 1, 1, 1]).state_dict(), tmp_path / name)
+    run = FitRun(tmp_path / "m", minutes=minutes)
+    fit(Detection.pretrained(tmp_path / "a", "tiny", steps=2), [random_smear(0)], run)
+    with pytest.raises(ModelError, match="holds a model with weights = "):
+        fit(Detection.pretrained(tmp_path / "b", "tiny", steps=2), [random_smear(0)], run)
+    assert fit(Detection.pretrained(tmp_path / "a", "tiny", steps=2), [random_smear(0)], FitRun(tmp_path / "m"))
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no pickle", {"conv1.weight": torch.zeros(2)}])
 def test_files_that_are_no_such_weights_are_refused(tmp_path: Path, content: object) -> None:
     file = tmp_path / "resnet.pth"

@@ -165,6 +165,12 @@ class Task(ABC):
     ----------
     config : TaskConfig
         Of the class `config_type`.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+    began_with : str, optional
+        Hash of the weight file that the network was given before its training.
     """
 
     name: ClassVar[TaskName]
@@ -172,6 +178,7 @@ class Task(ABC):
     presets: ClassVar[Mapping[str, TaskConfig]]
     config: TaskConfig
     network: nn.Module
+    began_with: str | None = None
 
     def __init__(self, config: TaskConfig) -> None:
         if not isinstance(config, self.config_type):

@@ -76,6 +76,7 @@ class _Record(BaseModel):
     smearsynth: str
     config: dict[str, Any]
     weights_sha256: str
+    began_with: str | None = None  # the weights a network was given at first; older versions did not note it
     report: FitReport
 
 
@@ -144,6 +145,7 @@ def save_state(folder: Path, state: FitState) -> None:
         "task": state.task.name,
         "config": state.task.config.model_dump(mode="json"),
         "smears": state.smears,
+        "began_with": state.task.began_with,
         "step": state.step,
         "history": state.history,
         "best_score": state.best_score,
@@ -170,7 +172,7 @@ def load_state(folder: Path, state: FitState) -> bool:
     try:
         with safe_open(path, "pt") as file:
             record = json.loads(file.metadata()["record"])
-        _refuse_others(record["task"], record["config"], record["smears"], state, folder)
+        _refuse_others(record["task"], record["config"], record["smears"], record.get("began_with"), state, folder)
         state.fill(safetensors.torch.load_file(path), record)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise ModelError(f"the training state is damaged ({error}); delete it to start again", path) from error
@@ -204,6 +206,7 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         smearsynth=version("smearsynth"),
         config=task.config.model_dump(mode="json"),
         weights_sha256=hashlib.sha256(content).hexdigest(),
+        began_with=task.began_with,
         report=report,
     )
     config = record.model_dump_json(indent=2).encode()
@@ -229,7 +232,7 @@ def finished_report(folder: Path, state: FitState) -> FitReport | None:
     if not (folder / _CONFIG).exists():
         return None
     record = _read_record(folder)
-    _refuse_others(record.task, record.config, record.report.smears, state, folder)
+    _refuse_others(record.task, record.config, record.report.smears, record.began_with, state, folder)
     _read_weights(folder, record, state.task)
     return record.report
 
@@ -292,12 +295,16 @@ def _read_weights(folder: Path, record: _Record, task: Task) -> None:
         raise ModelError(f"does not fit {_CONFIG} beside it ({first}); {_AGAIN}", path) from None
 
 
-def _refuse_others(name: str, stored: dict[str, Any], smears: str, state: FitState, folder: Path) -> None:
+def _refuse_others(
+    name: str, stored: dict[str, Any], smears: str, began_with: str | None, state: FitState, folder: Path
+) -> None:
     task = state.task
     if name != task.name:
         raise ModelError(f"holds a model of {name}, not {task.name}; choose another folder", folder)
     wanted = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
     before = _flat(stored) | {"smears": smears}
+    if began_with and task.began_with:  # from scratch or not is a setting; which file is not
+        wanted["weights"], before["weights"] = task.began_with, began_with
     for key in sorted(before.keys() | wanted.keys()):
         if before.get(key) != wanted.get(key) and not (key == "smears" and _is_older(smears, state.smears)):
             raise ModelError(
