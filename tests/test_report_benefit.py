@@ -187,7 +187,7 @@ def test_an_interval_is_read_by_where_it_lies_and_carries_its_digits() -> None:
     assert cell(0.0312, 0.01) == ("+0.031 [+0.021, +0.041] ▲", "better")
     assert cell(-0.0312, 0.01) == ("−0.031 [−0.041, −0.021] ▼", "worse")
     assert cell(0.0312, 0.234) == ("+0.03 [−0.20, +0.27]", "open")
-    assert cell(-0.0002, 0.01)[0].startswith("+0.000 ")
+    assert cell(-0.0002, 0.01)[0].startswith("−0.000 ")
     assert cell(0.05, 0, seeds=1) == ("+0.050, no interval (1 seed)", "open")
 
 

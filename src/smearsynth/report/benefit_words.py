@@ -166,7 +166,7 @@ def _compared(one: Difference | None, seeds: int) -> Cell:
 
 
 def _signed(value: float, one: Difference) -> str:
-    """With the digits that the interval carries.
+    """With the digits that the interval carries; a bound just below 0 keeps its sign: the reading hangs on it.
 
     Examples
     --------
@@ -175,8 +175,7 @@ def _signed(value: float, one: Difference) -> str:
     >>> _signed(wide.mean, wide)
     '−0.03'
     """
-    digits = one.digits
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+    return f"{value:+.{one.digits}f}".replace("-", "−")
 
 
 def changed(result: BenefitResult) -> Iterable[tuple[str, tuple[str, ...]]]:
