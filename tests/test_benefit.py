@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +195,10 @@ def test_the_verdict_tells_of_plain_arms_where_augmented_ones_have_not_run() -> 
         "RD+SD+aug over RD+aug, 3 seeds).",
         "SD+aug over RD+aug, 3 seeds).",
     ]
+    (unasked,) = verdict([one("RD+aug", "RD")])
+    assert "whether they help was not asked" in unasked
+    single = verdict([part.model_copy(update={"seeds": 1}) for part in (plain[0], plain[2])])
+    assert all("nothing shown by one training, Dice +0.020 [+0.010, +0.030]" in line for line in single)
     (few,) = verdict([one("RD+SD", "RD", 3, 9), one("RD", "RD", 3, 9)])
     assert "3 real smears with synthetic ones are better than 9" in few
 
@@ -314,6 +323,24 @@ def test_work_in_processes_gives_the_same_results(experiment: Experiment, tmp_pa
         assert pair[0] is not None
         assert pair[1] is not None
         assert pair[0][0].images == pair[1][0].images
+
+
+def test_ctrl_c_while_processes_start_ends_cleanly(
+    experiment: Experiment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def as_a_terminal_does() -> None:
+        while not multiprocessing.active_children():
+            time.sleep(0.005)
+        time.sleep(0.2)  # they import
+        for one in (*(child.pid for child in multiprocessing.active_children()), os.getpid()):
+            os.kill(one or 0, signal.SIGINT)
+
+    asking = threading.Thread(target=as_a_terminal_does)
+    asking.start()
+    assert not run_all(experiment, work_of(experiment), workers=2)
+    asking.join()
+    assert "Traceback" not in capfd.readouterr().err
+    assert not list((experiment.folder / "runs").glob("*"))
 
 
 @pytest.mark.parametrize(

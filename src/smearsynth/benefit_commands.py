@@ -128,8 +128,7 @@ def benefit(
     if experiment is None:
         return _stopped(output)
     work = work_of(experiment)
-    if dry_run or not json:
-        _announce(experiment, work, workers, dry_run)
+    _announce(experiment, work, workers, dry_run)
     if dry_run:
         return 0
     with progress("benefit", len(work), quiet=json) as tick:
@@ -280,7 +279,8 @@ def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None
         except ModelError as error:
             say(err, f"the report shows no prediction of {task}: {error}; delete this folder")
             continue
-        ranked = sorted(run.images, key=lambda row: row.score)
+        told = [row for row in run.images if row.tp + row.fn] or run.images  # an empty field shows little
+        ranked = sorted(told, key=lambda row: row.score)
         for which, row in (("best", ranked[-1]), ("worst", ranked[0])):
             smear = experiment.test[experiment.test.names.index(row.image)]
             picture = prediction_example(smear, model.predict(smear.image), task)

@@ -42,7 +42,7 @@ from smearsynth.options import (
 )
 from smearsynth.realism_commands import audit, realism, verifier
 from smearsynth.task_commands import fit_task, predict, score
-from smearsynth.terminal import err, fail, out, progress, say
+from smearsynth.terminal import err, fail, out, plain_warnings, progress, say
 from smearsynth.train_commands import train
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["smearsynth", *given])
     try:
-        result = app(args=given, prog_name="smearsynth", standalone_mode=False, obj=command)
+        with plain_warnings():
+            result = app(args=given, prog_name="smearsynth", standalone_mode=False, obj=command)
         return int(result or 0)
     except SmearsynthError as error:
         fail(str(error))

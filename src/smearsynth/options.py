@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -106,7 +107,7 @@ def open_data(
         cache_mb=cache_mb,
     )
     for note in smears.notes:
-        say(err, note)
+        warnings.warn(note, stacklevel=2)  # some readers warn of the same at once; it is said but once
     return smears
 
 

@@ -88,7 +88,9 @@ def fit_task(
     if not report.finished:
         say(out, f"stopped at step {report.steps}; run the same command again to continue ({output})")
         return 0 if minutes is not None else 130
-    score = "no smears to spare for validation" if report.best_score is None else f"{report.best_score:.4f}"
+    score = (
+        "none, for want of held-out smears with cells" if report.best_score is None else f"{report.best_score:.4f}"
+    )
     say(out, f"model: {output}\nvalidation: {score} at step {report.best_step} of {report.steps}")
     return 0
 
@@ -101,11 +103,13 @@ def predict(
     device: Device = "auto",
 ) -> int:
     """Find the cells of images: labels or boxes, counts by class, pictures."""
-    from smearsynth.report.predictions import find_images, write_predictions
+    from smearsynth.report.predictions import find_images, images_below, write_predictions
     from smearsynth.tasks import load_model
 
     task = load_model(model, device_of(device))
     found = find_images(images)
+    if left := images_below(images, output):
+        say(err, f"{left} images in folders of {images} are left out; name each folder to have them")
     with progress("finding cells", len(found)) as tick:
         counts = write_predictions(task, found, output, pictures=overlays, on_image=tick)
     cells = sum(int(row["total"]) for row in counts)

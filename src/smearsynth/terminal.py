@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -85,6 +86,22 @@ def _bar_columns() -> list[ProgressColumn]:
         TextColumn("left"),
         TimeRemainingColumn(),
     ]
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings as lines on stderr, each once: without Python's name of the file and line that warned."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        text = str(message) if category is UserWarning else f"{category.__name__}: {message}"
+        if text not in said:
+            said.add(text)
+            say(err, text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def say(console: Console, text: str) -> None:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import overload
 
@@ -121,6 +122,7 @@ class Experiment:
         facts += [
             settings.best_by,
             self.device,
+            version("torch"),
             [train[k] for k in chosen(len(train), job.reals)],
             test,
             self.test.names,

@@ -10,6 +10,7 @@ from smearsynth.benefit.plan import Settings, chosen, digests, key_of
 from smearsynth.benefit.records import SynthesizerFacts
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
+from smearsynth.statistics import measure
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.learning import learn
@@ -19,6 +20,7 @@ from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for
 
 Say = Callable[[str], None]
 
+_FEW = 8  # smears show the size of cells
 _STEPS_ON = 3_000  # of a synthesizer that goes on from a finished one
 
 
@@ -88,10 +90,24 @@ def prepare(
         if model is None:
             return None
         data = model.config.data
+        if remark := _size_remark(train, model):
+            say(f"the synthesizer beside {reals} real smears {remark}")
         if data.smears > reals:
             say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
         sources[reals] = Source(place, SynthesizerFacts(hash=model.hash, name=data.name, smears=data.smears))
     return Experiment(train, test, known, settings, sources, folder, device)
+
+
+def _size_remark(train: SmearFolder, model: Synthesizer) -> str | None:
+    """What to do where a synthesizer paints cells of another size than the smears have."""
+    here = measure(train[k] for k in range(min(_FEW, len(train))))
+    scale = here.scale_to(model.statistics)
+    if scale is None:
+        return None
+    return (
+        f"paints cells of {model.statistics.cell_size:.0f} px, here they measure {here.cell_size:.0f} px: it does "
+        f"not fit; read the smears at {scale:.2g} times the scale (--scale), or have a synthesizer trained on them"
+    )
 
 
 def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, start: Synthesizer | None) -> Path:

@@ -15,6 +15,7 @@ from smearsynth.synthesis.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]
+Reading = Literal["better", "worse", "open"]
 METRICS = {"dice": "Dice", "ap": "AP"}
 _CELL = ("task", "arm", "reals", "seed")  # what a run is told from others by
 
@@ -97,7 +98,7 @@ class Difference(_Record):
     arm, base : ArmName
     mean, low, high : float
     seeds : int
-        With one seed the interval knows nothing of the chance of training.
+        With one seed the interval knows nothing of the chance of training, and nothing is shown.
     all_reals : int, optional
         Real smears of the base where it had all of them and the arm had few.
     """
@@ -115,6 +116,20 @@ class Difference(_Record):
 
     def __str__(self) -> str:
         return f"{self.mean:+.{self.digits}f} [{self.low:+.{self.digits}f}, {self.high:+.{self.digits}f}]"
+
+    @property
+    def reading(self) -> Reading:
+        """What is shown: that the arm is better or worse than its base, or neither.
+
+        Examples
+        --------
+        >>> of = dict(task="segmentation", reals=9, metric="dice", arm="RD+SD", base="RD", mean=0.3, high=0.4)
+        >>> Difference(low=0.2, seeds=3, **of).reading, Difference(low=0.2, seeds=1, **of).reading
+        ('better', 'open')
+        """
+        if self.seeds == 1 or self.low == self.high:
+            return "open"
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "open"
 
     @property
     def digits(self) -> int:

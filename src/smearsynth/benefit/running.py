@@ -144,7 +144,8 @@ def _processes(experiment: Experiment, workers: int) -> Iterator[tuple[ProcessPo
 def _together(
     executor: ProcessPoolExecutor, work: Sequence[Work], ending: Event, stop: StopRequest, on_done: OnDone
 ) -> bool:
-    waiting: dict[Future[bool], Work] = {executor.submit(_in_process, one): one for one in work}
+    with _unheard():  # the processes start here
+        waiting: dict[Future[bool], Work] = {executor.submit(_in_process, one): one for one in work}
     complete = True
     while waiting:
         done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -154,17 +155,35 @@ def _together(
                 future.cancel()
         for future in done:
             one = waiting.pop(future)
-            if future.cancelled() or not _result(future):
+            if future.cancelled() or not _result(future, stop):
                 complete = False
             else:
                 on_done(one)
     return complete
 
 
-def _result(future: Future[bool]) -> bool:
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Ctrl-C waits for the end of this, and processes started meanwhile do not hear it until they say so.
+
+    A terminal sends it to all of them, and a process that still imports PyTorch would die of it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _result(future: Future[bool], stop: StopRequest) -> bool:
     try:
         return future.result()
     except BrokenProcessPool:
+        if stop.asked:  # a scheduler's SIGTERM ends those that are only starting
+            return False
         raise DataError(
             "a process of the experiment died, perhaps for want of memory; run again with fewer --workers, "
             "what is done is kept"
@@ -177,6 +196,8 @@ _own: tuple[Experiment, Event] | None = None  # of a worker process
 def _begin(experiment: Experiment, ending: Event) -> None:
     global _own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process alone answers, by the event
+    if hasattr(signal, "pthread_sigmask"):  # a loop passes the event on to itself as a signal, which it has to hear
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
     _own = experiment, ending
 

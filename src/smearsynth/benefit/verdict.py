@@ -114,7 +114,8 @@ def differences(scored: Sequence[Scored]) -> tuple[Difference, ...]:
 def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     """What the differences say: of synthetic smears beside real ones, of few real smears, of synthetic ones alone.
 
-    Where the augmented arms have not run, the plain ones are told of.
+    Where the augmented arms have not run, the plain ones are told of. One training of each arm shows nothing: of
+    two equal ways the luckier wins.
 
     Examples
     --------
@@ -124,7 +125,7 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     >>> print(verdict([Difference(mean=0.001, low=-0.01, high=0.012, **one)])[0])
     detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, +0.012] (RD+SD+aug over RD+aug, 3 seeds).
     >>> print(verdict([Difference(mean=0.031, low=0.031, high=0.031, **one)])[0].split(" (")[0])
-    detection, 10 real smears: nothing shown, one image and one training have no interval, AP +0.031
+    detection, 10 real smears: nothing shown, without an interval, AP +0.031
     >>> print(verdict([Difference(mean=-0.001, low=-0.01, high=0.008, all_reals=99, **one)])[0].split(", ")[0])
     detection: 10 real smears with synthetic ones are not shown to be worse than 99
     """
@@ -132,7 +133,8 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     beside = _first(found, BESIDE)
     few = _first(told, OF_FEW[:2], of_all=True)
     alone = _first(told, ALONE)
-    return (*map(_beside, beside), *map(_few, few), *map(_alone, alone))
+    said = (*map(_beside, beside), *map(_few, few), *map(_alone, alone))
+    return said or ("no arm with synthetic smears has run with its base: whether they help was not asked.",)
 
 
 def _first(
@@ -150,31 +152,36 @@ def _first(
 def _beside(one: Difference) -> str:
     metric = METRICS[one.metric]
     if one.low == one.high:
-        what = f"nothing shown, one image and one training have no interval, {metric} {one.mean:+.{one.digits}f}"
-    elif one.low > 0:
-        what = f"synthetic smears raised {metric} by {_by(one)}"
-    elif one.high < 0:
-        what = f"synthetic smears lowered {metric} by {_by(one)}"
-    else:
+        what = f"nothing shown, without an interval, {metric} {one.mean:+.{one.digits}f}"
+    elif one.seeds == 1:
+        what = f"nothing shown by one training, {metric} {one}"
+    elif one.reading == "open":
         what = f"no benefit shown, {metric} {one}"
+    else:
+        what = f"synthetic smears {'raised' if one.reading == 'better' else 'lowered'} {metric} by {_by(one)}"
     return f"{_place(one)}: {what} ({_arms(one)})."
 
 
 def _few(one: Difference) -> str:
     metric = METRICS[one.metric]
-    if one.high < 0:
+    if one.reading == "worse":
         what = f"fall short of {one.all_reals}, {metric} lower by {_by(one)}"
+    elif one.seeds == 1:
+        what = f"against {one.all_reals}: nothing shown by one training, {metric} {one}"
     else:
-        what = f"are {'better' if one.low > 0 else 'not shown to be worse'} than {one.all_reals}, {metric} {one}"
+        more = "better" if one.reading == "better" else "not shown to be worse"
+        what = f"are {more} than {one.all_reals}, {metric} {one}"
     return f"{one.task}: {_reals(one)} with synthetic ones {what} ({_arms(one)})."
 
 
 def _alone(one: Difference) -> str:
     metric = METRICS[one.metric]
-    if one.high < 0:
+    if one.reading == "worse":
         what = f"synthetic smears alone fell short of real ones, {metric} lower by {_by(one)}"
+    elif one.seeds == 1:
+        what = f"synthetic smears alone: nothing shown by one training, {metric} {one}"
     else:
-        more = "better than" if one.low > 0 else "not shown to be worse than"
+        more = "better than" if one.reading == "better" else "not shown to be worse than"
         what = f"synthetic smears alone were {more} real ones, {metric} {one}"
     return f"{_place(one)}: {what} ({_arms(one)})."
 

@@ -77,7 +77,8 @@ def paired_interval(first: Sequence[Resampled], second: Sequence[Resampled], *, 
     Parameters
     ----------
     first, second : sequence of Resampled
-        One model for each seed, the same seeds on either side. With one the interval is over images alone.
+        One model for each seed, the same seeds on either side. With one seed the interval is over images alone;
+        with one image it has no width.
     level : float
 
     Raises
@@ -105,6 +106,8 @@ def paired_interval(first: Sequence[Resampled], second: Sequence[Resampled], *, 
     drawn = np.stack([a.draws - b.draws for a, b in zip(first, second, strict=True)])
     drawn = drawn[:, ~np.isnan(drawn).any(0)]
     mean = float(observed.mean())
+    if images == 1:  # chance of training is known, that of the images is not
+        return Interval(mean, mean, mean)
     if seeds == 1 or not drawn.size:
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if drawn.size else (np.nan, np.nan)
         return Interval(mean, float(low), float(high))

@@ -244,8 +244,8 @@ def _look(arm: ArmName, ink: Ink) -> tuple[str, str, str]:
 
 def _interval(panel: Any, one: Difference, height: float, ink: Ink) -> None:
     """Filled where the interval leaves out 0, hollow where it does not: no colour is needed to see it."""
-    apart = one.low > 0 or one.high < 0
-    colour = ink.soft if not apart else ink.better if one.low > 0 else ink.worse
+    apart = one.reading != "open"
+    colour = {"open": ink.soft, "better": ink.better, "worse": ink.worse}[one.reading]
     panel.plot([one.low, one.high], [height, height], color=colour, lw=2, solid_capstyle="butt")
     panel.plot([one.mean], [height], "o", ms=6, color=colour, mfc=colour if apart else ink.ground, mew=1.6)
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from smearsynth.benefit.arms import ARMS, PAPER, ArmName
-from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Run, decimals
+from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Reading, Run, decimals
 from smearsynth.report.benefit_figures import (
     NAMED,
     TITLES,
@@ -64,7 +64,7 @@ class Cell(NamedTuple):
     """A difference in words, and how it reads."""
 
     text: str
-    reading: Literal["better", "worse", "open"]
+    reading: Reading
 
 
 class Comparison(NamedTuple):
@@ -160,9 +160,8 @@ def _compared(one: Difference | None, seeds: int) -> Cell:
     few = "" if one.seeds == seeds else f" ({_counted(one.seeds, 'seed')})"
     if one.low == one.high:
         return Cell(f"{_signed(one.mean, one)}, no interval{few}", "open")
-    reading: Literal["better", "worse", "open"] = "better" if one.low > 0 else "worse" if one.high < 0 else "open"
     text = f"{_signed(one.mean, one)} [{_signed(one.low, one)}, {_signed(one.high, one)}]{few}"
-    return Cell(f"{text} {MARKS[reading]}".strip(), reading)
+    return Cell(f"{text} {MARKS[one.reading]}".strip(), one.reading)
 
 
 def _signed(value: float, one: Difference) -> str:

@@ -63,6 +63,14 @@ def find_images(path: Path | str) -> dict[str, Path]:
     return found
 
 
+def images_below(path: Path | str, output: Path) -> int:
+    """Number of images in the folders of the one that `find_images` looks into, but for those of the output."""
+    path = Path(path)
+    top = path / IMAGE_FOLDER if (path / IMAGE_FOLDER).is_dir() else path
+    below = (one for one in top.rglob("*") if one.is_dir() and not one.is_relative_to(output))
+    return sum(len(image_files(one)) for one in below)
+
+
 def prediction_picture(image: ImageArray, found: Prediction) -> ImageArray:
     """The image with what was found: outlines where there are labels, else boxes in a colour per class.
 
@@ -171,7 +179,7 @@ def write_predictions(
     folder : Path or str
         Gets ``counts.csv`` (cells by class of each image), ``boxes.csv`` (a row a cell), ``labels/`` (uint16 PNG
         where the task gives labels) and ``overlays/``. New, empty, or written by this function before: what it
-        said of other images is taken away.
+        wrote then is taken away.
     pictures : bool
         Whether to write ``overlays/``.
     on_image : callable, optional
@@ -189,7 +197,7 @@ def write_predictions(
     """
     folder = Path(folder)
     _claim(folder, task)
-    _take_away(folder, images, pictures)
+    _take_away(folder)
     counts: list[Row] = []
     boxes: list[Row] = []
     try:
@@ -243,12 +251,13 @@ def _claim(folder: Path, task: Task) -> None:
         write_text(path, mark)
 
 
-def _take_away(folder: Path, images: dict[str, Path], pictures: bool) -> None:
-    """Remove what an earlier call wrote and this one does not write again: the tables will not know of it."""
-    for place, kept in (("labels", True), ("overlays", pictures)):
+def _take_away(folder: Path) -> None:
+    """Remove what an earlier call wrote: of other images, or by another model of this kind."""
+    for place in ("labels", "overlays"):
         for file in image_files(folder / place) if (folder / place).is_dir() else ():
-            if not (kept and image_name(file.name) in images):
-                file.unlink()
+            file.unlink()
+    for table in ("counts.csv", "boxes.csv"):
+        (folder / table).unlink(missing_ok=True)
 
 
 def _write_labels(path: Path, labels: LabelArray) -> None:

@@ -25,6 +25,8 @@ def _null_to_nan(value: object) -> object:
 Number = Annotated[float, BeforeValidator(_null_to_nan)]
 Colour = tuple[Number, Number, Number]
 
+_SAME_SIZE = 1.3  # ratio of cell sizes, above which a network has to learn another magnification
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -289,6 +291,16 @@ class DataStatistics(_Record):
         if not self.cell_width.n:
             raise DataError("no whole cell in the data, so no cell size; add smears with cells inside the field")
         return (self.cell_width.mean + self.cell_height.mean) / 2
+
+    def scale_to(self, other: DataStatistics) -> float | None:
+        """Scale at which cells here are as large as those of `other`; None where they are about as large already.
+
+        A network has to learn another magnification beyond a factor of 1.3. None also where no cell is whole.
+        """
+        if not (self.cell_width.n and other.cell_width.n):
+            return None
+        scale = other.cell_size / self.cell_size
+        return None if max(scale, 1 / scale) < _SAME_SIZE else scale
 
     @property
     def field_size(self) -> tuple[int, int]:

@@ -33,8 +33,6 @@ from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for, train
 
 Say = Callable[[str], None]
 
-_SAME_SIZE = 1.3  # ratio of cell sizes, above which a model to start with has to learn another magnification
-
 
 def learn(
     smears: Sequence[Smear],
@@ -201,12 +199,12 @@ def _train_stages(
 
 def _size_remark(own: DataStatistics, starting: DataStatistics) -> str | None:
     """What to do where the cells are of another size than those that the model to start with paints."""
-    ratio = starting.cell_size / own.cell_size
-    if max(ratio, 1 / ratio) < _SAME_SIZE:
+    scale = own.scale_to(starting)
+    if scale is None:
         return None
     return (
         f"cells measure {own.cell_size:.0f} px here and {starting.cell_size:.0f} px in the model to start with; "
-        f"at {ratio:.2g} times the scale it has less to learn"
+        f"at {scale:.2g} times the scale it has less to learn"
     )
 
 

@@ -145,6 +145,7 @@ class Evaluation:
             same = found.classes[kept][:, None] == theirs[-1].classes
             matched = match(box_ious(found.boxes[kept], theirs[-1].boxes) * same)
             images.append(ImageScore(smear.name, matched.f1, matched.tp, matched.fp, matched.fn))
+        refuse_none(images)
         scored = average_precision(ours, theirs)
         return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(ours, theirs))
 
@@ -154,6 +155,12 @@ class Evaluation:
         each = np.array([(image.tp, image.fp, image.fn) for image in self.images], np.int64).reshape(-1, 3)
         tp, fp, fn = each.sum(0).tolist()
         return tp, fp, fn
+
+
+def refuse_none(images: Sequence[ImageScore]) -> None:
+    """Raise a `DataError` where no smear was scored: there is no mean of none."""
+    if not images:
+        raise DataError("no smears to score; name a folder or a split that holds some")
 
 
 class Task(ABC):

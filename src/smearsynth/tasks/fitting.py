@@ -22,6 +22,7 @@ from torch import nn
 from smearsynth.augment import named_augment
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import ModelError
+from smearsynth.formats.files import make_folder
 from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.synthesis.training import hash_seed
@@ -144,6 +145,7 @@ def fit(
         smears, validation = hold_out(smears, config)
     if run.folder is not None:
         load_state(run.folder, state)
+        make_folder(run.folder)
     supply, augment = SmearSupply(smears, state.step), named_augment(config.augment, config.changes)
     deadline = math.inf if run.minutes is None else time.monotonic() + 60 * run.minutes
     ending = False

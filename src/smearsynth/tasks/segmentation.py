@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smearsynth.evaluation.matching import dice, label_ious, match
 from smearsynth.smear import ImageArray, Smear
-from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task
+from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task, refuse_none
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
 from smearsynth.tasks.fcn import Fcn8s, collate, collate_masks, dice_loss, probabilities
 
@@ -79,11 +79,12 @@ class Segmentation(Task):
 
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
         """Dice of each image (paper, equation 8) and their mean, with counts of connected components."""
-        images = []
+        images: list[ImageScore] = []
         for smear in smears:
             labels = self.predict(smear.image).labels
             assert labels is not None
             found = match(label_ious(labels, smear.labels))
             score = dice(labels > 0, smear.labels > 0)
             images.append(ImageScore(smear.name, score, found.tp, found.fp, found.fn))
+        refuse_none(images)
         return Evaluation("dice", float(np.mean([image.score for image in images])), tuple(images))
