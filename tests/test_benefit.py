@@ -21,6 +21,7 @@ from smears import random_smear, write_folder
 from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, ArmName
 from smearsynth.benefit.experiment import Experiment, Mixture, Source
 from smearsynth.benefit.plan import Job, Settings, chosen, digests
+from smearsynth.benefit.preparing import prepare
 from smearsynth.benefit.records import BenefitResult, Difference, Run, SynthesizerFacts
 from smearsynth.benefit.running import Pool, expected_seconds, run_all, work_of
 from smearsynth.benefit.verdict import differences, verdict
@@ -28,6 +29,7 @@ from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.intervals import Resampled
 from smearsynth.smear import Smear
+from smearsynth.statistics import measure
 from smearsynth.synthesis.model import Synthesizer
 
 SETTINGS = Settings(
@@ -404,6 +406,20 @@ def test_test_smears_without_a_cell_and_an_output_among_smears_are_refused(run: 
         assert among.code == 2
         assert "data: holds smears; name another folder to write to" in among.err
     assert not (data / "runs").exists()
+
+
+def test_a_synthesizer_of_other_cell_sizes_is_told_of(
+    smear_folder: Path, tiny: Synthesizer, tmp_path: Path
+) -> None:
+    train, test = (open_smears(smear_folder, split=split) for split in ("train", "test"))
+    own = measure(train)
+    side = own.cell_width.model_copy(update={"mean": 99.0})
+    larger = own.model_copy(update={"cell_width": side, "cell_height": side})
+    for name, statistics in (("same", own), ("other", larger)):
+        replace(tiny, statistics=statistics).save(tmp_path / name)
+        told: list[str] = []
+        prepare(train, test, SETTINGS, tmp_path / "out", {6: tmp_path / name}, say=told.append)
+        assert any("paints cells of 99 px" in line for line in told) == (name == "other")
 
 
 def test_smears_in_both_splits_are_refused(run: Command, tmp_path: Path) -> None:

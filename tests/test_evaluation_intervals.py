@@ -47,6 +47,11 @@ def test_an_interval_over_images_alone_is_fooled_by_a_lucky_training() -> None:
     assert paired_interval(lucky, other).low < 0
 
 
+def test_of_one_image_there_is_no_interval_however_many_trainings() -> None:
+    found = paired_interval(of([[0.9], [0.8], [0.9]]), of([[0.7], [0.7], [0.8]]))
+    assert found.low == found.mean == found.high == pytest.approx(0.4 / 3)
+
+
 def test_one_image_that_swings_with_the_seed_makes_no_boundless_interval() -> None:
     base = np.full(36, 0.93)
     swinging = np.stack([base, base, base])

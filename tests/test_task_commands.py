@@ -197,6 +197,26 @@ def test_a_second_prediction_takes_the_place_of_the_first(run: Run, smear_folder
     assert len((tmp_path / "out" / "counts.csv").read_text().splitlines()) == 2
 
 
+def test_a_prediction_that_fails_leaves_no_labels_of_the_one_before(
+    run: Run, smear_folder: Path, tmp_path: Path
+) -> None:
+    assert run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    for name in ("a", "c", "more/d"):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(photos / f"{name}.png")
+    line = ("predict", tmp_path / "m", photos, "-o", photos / "out", "--device", "cpu")
+    first = run(*line)
+    assert "1 images in folders" in first.err
+    assert "2 of 2 images" in first.out
+    (photos / "b.png").write_bytes(b"")
+    second = run(*line)
+    assert second.code == 2
+    assert "1 images in folders" in second.err  # what was written is not among them
+    assert [file.name for file in (photos / "out" / "labels").iterdir()] == ["a.png"]
+    assert [file.name for file in (photos / "out" / "overlays").iterdir()] == ["a.png"]
+
+
 def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(3)]
     data = write_folder(tmp_path / "data", smears)

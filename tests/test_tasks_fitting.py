@@ -28,6 +28,18 @@ def tiny(**settings: object) -> Segmentation:
     return Segmentation.preset("tiny", **({"steps": 6, "validate_every": 2, "batch": 1} | settings))
 
 
+@pytest.mark.parametrize("kind", [Segmentation, Contours])
+def test_no_smears_have_no_score(kind: type[Segmentation] | type[Contours]) -> None:
+    with pytest.raises(DataError, match="no smears to score"):
+        kind.preset("tiny").evaluate([])
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file"):
+        fit(tiny(), SMEARS, FitRun(tmp_path / "file" / "m", on_step=lambda step, row: pytest.fail("a step")))
+
+
 def same_weights(one: Segmentation, other: Segmentation) -> bool:
     theirs = other.network.state_dict()
     return all(torch.equal(tensor, theirs[name]) for name, tensor in one.network.state_dict().items())

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-from smearsynth.terminal import training_progress
+from smearsynth.terminal import plain_warnings, training_progress
+
+
+def test_a_warning_is_a_line_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_warnings():
+        for _ in range(2):
+            warnings.warn("a.json: 1 crowd annotation left out", stacklevel=1)
+            warnings.warn("soon gone", FutureWarning, stacklevel=1)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["a.json: 1 crowd annotation left out", "FutureWarning: soon gone"]
 
 
 def test_a_loss_that_rounding_puts_below_zero_is_shown_as_zero(
