@@ -171,20 +171,36 @@ def test_seed_decides_and_global_seeds_do_not(tmp_path: Path) -> None:
     assert not same_weights(one, third)
 
 
-def test_the_best_weights_by_validation_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.3, 0.9, 0.5])
-    model, kept = tiny(), {}
+@pytest.mark.parametrize(
+    ("scores", "slack", "step"),
+    [
+        ([[0.3, 0.3], [0.9, 0.9], [0.5, 0.5]], 1, 4),
+        ([[0.3, 0.3], [0.90, 0.80], [0.82, 0.86]], 1, 6),  # one smear better, one worse: as good as any
+        ([[0.3, 0.3], [0.90, 0.80], [0.82, 0.86]], 0, 4),
+        ([[0.3, 0.3], [0.90, 0.80], [0.86, 0.77]], 1, 4),  # worse on both
+        ([[0.3], [0.9], [0.89]], 1, 4),  # one smear knows no error
+    ],
+)
+def test_the_last_weights_that_validate_as_well_as_any_are_kept(
+    monkeypatch: pytest.MonkeyPatch, scores: list[list[float]], slack: float, step: int
+) -> None:
+    coming = iter(scores)
+    model, kept = tiny(slack=slack), {}
     evaluate = type(model).evaluate
 
     def told(self: Segmentation, smears: object) -> object:
         kept[len(kept)] = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        found = evaluate(self, smears)  # type: ignore[arg-type]
-        return type(found)(found.metric, next(scores), found.images)
+        found, each = evaluate(self, smears), next(coming)  # type: ignore[arg-type]
+        images = tuple(replace(image, score=score) for image, score in zip(found.images, each, strict=True))
+        return type(found)(found.metric, sum(each) / len(each), images)
 
     monkeypatch.setattr(Segmentation, "evaluate", told)
-    report = fit(model, SMEARS, validation=SMEARS[:1])
-    assert (report.best_step, report.best_score) == (4, 0.9)
-    assert all(torch.equal(tensor, kept[1][name]) for name, tensor in model.network.state_dict().items())
+    report = fit(model, SMEARS, validation=SMEARS[: len(scores[0])])
+    assert report.best_step == step
+    assert report.best_score == pytest.approx(sum(scores[step // 2 - 1]) / len(scores[0]))
+    assert all(
+        torch.equal(tensor, kept[step // 2 - 1][name]) for name, tensor in model.network.state_dict().items()
+    )
 
 
 def test_held_out_smears_are_not_trained_on() -> None:

@@ -25,7 +25,7 @@ from smearsynth.smear import Smear
 from smearsynth.stream import SyntheticSmears
 from smearsynth.synthesis.model import Synthesizer
 from smearsynth.synthesis.stain import StainName
-from smearsynth.tasks.base import Evaluation, Task
+from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskConfig
 from smearsynth.tasks.fitting import FitRun, fit, hold_out
 from smearsynth.tasks.registry import task_type
@@ -135,8 +135,13 @@ class Experiment:
 
     def config(self, job: Job) -> TaskConfig:
         """How the model of a run is built and trained."""
+        settings = self.settings
         return task_type(job.task).configured(
-            self.settings.preset, steps=self.settings.steps, augment=ARMS[job.arm].augment, seed=job.seed
+            settings.preset,
+            steps=settings.steps,
+            augment=ARMS[job.arm].augment,
+            seed=job.seed,
+            slack=0.0 if settings.best_by == "test" else None,  # as the paper: the very best on its test smears
         )
 
     def task(self, job: Job) -> Task:
@@ -189,7 +194,7 @@ class Experiment:
             synthesizer=self._source(job.reals).hash if ARMS[job.arm].synthetic else None,
             images=rows,
         )
-        self._keep(job, result, _resampled(found), state)
+        self._keep(job, result, found.resampled(), state)
         return True
 
     def make_pool(
@@ -252,9 +257,3 @@ class Experiment:
         if reals not in self.sources:
             raise OptionError(f"no synthesizer for {reals} real smears")
         return self.sources[reals]
-
-
-def _resampled(found: Evaluation) -> Resampled:
-    if found.precision is not None:
-        return Resampled.of_precision(found.precision)
-    return Resampled.of_scores([image.score for image in found.images])

@@ -71,6 +71,21 @@ class Resampled(NamedTuple):
         return cls(record.ap().ap, draws, images)
 
 
+def standard_error(first: Resampled, second: Resampled) -> float:
+    """Of the difference of two scores on the same images, by the draw of the images; 0 of one image, unknown there.
+
+    Examples
+    --------
+    >>> one, other = Resampled.of_scores([0.8, 0.9, 0.7, 0.8]), Resampled.of_scores([0.7, 0.9, 0.8, 0.8])
+    >>> round(standard_error(one, other), 2), standard_error(one, one)
+    (0.04, 0.0)
+    """
+    apart = first.draws - second.draws
+    apart = apart[~np.isnan(apart)]
+    spare = first.images - 1
+    return float(apart.std() * (first.images / spare) ** 0.5) if apart.size and spare else 0.0
+
+
 def paired_interval(first: Sequence[Resampled], second: Sequence[Resampled], *, level: float = 0.95) -> Interval:
     """Mean score of `first` minus that of `second`, over the same seeds and images.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.evaluation.intervals import Resampled
 from smearsynth.evaluation.matching import box_ious, match
 from smearsynth.evaluation.precision import Detections, PrecisionRecord, average_precision
 from smearsynth.smear import ImageArray, LabelArray, Smear
@@ -148,6 +149,12 @@ class Evaluation:
         refuse_none(images)
         scored = average_precision(ours, theirs)
         return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(ours, theirs))
+
+    def resampled(self) -> Resampled:
+        """The score with those of bootstrap samples of the images."""
+        if self.precision is not None:
+            return Resampled.of_precision(self.precision)
+        return Resampled.of_scores([image.score for image in self.images])
 
     @property
     def counts(self) -> tuple[int, int, int]:

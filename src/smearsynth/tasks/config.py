@@ -32,6 +32,9 @@ class FitConfig(Config):
     clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
     held_out: int = Field(8, ge=0, description="smears kept to choose the best weights by, at most a fifth of all")
     validate_every: int = Field(50, ge=1, description="steps")
+    slack: float = Field(
+        1.0, ge=0, description="standard errors by which later weights may score below the best and be kept"
+    )
     seed: int = Field(0, ge=0, lt=1 << 63)
 
     def held_out_of(self, smears: int) -> int:

@@ -192,18 +192,16 @@ def rehearse(task: Task, smears: Sequence[Smear], device: str, steps: int = 6) -
 
 
 def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[str, float]:
-    """Loss since the last row and validation score; keeps the weights when they are the best so far."""
+    """Loss since the last row and validation score; keeps the weights when they are as good as any so far."""
     loss = float(torch.stack(state.losses).mean())
     state.losses.clear()
     if not math.isfinite(loss):
         raise ModelError(f"training diverged at step {state.step}; lower the learning rate")
     row = {"loss": loss}
-    score = task.evaluate(validation).value if len(validation) else math.nan
-    if not math.isnan(score):  # as AP is of smears without a cell
-        row["validation"] = score
-        if state.best is None or row["validation"] >= state.best_score:
-            state.best_score, state.best_step = row["validation"], state.step
-            state.best = {name: tensor.detach().clone() for name, tensor in task.network.state_dict().items()}
+    found = task.evaluate(validation) if len(validation) else None
+    if found is not None and not math.isnan(found.value):  # as AP is of smears without a cell
+        row["validation"] = found.value
+        state.keep_best(found.resampled())
     state.history.append({"step": state.step, **row})
     return row
 

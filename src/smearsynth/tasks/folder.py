@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
+from smearsynth.evaluation.intervals import Resampled, standard_error
 from smearsynth.formats.files import read_text, replacing
 from smearsynth.formats.sums import SUMS, check_sums, read_sums, write_sums
 from smearsynth.tasks.base import Task
@@ -82,7 +83,10 @@ class _Record(BaseModel):
 
 @dataclass
 class FitState:
-    """All that a training is at one moment: step, weights (the task's own), moments, best weights so far."""
+    """All that a training is at one moment: step, weights (the task's own), moments, best weights so far.
+
+    `top` is the highest validation score; that of the best weights may lie a little below (see `keep_best`).
+    """
 
     task: Task
     smears: str
@@ -91,6 +95,7 @@ class FitState:
     best: dict[str, Tensor] | None = None
     best_score: float = 0.0
     best_step: int = 0
+    top: Resampled | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)  # since the last row of the history
 
@@ -113,6 +118,20 @@ class FitState:
             history=tuple(self.history),
         )
 
+    def keep_best(self, scored: Resampled) -> None:
+        """Keep the weights when they score no worse on the validation smears than any before, as far as these tell.
+
+        The last ones within a standard error of the highest score: of a few smears the highest is mostly luck, and
+        as the learning rate falls later weights are better on others.
+        """
+        slack = self.task.config.fit.slack
+        if self.top is None or scored.value >= self.top.value:
+            self.top = scored
+        elif self.top.value - scored.value > slack * standard_error(self.top, scored):
+            return
+        self.best_score, self.best_step = scored.value, self.step
+        self.best = {name: tensor.detach().clone() for name, tensor in self.task.network.state_dict().items()}
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name."""
         named = {f"network.{k}": t for k, t in self.task.network.state_dict().items()}
@@ -121,6 +140,8 @@ class FitState:
             named |= {f"optimiser.{index}.{k}": t for k, t in moments.items()}
         if self.losses:
             named["losses"] = torch.stack(self.losses)
+        if self.top is not None:
+            named["top"] = torch.from_numpy(self.top.draws)
         return named
 
     def fill(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
@@ -135,6 +156,8 @@ class FitState:
         self.optimiser.load_state_dict(own)
         self.losses = list(tensors["losses"].to(self.task.device)) if "losses" in tensors else []
         self.smears = record["smears"]  # no more than was known when the run began
+        if "top" in tensors:
+            self.top = Resampled(float(record["top"]), tensors["top"].numpy(), int(record["top_images"]))
         self.step, self.history = int(record["step"]), list(record["history"])
         self.best_score, self.best_step = float(record["best_score"]), int(record["best_step"])
 
@@ -150,6 +173,8 @@ def save_state(folder: Path, state: FitState) -> None:
         "history": state.history,
         "best_score": state.best_score,
         "best_step": state.best_step,
+        "top": state.top and state.top.value,
+        "top_images": state.top and state.top.images,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
     with replacing(folder / _STATE) as temporary:
