@@ -1,6 +1,6 @@
 """Which predicted cell is which real one, and the scores that follow: counts and Dice.
 
-Of the evaluation this alone is used by earlier stages: tasks choose their best weights by it. It knows arrays only.
+It knows arrays only, for tasks, which come earlier, choose their weights by it.
 """
 
 from __future__ import annotations

@@ -230,7 +230,10 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
         )
         for reals, synthesizer in made.synthesizers.items():
             yield f"Synthesizer beside {_counted(reals, 'real smear')}", str(synthesizer)
-    yield "Best weights by", "the test smears, as in the paper" if made.best_by == "test" else "the smears held out"
+    best_by = "the smears held out, the last within a standard error of the best"
+    if made.best_by == "test":
+        best_by = "the test smears, as in the paper"
+    yield "Best weights by", best_by
     yield (
         "Steps of every arm",
         ", ".join(f"{TITLES[task]} {steps:,}" for task, steps in made.steps.items()) or _DASH,
