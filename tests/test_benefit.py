@@ -90,6 +90,16 @@ def test_crops_of_a_mixture_are_synthetic_as_often_as_asked() -> None:
     assert mixed[0].image[0, 0, 0] == 9
 
 
+def test_the_papers_way_learns_from_all_train_smears_and_chooses_by_all_test_smears(
+    experiment: Experiment,
+) -> None:
+    job = Job("segmentation", "RD", 6, 0)
+    as_paper = replace(experiment, settings=SETTINGS.model_copy(update={"best_by": "test"}))
+    assert (experiment.held_out(job), experiment.chosen_by(job)) == (1, 1)
+    assert (as_paper.held_out(job), as_paper.chosen_by(job)) == (0, len(experiment.test))
+    assert as_paper.config(job).fit.slack == 0
+
+
 # Results and what they are kept under.
 
 
@@ -218,6 +228,9 @@ def test_the_command_runs_resumes_and_reports(
     dry = run(*asked, "--dry-run")
     assert dry.code == 0
     assert "10 pieces of work to do" in dry.err
+    planned = json.loads(run(*asked, "--dry-run", "--json").out)
+    assert planned["pieces"] == 10
+    assert planned["synthesizer_minutes"] == 0
     assert not (out / "runs").exists()
     first = run(*asked)
     assert first.code == 0, first.err

@@ -20,6 +20,7 @@ from smearsynth.benefit.records import ImageRow, SynthesizerFacts
 from smearsynth.report.benefit import Example, write_report
 from smearsynth.report.benefit_figures import changes, verdict_pair
 from smearsynth.report.benefit_words import against_all, comparisons, table, warnings
+from smearsynth.report.benefit_words import facts as facts_said
 from smearsynth.report.predictions import INVENTED, MISSED, RIGHT, prediction_example
 from smearsynth.smear import Smear
 from smearsynth.tasks import Prediction
@@ -309,6 +310,19 @@ def test_one_seed_and_one_image_are_warned_of(tmp_path: Path) -> None:
     assert "of one smear there is none" in text
     assert "no interval" in text
     assert "±" not in "".join(cell for line in table(made)[0].lines for cell in line.cells)
+
+
+def test_two_seeds_are_warned_of_and_three_are_not() -> None:
+    (said,) = warnings(facts(seeds=2))
+    assert "Three seeds or more" in said
+    assert not list(warnings(facts(seeds=3)))
+
+
+def test_what_is_held_out_is_said_where_any_is() -> None:
+    made = result_of(("segmentation",), ("RD",), (60,))
+    for held, said in ((8, "60 to train on (8 of them held out)"), (0, "60 to train on")):
+        told = dict(facts_said(made.model_copy(update={"facts": facts(held_out=held)})))
+        assert told["Real smears"] == f"{said}, 12 to test on"
 
 
 def test_the_papers_habit_is_flagged_and_the_sound_way_is_not() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,9 +111,12 @@ def benefit(
     for task in settings.tasks:
         task_type(task).configured(preset, steps=steps)  # an unknown preset is told now, not after an hour
     wanted = preset_of(device, going_on=start is not None)
+    first = 0.0  # minutes for synthesizers
     if dry_run:
         given = _finished(train, settings, output, start) | given
-        given |= _rehearse(train, settings, given, wanted, device)
+        missing = [size for size in settings.sizes_of(len(train)) if settings.draws and size not in given]
+        first = _rehearse(train, missing, wanted, device)
+        given |= dict.fromkeys(missing, "default")  # which stands in for them
     with naming(data), training_progress(wanted.steps) as on_step:
         experiment = prepare(
             train,
@@ -128,8 +132,13 @@ def benefit(
     if experiment is None:
         return _stopped(output)
     work = work_of(experiment)
-    _announce(experiment, work, workers, dry_run)
+    minutes = _announce(experiment, work, workers)
     if dry_run:
+        if json:
+            times = {"synthesizer_minutes": round(first, 1), "minutes": round(minutes, 1)}
+            print(dumps({"pieces": len(work), "processes": workers, **times}))
+        elif not work:
+            say(err, f"all is done; run it without --dry-run for the report ({output})")
         return 0
     with progress("benefit", len(work), quiet=json) as tick:
         finished = run_all(experiment, work, workers=workers, on_done=_counting(tick))
@@ -212,33 +221,29 @@ def _finished(train: SmearFolder, settings: Settings, output: Path, start: str |
     return {size: str(place) for size, place in places.items() if is_finished(place)}
 
 
-def _rehearse(
-    train: SmearFolder, settings: Settings, given: Mapping[int, str], wanted: Preset, device: str
-) -> dict[int, str]:
-    """Say how long the synthesizers take that are not given; the shipped model stands in for them."""
+def _rehearse(train: SmearFolder, missing: Sequence[int], wanted: Preset, device: str) -> float:
+    """Minutes for the synthesizers that are neither given nor finished, one after another; says so."""
     from smearsynth.synthesis.features import load_features
     from smearsynth.synthesis.learning import rehearse
 
-    missing = [size for size in settings.sizes_of(len(train)) if settings.draws and size not in given]
-    if missing:
-        paces = rehearse(train, wanted, device, load_features(wanted.training.perceptual_features))
-        hours = paces[wanted.training.precision] * wanted.steps / 3600
-        numbers = ", ".join(str(size) for size in missing)
-        say(
-            err, f"no --model for {numbers} real smears: each is trained first, {wanted.steps} steps, {hours:.1f} h"
-        )
-    return dict.fromkeys(missing, "default")
+    if not missing:
+        return 0.0
+    paces = rehearse(train, wanted, device, load_features(wanted.training.perceptual_features))
+    minutes = paces[wanted.training.precision] * wanted.steps / 60
+    numbers = ", ".join(str(size) for size in missing)
+    each = f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.0f} min"
+    say(err, f"no --model for {numbers} real smears: each is trained first, {wanted.steps} steps, {each}")
+    return minutes * len(missing)
 
 
-def _announce(experiment: Experiment, work: Sequence[Work], workers: int, dry_run: bool) -> None:
-    """Say how much is to be done, and how long that takes."""
+def _announce(experiment: Experiment, work: Sequence[Work], workers: int) -> float:
+    """Say how much is to be done and how many minutes that takes, and give these."""
     from smearsynth.benefit.running import expected_seconds
 
+    minutes = expected_seconds(experiment, work, workers) / 60
     if work:
-        minutes = expected_seconds(experiment, work, workers) / 60
         say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
-    elif dry_run:
-        say(err, f"all is done; run it without --dry-run for the report ({experiment.folder})")
+    return minutes
 
 
 def _stopped(output: Path) -> int:

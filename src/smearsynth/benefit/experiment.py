@@ -136,12 +136,14 @@ class Experiment:
     def config(self, job: Job) -> TaskConfig:
         """How the model of a run is built and trained."""
         settings = self.settings
+        as_paper = settings.best_by == "test"
         return task_type(job.task).configured(
             settings.preset,
             steps=settings.steps,
             augment=ARMS[job.arm].augment,
             seed=job.seed,
-            slack=0.0 if settings.best_by == "test" else None,  # as the paper: the very best on its test smears
+            held_out=0 if as_paper else None,  # it learns from all train smears
+            slack=0.0 if as_paper else None,  # and takes the very best on its test smears
         )
 
     def task(self, job: Job) -> Task:
@@ -225,8 +227,12 @@ class Experiment:
         return pool[: len(real)], validation
 
     def held_out(self, job: Job) -> int:
-        """Real smears that choose the best weights, and are not learned from."""
+        """Train smears that choose the best weights, and are not learned from."""
         return self.config(job).fit.held_out_of(job.reals)
+
+    def chosen_by(self, job: Job) -> int:
+        """Smears that choose the best weights."""
+        return len(self.test) if self.settings.best_by == "test" else self.held_out(job)
 
     def _at_hand(self, job: Job) -> int:
         """Distinct smears that the crops come from."""

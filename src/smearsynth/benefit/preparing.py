@@ -10,7 +10,7 @@ from smearsynth.benefit.plan import Settings, chosen, digests, key_of
 from smearsynth.benefit.records import SynthesizerFacts
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
-from smearsynth.statistics import measure
+from smearsynth.statistics import DataStatistics, measure
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.features import load_features
 from smearsynth.synthesis.learning import learn
@@ -84,13 +84,14 @@ def prepare(
         raise DataError("no test smear has a cell; there is nothing to find in them", test.root)
     begun = Synthesizer.load(start) if start else None
     sources: dict[int, Source] = {}
+    few = measure(train[k] for k in range(min(_FEW, len(train))))
     for reals in sizes if settings.draws else ():
         place = Path((models or {}).get(reals, synthesizer_folder(folder, known[0], reals, begun)))
         model = given.get(reals) or _learned(train, reals, place, begun, device, on_step, say)
         if model is None:
             return None
         data = model.config.data
-        if remark := _size_remark(train, model):
+        if remark := _size_remark(few, model):
             say(f"the synthesizer beside {reals} real smears {remark}")
         if data.smears > reals:
             say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
@@ -98,9 +99,8 @@ def prepare(
     return Experiment(train, test, known, settings, sources, folder, device)
 
 
-def _size_remark(train: SmearFolder, model: Synthesizer) -> str | None:
+def _size_remark(here: DataStatistics, model: Synthesizer) -> str | None:
     """What to do where a synthesizer paints cells of another size than the smears have."""
-    here = measure(train[k] for k in range(min(_FEW, len(train))))
     scale = here.scale_to(model.statistics)
     if scale is None:
         return None

@@ -70,7 +70,7 @@ def _timed(experiment: Experiment, one: Work) -> float:
     seconds = fit.steps * rehearse(task, experiment.train[:4], experiment.device)
     started = time.perf_counter()
     task.to(experiment.device).evaluate(few)
-    scored = len(experiment.test) + experiment.held_out(one) * fit.steps / fit.validate_every
+    scored = len(experiment.test) + experiment.chosen_by(one) * fit.steps / fit.validate_every
     return seconds + scored * (time.perf_counter() - started) / len(few)
 
 

@@ -200,6 +200,11 @@ def warnings(made: Facts) -> Iterable[str]:
             "One seed. Each model was trained once, so the intervals know nothing of the chance of training: "
             "the same experiment with another seed may well land outside of them."
         )
+    if made.seeds == 2:
+        yield (
+            "Two seeds tell little of the chance of training: where it is large, up to one interval in eight "
+            "leaves out the true difference, not one in twenty. Three seeds or more keep what they say."
+        )
     if made.test < _FEW_IMAGES:
         yield (
             f"Only {_counted(made.test, 'test smear')}. Intervals come from drawing test smears anew; "
@@ -218,7 +223,8 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     """What the experiment was made of, by name."""
     made = result.facts
     yield "Data set", made.data_set
-    yield "Real smears", f"{made.train} to train on ({made.held_out} of them held out), {made.test} to test on"
+    held = f" ({made.held_out} of them held out)" if made.held_out else ""
+    yield "Real smears", f"{made.train} to train on{held}, {made.test} to test on"
     for reals, names in made.at_hand.items():
         yield f"The {_counted(reals, 'real smear')}", ", ".join(names)
     if any(run.synthesizer for run in result.runs):
