@@ -86,8 +86,6 @@ def benefit(
     from smearsynth.benefit.arms import ARMS
     from smearsynth.benefit.plan import Settings
     from smearsynth.benefit.preparing import prepare, preset_of
-    from smearsynth.benefit.running import run_all, work_of
-    from smearsynth.benefit.verdict import summarise
     from smearsynth.tasks.registry import TASKS, task_type
 
     refuse_smears(output)
@@ -131,20 +129,38 @@ def benefit(
         )
     if experiment is None:
         return _stopped(output)
+    if dry_run:
+        return _told_beforehand(experiment, workers, first, json)
+    return _carried_out(experiment, workers, name or data.resolve().name, str(context.obj), json)
+
+
+def _told_beforehand(experiment: Experiment, workers: int, synthesizers: float, json: bool) -> int:
+    """What is to be done, and how long it takes beside the minutes for synthesizers."""
+    from smearsynth.benefit.running import work_of
+
     work = work_of(experiment)
     minutes = _announce(experiment, work, workers)
-    if dry_run:
-        if json:
-            times = {"synthesizer_minutes": round(first, 1), "minutes": round(minutes, 1)}
-            print(dumps({"pieces": len(work), "processes": workers, **times}))
-        elif not work:
-            say(err, f"all is done; run it without --dry-run for the report ({output})")
-        return 0
+    if json:
+        times = {"synthesizer_minutes": round(synthesizers, 1), "minutes": round(minutes, 1)}
+        print(dumps({"pieces": len(work), "processes": workers, **times}))
+    elif not work:
+        say(err, f"all is done; run it without --dry-run for the report ({experiment.folder})")
+    return 0
+
+
+def _carried_out(experiment: Experiment, workers: int, data_set: str, command: str, json: bool) -> int:
+    """All that is not yet done, then the report."""
+    from smearsynth.benefit.running import run_all, work_of
+    from smearsynth.benefit.verdict import summarise
+
+    work = work_of(experiment)
+    _announce(experiment, work, workers)
     with progress("benefit", len(work), quiet=json) as tick:
         finished = run_all(experiment, work, workers=workers, on_done=_counting(tick))
+    output = experiment.folder
     if not finished:
         return _stopped(output)
-    result = summarise(experiment, name or data.resolve().name, str(context.obj))
+    result = summarise(experiment, data_set, command)
     result.save(output / "benefit.json")
     _report(result, experiment, output)
     if json:
