@@ -211,6 +211,8 @@ def test_the_verdict_tells_of_plain_arms_where_augmented_ones_have_not_run() -> 
     assert "whether they help was not asked" in unasked
     single = verdict([part.model_copy(update={"seeds": 1}) for part in (plain[0], plain[2])])
     assert all("nothing shown by one training, Dice +0.020 [+0.010, +0.030]" in line for line in single)
+    wide = verdict([part.model_copy(update={"low": -3.0}) for part in (plain[0], plain[2])])
+    assert all("nothing shown by so few test smears and seeds" in line for line in wide)
     (few,) = verdict([one("RD+SD", "RD", 3, 9), one("RD", "RD", 3, 9)])
     assert "3 real smears with synthetic ones are better than 9" in few
 
@@ -414,6 +416,8 @@ def test_test_smears_without_a_cell_and_an_output_among_smears_are_refused(run: 
     found = run("benefit", data, "-o", tmp_path / "out", "--preset", "tiny", "--arms", "RD")
     assert found.code == 2
     assert "data: no test smear has a cell" in found.err
+    other = run("benefit", data, "-o", tmp_path / "out", "--train-split", "test", "--test-split", "train")
+    assert "data: no train smear has a cell" in other.err
     for command in (("benefit", data), ("fit-task", "segmentation", data), ("train", data)):
         among = run(*command, "-o", data)
         assert among.code == 2
@@ -431,8 +435,10 @@ def test_a_synthesizer_of_other_cell_sizes_is_told_of(
     for name, statistics in (("same", own), ("other", larger)):
         replace(tiny, statistics=statistics).save(tmp_path / name)
         told: list[str] = []
-        prepare(train, test, SETTINGS, tmp_path / "out", {6: tmp_path / name}, say=told.append)
+        made = prepare(train, test, SETTINGS, tmp_path / "out", {6: tmp_path / name}, say=told.append)
         assert any("paints cells of 99 px" in line for line in told) == (name == "other")
+        assert made is not None
+        assert bool(made.sources[6].facts.misfit) == (name == "other")
 
 
 def test_smears_in_both_splits_are_refused(run: Command, tmp_path: Path) -> None:

@@ -325,6 +325,16 @@ def test_what_is_held_out_is_said_where_any_is() -> None:
         assert told["Real smears"] == f"{said}, 12 to test on"
 
 
+def test_a_synthesizer_that_does_not_fit_is_warned_of_and_nothing_held_out_is_said() -> None:
+    misfit = known("other", 60).model_copy(update={"misfit": "paints cells of 40 px: it does not fit"})
+    (said,) = warnings(facts(synthesizers={60: misfit}))
+    assert said == "The synthesizer beside 60 real smears paints cells of 40 px: it does not fit."
+    made = result_of(("segmentation",), ("RD",), (60,))
+    for held, chosen in ((0, "the last are kept"), (8, "the smears held out")):
+        told = dict(facts_said(made.model_copy(update={"facts": facts(held_out=held)})))
+        assert chosen in told["Best weights by"]
+
+
 def test_the_papers_habit_is_flagged_and_the_sound_way_is_not() -> None:
     assert "flatters all arms" in " ".join(warnings(facts(best_by="test")))
     assert not list(warnings(facts()))

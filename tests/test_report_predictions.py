@@ -52,9 +52,10 @@ def test_labels_boxes_counts_and_pictures_are_written(images: Path, tmp_path: Pa
     done: list[int] = []
     counts = write_predictions(known(), find_images(images), out, on_image=done.append)
     assert done == [1, 2]
-    wanted = [{"image": name, "red cell": 1, "white cell": 2, "total": 3} for name in ("a", "b")]
-    assert counts == wanted
-    assert rows(out / "counts.csv") == [{key: str(value) for key, value in row.items()} for row in wanted]
+    assert counts == [(name, {"red cell": 1, "white cell": 2}, 3) for name in ("a", "b")]
+    assert rows(out / "counts.csv") == [
+        {"image": name, "red cell": "1", "white cell": "2", "total": "3"} for name in ("a", "b")
+    ]
     boxes = rows(out / "boxes.csv")
     assert [row["class"] for row in boxes] == ["red cell", "white cell", "white cell"] * 2
     assert [float(boxes[0][side]) for side in ("x0", "y0", "x1", "y1")] == analytic_smear().boxes()[0].tolist()
@@ -67,7 +68,49 @@ def test_labels_boxes_counts_and_pictures_are_written(images: Path, tmp_path: Pa
 
 def test_no_box_begins_at_minus_zero() -> None:
     found = Prediction(np.array([[-0.0, -0.001, 5, 7]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
-    assert [str(box_rows("a", found)[0][side]) for side in ("x0", "y0", "x1")] == ["0.0", "0.0", "5.0"]
+    assert [str(side) for side in box_rows("a", found)[0][4:7]] == ["0.0", "0.0", "5.0"]
+
+
+def test_classes_may_have_the_names_of_other_columns(images: Path, tmp_path: Path) -> None:
+    names = ("image", "total")
+    write_predictions(Known(Known.presets["tiny"].telling_apart(names)), find_images(images), tmp_path / "out")
+    table = (tmp_path / "out" / "counts.csv").read_text().splitlines()
+    assert table == ["image,image,total,total", "a,1,2,3", "b,1,2,3"]
+
+
+def test_what_is_found_at_another_scale_is_given_in_px_of_the_image(images: Path, tmp_path: Path) -> None:
+    """The model sees the smear at half its size; what it finds there is that of the whole one, to a pixel."""
+    large = analytic_smear().resized(2)
+    Image.fromarray(large.image).save(images / "a.tif")
+    task = known()
+    task.scale = 0.5
+    write_predictions(task, {"a": images / "a.tif"}, tmp_path / "out")
+    labels = read_ids(tmp_path / "out" / "labels" / "a.png")
+    assert labels.shape == large.shape
+    assert (labels != large.labels).mean() < 0.02
+    boxes = np.array(
+        [[float(row[side]) for side in ("x0", "y0", "x1", "y1")] for row in rows(tmp_path / "out" / "boxes.csv")]
+    )
+    assert np.abs(boxes - large.boxes()).max() <= 2
+    with Image.open(tmp_path / "out" / "overlays" / "a.png") as picture:
+        assert picture.size == large.shape[::-1]
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_cells_keep_their_scores_and_classes_at_another_scale(with_labels: bool) -> None:
+    labels = np.zeros((8, 8), np.int32)
+    labels[0, 1], labels[2:6, 2:6] = 1, 2  # the first owns no pixel at half the size
+    scores = np.array([0.6, 0.9], np.float32)
+    found = Prediction.of_labels(labels, scores, KINDS)
+    if not with_labels:
+        found = Prediction(found.boxes, scores, np.array([1, 0]), KINDS)
+    half = found.rescaled((8, 8), (4, 4))
+    assert half.boxes[-1].tolist() == [1, 1, 3, 3]
+    assert half.scores[-1] == np.float32(0.9)
+    assert len(half.scores) == len(half.classes) == (1 if with_labels else 2)
+    if with_labels:
+        assert half.labels is not None
+        assert half.labels.max() == 1
 
 
 def test_boxes_are_drawn_where_there_are_no_labels() -> None:

@@ -55,6 +55,34 @@ def test_a_model_is_scored_on_the_test_split(
     assert told.out.rstrip().endswith("missed")
 
 
+def test_a_model_is_put_to_use_at_the_scale_it_learned_at(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    made = run("fit-task", "detection", smear_folder, "-o", tmp_path / "m", *TINY, "--scale", 0.5)
+    assert made.code == 0, made
+    assert load_model(tmp_path / "m").scale == 0.5
+    ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
+    assert "cells are looked for at 0.5 times the size" in ran.err
+    wanted = load_model(tmp_path / "m").evaluate(open_smears(smear_folder, split="test", scale=0.5))
+    assert json.loads(ran.out)["value"] == pytest.approx(wanted.value)
+    other = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--scale", 1)
+    assert "learned from smears at 0.5 times their size, these are read at 1 times" in other.err
+    found = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "out", "--device", "cpu")
+    assert "cells are looked for at 0.5 times the size" in found.err
+    wrong = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "out", "--scale", 0)
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+
+
+def test_smears_without_a_cell_teach_nothing(run: Run, tmp_path: Path) -> None:
+    blank = [
+        replace(random_smear(k), labels=np.zeros_like(random_smear(k).labels), classes=np.array([], int))
+        for k in range(2)
+    ]
+    folder = write_folder(tmp_path / "data", blank)
+    ran = run("fit-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
+    assert ran.code == 2
+    assert "no smear to learn from has a cell" in ran.err
+    assert not (tmp_path / "m").exists()
+
+
 def test_the_train_split_alone_is_learned_from(run: Run, tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(3)]
     folder = write_folder(tmp_path / "data", smears, splits=("train", "test", "test"))
@@ -224,7 +252,7 @@ def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, 
     bare = write_folder(tmp_path / "bare", [blank])
     assert run("fit-task", "contours", data, "-o", tmp_path / "m", *TINY).code == 0
     line = ("score", tmp_path / "m", bare, "--device", "cpu")
-    assert "1 smears: AP is not defined, for none has a cell" in run(*line).out
+    assert "1 smear: AP is not defined, for none has a cell" in run(*line).out
     found = json.loads(run(*line, "--json").out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert (found["value"], found["ap50"], found["tp"]) == (None, None, 0)
 

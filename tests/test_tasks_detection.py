@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from torchvision.models import ResNet, resnet101
 from torchvision.models.resnet import BasicBlock
 
 from smears import analytic_smear, random_smear
-from smearsynth.errors import DataError, ModelError
+from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.evaluation.matching import box_ious
 from smearsynth.tasks import Detection, FitRun, Prediction, fit, load_model
-from smearsynth.tasks.base import Evaluation
+from smearsynth.tasks.base import Evaluation, Task, true_classes
+from smearsynth.tasks.registry import TASKS
 
 KINDS = ("red cell", "white cell")
 
@@ -57,6 +59,49 @@ def test_the_surest_boxes_lie_on_the_cells_and_know_their_class(learned: Detecti
         assert box_ious(best[None], true[None])[0, 0] > 0.5
 
 
+def test_a_larger_field_has_as_many_cells_a_pixel(learned: Detection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field nine times as large, with nine times the cells, has nine times the proposals, not the same few."""
+    smear = random_smear(100, class_names=KINDS)
+    tiled = np.tile(smear.image, (3, 3, 1))
+    monkeypatch.setattr("smearsynth.tasks.detection._MOST", 8)
+    monkeypatch.setattr("smearsynth.tasks.detection._AREA", smear.labels.size)
+    one, nine = learned.candidates(smear.image), learned.candidates(tiled)
+    assert 4 < len(one.scores) <= 8
+    assert 4 * len(one.scores) < len(nine.scores) <= 8 * 9
+    assert len(learned.candidates(smear.image[:32, :32]).scores) <= 8  # and again a smaller one
+
+
+def test_classes_are_told_by_name_whatever_their_order(learned: Detection) -> None:
+    smear = analytic_smear((70, 90), [(25, 30, 10), (60, 40, 10)], classes=[0, 1], class_names=KINDS)
+    other = replace(smear, classes=1 - smear.classes, class_names=KINDS[::-1])
+    more = replace(smear, class_names=(*KINDS, "platelet"))  # of which it has none
+    for same in (other, more):
+        assert true_classes(same, KINDS).tolist() == [0, 1]
+        assert learned.evaluate([same]).value == learned.evaluate([smear]).value
+    with pytest.raises(DataError, match="does not know platelet; read both alike"):
+        true_classes(replace(more, classes=np.array([0, 2])), KINDS)
+
+
+def test_classes_are_names(learned: Detection) -> None:
+    assert Detection.preset("tiny", class_names=list(KINDS)).config.class_names == KINDS  # type: ignore[arg-type]
+    for wrong in ((), "red cell"):
+        with pytest.raises(OptionError, match="class_names"):
+            Detection.preset("tiny", class_names=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", TASKS.values())
+def test_what_is_no_rgb_image_of_bytes_is_refused(task: type[Task]) -> None:
+    model = task.preset("tiny")
+    for image in (
+        np.zeros((40, 50), "u1"),
+        np.zeros((40, 50, 4), "u1"),
+        np.zeros((40, 50, 3)),
+        np.zeros((0, 0, 3), "u1"),
+    ):
+        with pytest.raises(DataError, match=r"image must be \(H, W, 3\) uint8|no pixels"):
+            model.predict(image)  # type: ignore[arg-type]
+
+
 def test_a_prediction_is_what_the_model_is_sure_of(learned: Detection) -> None:
     image = random_smear(0, class_names=KINDS).image
     every, found = learned.candidates(image), learned.predict(image)
@@ -73,6 +118,7 @@ def test_fields_without_cells_can_be_learned_from(learned: Detection) -> None:
 
 def test_more_than_a_hundred_cells_can_be_found() -> None:
     model = Detection.preset("tiny")
+    model.candidates(np.zeros((40, 50, 3), np.uint8))
     assert model.network.roi_heads.detections_per_img >= 1000
     model.network.eval()
     assert model.network.rpn.post_nms_top_n() >= 1000
@@ -151,7 +197,7 @@ def test_a_model_of_one_class_takes_all_cells_for_one_and_another_asks_for_its_o
         smear.boxes().astype(np.float32), np.ones(smear.count, np.float32), 0 * smear.classes, ("cell",)
     )
     assert Evaluation.of_boxes([(smear, found)]).value == pytest.approx(1)
-    with pytest.raises(DataError, match="has the classes cell, the model red cell, white cell; read both alike"):
+    with pytest.raises(DataError, match="the model of red cell, white cell does not know cell; read both alike"):
         Detection.preset("tiny", class_names=KINDS).loss([random_smear(2)])
 
 

@@ -59,10 +59,7 @@ class Smear:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise DataError(
-                f"image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}", self.name or None
-            )
+        check_image(self.image, self.name)
         if self.labels.dtype != np.int32 or self.labels.ndim != 2:
             raise DataError(
                 f"labels must be (H, W) int32, got {self.labels.shape} {self.labels.dtype}", self.name or None
@@ -72,8 +69,6 @@ class Smear:
                 f"image is {_size(self.image)} and labels are {_size(self.labels)}; they must be of one size",
                 self.name or None,
             )
-        if self.labels.size == 0:
-            raise DataError("the image has no pixels", self.name or None)
         n = len(self.classes)
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high > n:
@@ -197,6 +192,21 @@ class Smear:
             name=self.name,
         )
         return replace(cut, um_per_px=self.um_per_px)
+
+
+def check_image(image: npt.NDArray[np.generic], name: str = "") -> None:
+    """Raise a `DataError` for what is no image (H, W, 3) uint8, or one without a pixel.
+
+    Examples
+    --------
+    >>> check_image(np.zeros((4, 6), np.uint8), "field-3")
+    Traceback (most recent call last):
+    smearsynth.errors.DataError: field-3: image must be (H, W, 3) uint8, got (4, 6) uint8
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}", name or None)
+    if image.size == 0:
+        raise DataError("the image has no pixels", name or None)
 
 
 def digest(smear: Smear) -> str:

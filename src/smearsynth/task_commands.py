@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import OptionError, naming
+from smearsynth.errors import DataError, OptionError, naming
 from smearsynth.options import (
     AsJson,
     Binary,
@@ -31,6 +31,11 @@ from smearsynth.terminal import err, out, progress, say, training_progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.tasks import Task
+
+
+OwnScale = Annotated[
+    float | None, typer.Option(help="Resize images on reading; default: as the smears the model learned from.")
+]
 
 
 def fit_task(
@@ -77,6 +82,8 @@ def fit_task(
         model = Detection.pretrained(weights, preset, class_names=names, **settings)
     else:
         raise OptionError(f"{task} is trained from scratch; leave out --weights")
+    if not any(smear.count for smear in smears):
+        raise DataError("no smear to learn from has a cell; there is nothing to learn", data)
     if dry_run:
         return _rehearse(model, smears, device)
     wanted = model.config.fit.steps
@@ -99,6 +106,7 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Folder that fit-task made.", show_default=False)],
     images: Annotated[Path, typer.Argument(help="An image, or a folder of images.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is found.")],
+    scale: OwnScale = None,
     overlays: Annotated[bool, typer.Option(help="Also draw what is found over the images.")] = True,
     device: Device = "auto",
 ) -> int:
@@ -110,9 +118,10 @@ def predict(
     found = find_images(images)
     if left := images_below(images, output):
         say(err, f"{left} images in folders of {images} are left out; name each folder to have them")
+    scale = _scale_of(task, scale)
     with progress("finding cells", len(found)) as tick:
-        counts = write_predictions(task, found, output, pictures=overlays, on_image=tick)
-    cells = sum(int(row["total"]) for row in counts)
+        counts = write_predictions(task, found, output, scale=scale, pictures=overlays, on_image=tick)
+    cells = sum(row.total for row in counts)
     say(out, f"{cells} cells in {len(counts)} of {len(found)} images; counts, boxes and pictures in {output}")
     return 0 if len(counts) == len(found) else 130
 
@@ -121,7 +130,7 @@ def score(
     model: Annotated[Path, typer.Argument(help="Folder that fit-task made.", show_default=False)],
     data: Data,
     split: Annotated[str | None, typer.Option(help="Default: test, where the folder has it.")] = None,
-    scale: Scale = 1.0,
+    scale: OwnScale = None,
     classes: Classes = "auto",
     format: Reading = "auto",
     binary: Binary = False,
@@ -135,7 +144,7 @@ def score(
     from smearsynth.tasks import load_model
 
     task = load_model(model, device_of(device))
-    smears = open_data(data, None, scale, classes=classes, format=format, binary=binary)
+    smears = open_data(data, None, _scale_of(task, scale), classes=classes, format=format, binary=binary)
     smears, split = named_split(smears, split, limit, default="test")
     with progress("scoring", len(smears), quiet=json) as tick, naming(data):
         found = task.evaluate(counted(smears, tick))
@@ -149,7 +158,24 @@ def score(
     half = "" if ap50 is None else f", AP50 {ap50:.4f}"
     name = "Dice" if found.metric == "dice" else "AP"
     what = f"{name} {value:.4f}{half}" if defined else f"{name} is not defined, for none has a cell"
-    say(out, f"{len(smears)} smears: {what}; {tp} cells found, {fp} made up, {fn} missed")
+    say(
+        out,
+        f"{len(smears)} smear{'s' if len(smears) > 1 else ''}: {what}; {tp} cells found, {fp} made up, {fn} missed",
+    )
+
+
+def _scale_of(task: Task, asked: float | None) -> float:
+    """At which a model looks for cells: as it learned, unless told; says so where it is not plain."""
+    if asked is not None and not 0 < asked <= 16:
+        raise OptionError(f"scale must be above 0 and at most 16, not {asked:g}")
+    if asked not in (None, task.scale):
+        say(
+            err,
+            f"the model learned from smears at {task.scale:g} times their size, these are read at {asked:g} times",
+        )
+    elif task.scale != 1:
+        say(err, f"cells are looked for at {task.scale:g} times the size of the images, as the model learned")
+    return task.scale if asked is None else asked
 
 
 def _rehearse(model: Task, smears: SmearFolder, device: str) -> int:

@@ -42,18 +42,25 @@ def progress(label: str, total: int | None = None, *, quiet: bool = False) -> It
 
 @contextmanager
 def training_progress(steps: int, *, every: int = 500) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
-    """As `progress`, with seconds a step and the losses; on a pipe, a line every so many steps."""
-    started: list[tuple[float, int]] = []
+    """As `progress`, with seconds a step and the losses; on a pipe, a line every so many steps.
+
+    Several trainings may follow each other: one that begins at an earlier step than the last was at is another.
+    """
+    first: tuple[float, int] = 0.0, 0
+    last = steps + 1
     losses_column = TextColumn("[dim]{task.fields[losses]}")
     with Progress(*_bar_columns(), losses_column, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("training", total=steps, losses="")
 
         def on_step(step: int, losses: dict[str, float] | None) -> None:
+            nonlocal first, last
             now = time.monotonic()
-            started.append((now, step)) if not started else None
+            if step < last:
+                first = now, step
+            last = step
             bar.update(task, completed=step)
             if losses:
-                pace = (now - started[0][0]) / max(step - started[0][1], 1)
+                pace = (now - first[0]) / max(step - first[1], 1)
                 shown = " ".join(f"{name} {value:z.2f}" for name, value in losses.items())
                 bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
                 if not err.is_terminal and step % every == 0:

@@ -148,7 +148,9 @@ class Experiment:
 
     def task(self, job: Job) -> Task:
         """A fresh model."""
-        return task_type(job.task)(self.config(job))
+        task = task_type(job.task)(self.config(job))
+        task.scale = self.train.scale
+        return task
 
     def stored(self, key: str) -> tuple[Run, Resampled] | None:
         """What a run found, where it is done."""

@@ -70,7 +70,7 @@ def prepare(
     Raises
     ------
     DataError
-        When a smear cannot be read, or is in both splits, or no test smear has a cell.
+        When a smear cannot be read, or is in both splits, or a split has no cell.
     """
     if folder.exists() and not folder.is_dir():
         raise DataError("is a file; name a folder for the results", folder)
@@ -80,8 +80,9 @@ def prepare(
     known = digests(train, "train"), digests(test, "test")
     if twice := len(set(known[0]) & set(known[1])):
         raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
-    if not any(smear.count for smear in test):
-        raise DataError("no test smear has a cell; there is nothing to find in them", test.root)
+    for smears, what, why in ((train, "train", "learn from"), (test, "test", "find in")):
+        if not any(smear.count for smear in smears):
+            raise DataError(f"no {what} smear has a cell; there is nothing to {why} them", smears.root)
     begun = Synthesizer.load(start) if start else None
     sources: dict[int, Source] = {}
     few = measure(train[k] for k in range(min(_FEW, len(train))))
@@ -91,11 +92,13 @@ def prepare(
         if model is None:
             return None
         data = model.config.data
-        if remark := _size_remark(few, model):
-            say(f"the synthesizer beside {reals} real smears {remark}")
+        misfit = _size_remark(few, model)
+        if misfit:
+            say(f"the synthesizer beside {reals} real smears {misfit}")
         if data.smears > reals:
             say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
-        sources[reals] = Source(place, SynthesizerFacts(hash=model.hash, name=data.name, smears=data.smears))
+        facts = SynthesizerFacts(hash=model.hash, name=data.name, smears=data.smears, misfit=misfit)
+        sources[reals] = Source(place, facts)
     return Experiment(train, test, known, settings, sources, folder, device)
 
 

@@ -149,6 +149,7 @@ class SynthesizerFacts(_Record):
     hash: str
     name: str
     smears: int
+    misfit: str | None = None  # what is to be known before it is trusted
 
     def __str__(self) -> str:
         return f"{self.name}, {self.smears} smear{'s' if self.smears != 1 else ''}, hash {self.hash[:12]}"

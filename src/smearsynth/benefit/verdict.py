@@ -151,10 +151,8 @@ def _first(
 
 def _beside(one: Difference) -> str:
     metric = METRICS[one.metric]
-    if one.low == one.high:
-        what = f"nothing shown, without an interval, {metric} {one.mean:+.{one.digits}f}"
-    elif one.seeds == 1:
-        what = f"nothing shown by one training, {metric} {one}"
+    if untold := _untold(one):
+        what = f"nothing shown {untold}"
     elif one.reading == "open":
         what = f"no benefit shown, {metric} {one}"
     else:
@@ -166,8 +164,8 @@ def _few(one: Difference) -> str:
     metric = METRICS[one.metric]
     if one.reading == "worse":
         what = f"fall short of {one.all_reals}, {metric} lower by {_by(one)}"
-    elif one.seeds == 1:
-        what = f"against {one.all_reals}: nothing shown by one training, {metric} {one}"
+    elif untold := _untold(one):
+        what = f"against {one.all_reals}: nothing shown {untold}"
     else:
         more = "better" if one.reading == "better" else "not shown to be worse"
         what = f"are {more} than {one.all_reals}, {metric} {one}"
@@ -178,12 +176,24 @@ def _alone(one: Difference) -> str:
     metric = METRICS[one.metric]
     if one.reading == "worse":
         what = f"synthetic smears alone fell short of real ones, {metric} lower by {_by(one)}"
-    elif one.seeds == 1:
-        what = f"synthetic smears alone: nothing shown by one training, {metric} {one}"
+    elif untold := _untold(one):
+        what = f"synthetic smears alone: nothing shown {untold}"
     else:
         more = "better than" if one.reading == "better" else "not shown to be worse than"
         what = f"synthetic smears alone were {more} real ones, {metric} {one}"
     return f"{_place(one)}: {what} ({_arms(one)})."
+
+
+def _untold(one: Difference) -> str | None:
+    """Why a difference shows nothing either way, not even that there is little; None where it does."""
+    metric = METRICS[one.metric]
+    if one.low == one.high:
+        return f"without an interval, {metric} {one.mean:+.{one.digits}f}"
+    if one.seeds == 1:
+        return f"by one training, {metric} {one}"
+    if one.reading == "open" and one.high - one.low > 1:  # scores lie between 0 and 1
+        return f"by so few test smears and seeds, {metric} {one}"
+    return None
 
 
 def _by(one: Difference) -> str:

@@ -211,6 +211,8 @@ def warnings(made: Facts) -> Iterable[str]:
             + ("of one smear there is none." if made.test == 1 else "of so few they are too narrow.")
         )
     for reals, synthesizer in made.synthesizers.items():
+        if synthesizer.misfit:
+            yield f"The synthesizer beside {_counted(reals, 'real smear')} {synthesizer.misfit}."
         if synthesizer.smears > reals:
             yield (
                 f"The synthesizer beside {_counted(reals, 'real smear')} has learned from {synthesizer.smears:,} "
@@ -239,6 +241,8 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     best_by = "the smears held out, the last within a standard error of the best"
     if made.best_by == "test":
         best_by = "the test smears, as in the paper"
+    elif not made.held_out:
+        best_by = "none, the last are kept: there are too few train smears to hold any out"
     yield "Best weights by", best_by
     yield (
         "Steps of every arm",

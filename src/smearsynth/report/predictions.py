@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,9 @@ from smearsynth.synthesis.interrupt import StopRequest
 from smearsynth.tasks.base import Prediction, Task, true_classes
 from smearsynth.tasks.config import TaskName
 
-Row = dict[str, str | int | float]  # of a table
+Row = tuple[str | int | float, ...]  # of a table
+
+_BOXES = ("image", "instance", "class", "score", "x0", "y0", "x1", "y1")
 
 _MARK = "predictions.json"
 _MOST_IN_PNG = 65535  # instances
@@ -36,6 +39,14 @@ Colour = tuple[int, int, int]
 RIGHT: Colour = OUTLINE_COLOURS[4]
 INVENTED: Colour = OUTLINE_COLOURS[2]
 MISSED: Colour = OUTLINE_COLOURS[6]
+
+
+class Counted(NamedTuple):
+    """Cells of an image, by class and in all."""
+
+    image: str
+    cells: dict[str, int]
+    total: int
 
 
 def find_images(path: Path | str) -> dict[str, Path]:
@@ -166,9 +177,10 @@ def write_predictions(
     images: dict[str, Path],
     folder: Path | str,
     *,
+    scale: float | None = None,
     pictures: bool = True,
     on_image: Callable[[int], object] | None = None,
-) -> list[Row]:
+) -> list[Counted]:
     """Run a model on images and write what it finds.
 
     Parameters
@@ -180,6 +192,9 @@ def write_predictions(
         Gets ``counts.csv`` (cells by class of each image), ``boxes.csv`` (a row a cell), ``labels/`` (uint16 PNG
         where the task gives labels) and ``overlays/``. New, empty, or written by this function before: what it
         wrote then is taken away.
+    scale : float, optional
+        At which cells are looked for; None: at that of the smears the model learned from. What is found is given in
+        px of the images all the same.
     pictures : bool
         Whether to write ``overlays/``.
     on_image : callable, optional
@@ -187,7 +202,7 @@ def write_predictions(
 
     Returns
     -------
-    list of dict
+    list of Counted
         The rows of ``counts.csv``; fewer than the images when Ctrl-C stopped it.
 
     Raises
@@ -198,7 +213,7 @@ def write_predictions(
     folder = Path(folder)
     _claim(folder, task)
     _take_away(folder)
-    counts: list[Row] = []
+    counts: list[Counted] = []
     boxes: list[Row] = []
     try:
         with StopRequest() as stop:
@@ -206,33 +221,39 @@ def write_predictions(
                 if stop.asked:
                     break
                 image = read_rgb(path)
-                found = task.predict(image)
+                found = _found(task, image, task.scale if scale is None else scale)
                 if found.labels is not None:
                     _write_labels(folder / "labels" / name, found.labels)
                 if pictures:
                     with replacing(folder / "overlays" / f"{name}.png") as temporary:
                         save_png(temporary, prediction_picture(image, found))
                 boxes += box_rows(name, found)
-                counts.append({"image": name, **found.counts(), "total": len(found.scores)})
+                counts.append(Counted(name, found.counts(), len(found.scores)))
                 if on_image:
                     on_image(len(counts))
     finally:
         # what was done before an error stays usable
         class_names = task.config.class_names
-        _write_table(folder / "counts.csv", ["image", *class_names, "total"], counts)
-        _write_table(folder / "boxes.csv", ["image", "instance", "class", "score", "x0", "y0", "x1", "y1"], boxes)
+        rows: list[Row] = [(one.image, *one.cells.values(), one.total) for one in counts]
+        _write_table(folder / "counts.csv", ("image", *class_names, "total"), rows)
+        _write_table(folder / "boxes.csv", _BOXES, boxes)
     return counts
+
+
+def _found(task: Task, image: ImageArray, scale: float) -> Prediction:
+    """What a model finds in an image looked at in `scale` times its size, in px of the image."""
+    if scale == 1:
+        return task.predict(image)
+    bare = Smear(image, np.zeros(image.shape[:2], np.int32), np.array([], np.int64)).resized(scale)
+    return task.predict(bare.image).rescaled(bare.shape, image.shape[:2])
 
 
 def box_rows(name: str, found: Prediction) -> list[Row]:
     """A row for each cell: image, instance, class, score and box in px, the end excluded."""
     rows: list[Row] = []
     for k, (box, score, kind) in enumerate(zip(found.boxes, found.scores, found.classes, strict=True), 1):
-        row: Row = {"image": name, "instance": k, "class": found.class_names[int(kind)]}
-        row |= {"score": round(float(score), 4)}
-        sides = zip(("x0", "y0", "x1", "y1"), box, strict=True)
-        row |= {side: round(float(value), 2) + 0.0 for side, value in sides}  # + 0.0: no -0.0 in a table
-        rows.append(row)
+        sides = (round(float(side), 2) + 0.0 for side in box)  # + 0.0: no -0.0 in a table
+        rows.append((name, k, found.class_names[int(kind)], round(float(score), 4), *sides))
     return rows
 
 
@@ -271,6 +292,4 @@ def _write_labels(path: Path, labels: LabelArray) -> None:
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+        csv.writer(file).writerows([columns, *rows])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from smearsynth.errors import DataError, OptionError
@@ -60,6 +61,27 @@ class Prediction:
         boxes = Smear(blank, labels, np.zeros(n, np.int64)).boxes().astype(np.float32)
         return cls(boxes, np.asarray(scores, np.float32), np.zeros(n, np.int64), class_names, labels)
 
+    def rescaled(self, shape: tuple[int, int], to: tuple[int, int]) -> Prediction:
+        """The same cells where the field of (H, W) px, `shape`, is shown at the size `to`.
+
+        Cells that own no pixel there are left out.
+
+        Examples
+        --------
+        >>> found = Prediction(np.array([[1, 2, 3, 4]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
+        >>> found.rescaled((10, 10), (20, 30)).boxes.tolist()
+        [[3.0, 4.0, 9.0, 8.0]]
+        """
+        if self.labels is None:
+            (height, width), (high, wide) = shape, to
+            ratio = np.array([wide / width, high / height] * 2, np.float32)
+            return replace(self, boxes=self.boxes * ratio)
+        labels = np.asarray(Image.fromarray(self.labels).resize(to[::-1], Image.Resampling.NEAREST))
+        left = np.unique(labels[labels > 0]) - 1
+        number = np.zeros(len(self.scores) + 1, np.int32)
+        number[left + 1] = np.arange(1, len(left) + 1)
+        return Prediction.of_labels(number[labels], self.scores[left], self.class_names)
+
     def counts(self) -> dict[str, int]:
         """Cells by class."""
         found = np.bincount(self.classes, minlength=len(self.class_names)).tolist()
@@ -72,17 +94,20 @@ def true_classes(smear: Smear, class_names: tuple[str, ...]) -> npt.NDArray[np.i
     Raises
     ------
     DataError
-        When the smear has other classes than a model that tells several apart.
+        When the smear has cells of a class that a model which tells several apart does not know.
     """
     if len(class_names) == 1:
         return np.zeros(smear.count, np.int64)
-    if smear.class_names != class_names:
+    there = [smear.class_names[kind] for kind in np.unique(smear.classes)]
+    if unknown := [name for name in there if name not in class_names]:
         raise DataError(
-            f"has the classes {', '.join(smear.class_names)}, the model {', '.join(class_names)}; "
-            "read both alike (--classes)",
+            f"has cells of the classes {', '.join(there)}, the model of {', '.join(class_names)} does not know "
+            f"{', '.join(unknown)}; read both alike (--classes)",
             smear.name or None,
         )
-    return smear.classes
+    number = np.array([class_names.index(name) if name in class_names else -1 for name in smear.class_names])
+    kinds: npt.NDArray[np.int64] = number[smear.classes]
+    return kinds
 
 
 @dataclass(frozen=True)
@@ -185,6 +210,8 @@ class Task(ABC):
     network : torch.nn.Module
     began_with : str, optional
         Hash of the weight file that the network was given before its training.
+    scale : float
+        At which the smears were read that it learned from: what it finds cells in has to be of that size, too.
     """
 
     name: ClassVar[TaskName]
@@ -193,6 +220,7 @@ class Task(ABC):
     config: TaskConfig
     network: nn.Module
     began_with: str | None = None
+    scale: float = 1.0
 
     def __init__(self, config: TaskConfig) -> None:
         if not isinstance(config, self.config_type):
@@ -217,10 +245,8 @@ class Task(ABC):
         """The configuration that `preset` builds a model of; takes and raises the same."""
         if name not in cls.presets:
             raise OptionError(f"unknown preset {name!r} of {cls.name}; choose one of {', '.join(cls.presets)}")
-        config = cls.presets[name]
-        if class_names is not None:
-            config = config.model_copy(update={"class_names": class_names})
-        return config.with_fit(**fit)
+        config = cls.presets[name].with_fit(**fit)
+        return config if class_names is None else config.telling_apart(class_names)
 
     @property
     def device(self) -> torch.device:

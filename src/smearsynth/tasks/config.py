@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -90,10 +91,32 @@ class TaskConfig(Config):
         try:
             return self.model_copy(update={"fit": FitConfig(**{**self.fit.model_dump(), **given})})
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise OptionError(f"{place}: {reason} (got {first['input']!r})") from None
+            raise _as_option(error) from None
+
+    def telling_apart(self, class_names: Sequence[str]) -> Self:
+        """The same for other classes.
+
+        Raises
+        ------
+        OptionError
+            When these are no names.
+
+        Examples
+        --------
+        >>> TaskConfig().telling_apart(["red cell", "white cell"]).class_names
+        ('red cell', 'white cell')
+        """
+        try:
+            return self.model_validate(self.model_dump() | {"class_names": class_names})
+        except ValidationError as error:
+            raise _as_option(error) from None
+
+
+def _as_option(error: ValidationError) -> OptionError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    return OptionError(f"{place}: {reason} (got {first['input']!r})")
 
 
 TaskName = Literal["segmentation", "detection", "contours"]

@@ -22,11 +22,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from smearsynth.errors import ModelError
-from smearsynth.smear import ImageArray, Smear
+from smearsynth.smear import ImageArray, Smear, check_image
 from smearsynth.tasks.base import Evaluation, Prediction, Task, true_classes
 from smearsynth.tasks.config import Config, FitConfig, TaskConfig
 
-_MOST = 2000  # cells of an image; torchvision's 100 is less than a smear holds
+_MOST = 2000  # proposals and cells of an image; torchvision's 100 cells are fewer than a smear holds
+_AREA = 600 * 800  # px² of an image for which these do; of a larger one there are more, or it would lose cells
 _RATIOS = (0.5, 1.0, 2.0)
 _MEAN, _SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, as pretrained weights expect
 
@@ -126,9 +127,6 @@ class Detection(Task):
             rpn_anchor_generator=anchors,
             box_head=TwoMLPHead(backbone.out_channels * 7**2, network.head),
             box_predictor=FastRCNNPredictor(network.head, classes + 1),
-            rpn_pre_nms_top_n_test=_MOST,
-            rpn_post_nms_top_n_test=_MOST,
-            box_detections_per_img=_MOST,
             box_batch_size_per_image=network.proposals,
         )
         detector.transform = _Unscaled(1, 1, _MEAN, _SPREAD)
@@ -164,6 +162,7 @@ class Detection(Task):
     def candidates(self, image: ImageArray) -> Prediction:
         """All boxes that may be cells, the unlikely ones too."""
         self.network.eval()
+        self._allow(round(_MOST * max(1.0, image.shape[0] * image.shape[1] / _AREA)))
         with torch.no_grad():
             found = self.network([self._input(image)])[0]
         return Prediction(
@@ -183,7 +182,14 @@ class Detection(Task):
         """AP of the boxes, with counts of those the model is sure of."""
         return Evaluation.of_boxes(((smear, self.candidates(smear.image)) for smear in smears), self.config.sure)
 
+    def _allow(self, most: int) -> None:
+        """Look at so many proposals of an image, and give no more cells."""
+        detector = self.network
+        detector.rpn._pre_nms_top_n["testing"] = detector.rpn._post_nms_top_n["testing"] = most
+        detector.roi_heads.detections_per_img = most
+
     def _input(self, image: ImageArray) -> Tensor:
+        check_image(image)
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1).float() / 255
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
-from smearsynth.smear import ImageArray, Smear
+from smearsynth.smear import ImageArray, Smear, check_image
 from smearsynth.tasks.config import FcnConfig
 
 # Filters of VGG16's stages relative to those of the first, and convolutions in each (Simonyan, Zisserman 2015).
@@ -177,6 +177,7 @@ def as_input(pixels: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 @torch.no_grad()
 def probabilities(network: Fcn8s, image: ImageArray) -> npt.NDArray[np.float32]:
     """What a network says of one image (H, W, 3), (outputs, H, W) in [0, 1]."""
+    check_image(image)
     device = next(network.parameters()).device
     network.eval()
     maps: npt.NDArray[np.float32] = network(as_input(image[None], device))[0].sigmoid().cpu().numpy()

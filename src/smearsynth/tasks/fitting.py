@@ -138,6 +138,8 @@ def fit(
     """
     run, config = run or FitRun(), task.config.fit
     task.to(run.device)
+    if isinstance(smears, SmearFolder):
+        task.scale = smears.scale
     state = FitState.fresh(task, _described(smears, content=run.folder is not None))
     if run.folder is not None and (done := finished_report(run.folder, state)) is not None:
         return done

@@ -78,6 +78,7 @@ class _Record(BaseModel):
     config: dict[str, Any]
     weights_sha256: str
     began_with: str | None = None  # the weights a network was given at first; older versions did not note it
+    scale: float = 1.0  # nor this
     report: FitReport
 
 
@@ -232,6 +233,7 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         config=task.config.model_dump(mode="json"),
         weights_sha256=hashlib.sha256(content).hexdigest(),
         began_with=task.began_with,
+        scale=task.scale,
         report=report,
     )
     config = record.model_dump_json(indent=2).encode()
@@ -275,6 +277,7 @@ def restored(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
             f"made by another version of smearsynth ({place}: {first['msg']}); fit the model again",
             folder / _CONFIG,
         ) from None
+    task.scale = record.scale
     _read_weights(folder, record, task)
     return task
 
