@@ -125,7 +125,7 @@ def verdict(found: Sequence[Difference]) -> tuple[str, ...]:
     >>> print(verdict([Difference(mean=0.001, low=-0.01, high=0.012, **one)])[0])
     detection, 10 real smears: no benefit shown, AP +0.001 [-0.010, +0.012] (RD+SD+aug over RD+aug, 3 seeds).
     >>> print(verdict([Difference(mean=0.031, low=0.031, high=0.031, **one)])[0].split(" (")[0])
-    detection, 10 real smears: nothing shown, without an interval, AP +0.031
+    detection, 10 real smears: nothing shown without an interval, AP +0.031
     >>> print(verdict([Difference(mean=-0.001, low=-0.01, high=0.008, all_reals=99, **one)])[0].split(", ")[0])
     detection: 10 real smears with synthetic ones are not shown to be worse than 99
     """
