@@ -94,6 +94,7 @@ def test_what_is_no_rgb_image_of_bytes_is_refused(task: type[Task]) -> None:
     model = task.preset("tiny")
     for image in (
         np.zeros((40, 50), "u1"),
+        np.zeros(7, "u1"),
         np.zeros((40, 50, 4), "u1"),
         np.zeros((40, 50, 3)),
         np.zeros((0, 0, 3), "u1"),

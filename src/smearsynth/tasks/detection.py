@@ -161,10 +161,11 @@ class Detection(Task):
 
     def candidates(self, image: ImageArray) -> Prediction:
         """All boxes that may be cells, the unlikely ones too."""
+        pixels = self._input(image)
         self.network.eval()
         self._allow(round(_MOST * max(1.0, image.shape[0] * image.shape[1] / _AREA)))
         with torch.no_grad():
-            found = self.network([self._input(image)])[0]
+            found = self.network([pixels])[0]
         return Prediction(
             found["boxes"].cpu().numpy(),
             found["scores"].cpu().numpy(),
