@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import ClassChoice, Entry, Reader, open_reader
-from smearsynth.smear import ImageArray, Smear
+from smearsynth.smear import ImageArray, Smear, check_scale
 
 __all__ = ["SmearFolder", "open_smears"]
 
@@ -259,8 +259,7 @@ def open_smears(
     >>> smears, smears[0].areas().tolist()  # doctest: +ELLIPSIS
     (SmearFolder('...', 1 smears, format 'labels'), [9, 4])
     """
-    if not 0 < scale <= 16:
-        raise OptionError(f"scale must be above 0 and at most 16, not {scale}")
+    check_scale(scale)
     if limit is not None and limit < 1:
         raise OptionError(f"limit must be at least 1, not {limit}")
     if not cache_mb >= 0:

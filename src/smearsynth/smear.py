@@ -209,6 +209,19 @@ def check_image(image: npt.NDArray[np.generic], name: str = "") -> None:
         raise DataError("the image has no pixels", name or None)
 
 
+def check_scale(scale: float) -> None:
+    """Raise an `OptionError` for a scale that smears cannot be read at.
+
+    Examples
+    --------
+    >>> check_scale(0)
+    Traceback (most recent call last):
+    smearsynth.errors.OptionError: scale must be above 0 and at most 16, not 0
+    """
+    if not 0 < scale <= 16:
+        raise OptionError(f"scale must be above 0 and at most 16, not {scale}")
+
+
 def digest(smear: Smear) -> str:
     """Hash of image, labels and classes; two files of the same field have the same.
 

@@ -27,6 +27,7 @@ from smearsynth.options import (
     open_data,
     refuse_smears,
 )
+from smearsynth.smear import check_scale
 from smearsynth.terminal import err, out, progress, say, training_progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -166,8 +167,8 @@ def score(
 
 def _scale_of(task: Task, asked: float | None) -> float:
     """At which a model looks for cells: as it learned, unless told; says so where it is not plain."""
-    if asked is not None and not 0 < asked <= 16:
-        raise OptionError(f"scale must be above 0 and at most 16, not {asked:g}")
+    if asked is not None:
+        check_scale(asked)
     if asked not in (None, task.scale):
         say(
             err,
