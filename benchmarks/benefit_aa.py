@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from smears import random_smear
-from smearsynth.evaluation.intervals import Resampled, paired_interval
+from smearsynth.metrics.intervals import Resampled, paired_interval
 from smearsynth.tasks import Segmentation, fit
 
 SIZE = (96, 96)

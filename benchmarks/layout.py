@@ -32,7 +32,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from layout_reference import red_cells, reference_layout
 from smearsynth.layout import ContactForm, SmearLaw, Workspace, contact_layout, ring_layout, uniform_layout
-from smearsynth.painting import overlap_share, paint_labels
+from smearsynth.layout.painting import overlap_share, paint_labels
 
 SIZE, COUNT, CELL_SIZE = (1200, 1920), 669, 46.0
 QUICK_COUNT = 30

@@ -30,12 +30,12 @@ import numpy as np
 import torch
 
 from smearsynth.synthesis.config import NetworkConfig, Preset, TrainingConfig
-from smearsynth.synthesis.crops import CropBatch
-from smearsynth.synthesis.networks import draw_noise
-from smearsynth.synthesis.sampling import encode_field, paint_field
-from smearsynth.synthesis.state import TrainingState
-from smearsynth.synthesis.step import Step
-from smearsynth.synthesis.training import fabric_for
+from smearsynth.synthesis.model.tiling import encode_field, paint_field
+from smearsynth.synthesis.networks.generator import draw_noise
+from smearsynth.synthesis.training.crops import CropBatch
+from smearsynth.synthesis.training.loop import fabric_for
+from smearsynth.synthesis.training.state import TrainingState
+from smearsynth.synthesis.training.step import Step
 
 SETTINGS = {
     "small": NetworkConfig(),

@@ -23,15 +23,16 @@ import numpy as np
 import torch
 
 from smearsynth.datasets import open_smears
-from smearsynth.masks import MaskSource
+from smearsynth.generation.stream import SyntheticSmears
+from smearsynth.layout.labels import MaskSource
 from smearsynth.smear import Smear
-from smearsynth.stream import SyntheticSmears
-from smearsynth.synthesis.card import StyleFidelity, mean_colours
-from smearsynth.synthesis.conditioning import pool_instances
 from smearsynth.synthesis.config import preset
-from smearsynth.synthesis.features import load_features
-from smearsynth.synthesis.model import DEFAULT, Synthesizer
-from smearsynth.synthesis.training import TrainingRun, fabric_for, train
+from smearsynth.synthesis.model.card import StyleFidelity, mean_colours
+from smearsynth.synthesis.model.folder import DEFAULT
+from smearsynth.synthesis.model.synthesizer import Synthesizer
+from smearsynth.synthesis.networks.conditioning import pool_instances
+from smearsynth.synthesis.networks.features import load_features
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train
 
 PAPER_FIELD = (1200, 1920)
 PAPER_CELLS = 669

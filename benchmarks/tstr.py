@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from smearsynth.benefit import BenefitResult
-from smearsynth.formats.files import write_text
+from smearsynth.files import write_text
 
 ARMS = ("RD", "SD", "RD+aug", "SD+aug")
 

@@ -18,18 +18,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Numba looks at the file of a kernel alone, not at those it calls: a cache per state of all of them is never stale.
 _SOURCE = Path(__file__).resolve().parents[1] / "src" / "smearsynth"
-_KERNELS = b"".join(path.read_bytes() for path in (*sorted(_SOURCE.glob("layout/*.py")), _SOURCE / "masks.py"))
+_KERNELS = b"".join(path.read_bytes() for path in (*sorted(_SOURCE.glob("layout/**/*.py")),))
 _STATE = hashlib.sha256(_KERNELS).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"smearsynth-numba-{_STATE}"))
 
 from smears import random_smear, write_folder
-from smearsynth.cli import main
+from smearsynth.cli.app import main
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset
-from smearsynth.synthesis.learning import learn
-from smearsynth.synthesis.model import Synthesizer
-from smearsynth.synthesis.provenance import DataSource
-from smearsynth.synthesis.training import TrainingRun
+from smearsynth.synthesis.model.provenance import DataSource
+from smearsynth.synthesis.model.synthesizer import Synthesizer
+from smearsynth.synthesis.training.loop import TrainingRun
+from smearsynth.synthesis.training.pipeline import learn
 
 
 @pytest.fixture(scope="session")

@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smearsynth.datasets import open_smears
+from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.smear import Smear
-from smearsynth.stream import SyntheticSmears
-from smearsynth.synthesis.card import StyleFidelity
 from smearsynth.synthesis.config import PRESETS, NetworkConfig, Preset, TrainingConfig
-from smearsynth.synthesis.features import load_features
-from smearsynth.synthesis.learning import learn
-from smearsynth.synthesis.training import TrainingRun, fabric_for
+from smearsynth.synthesis.model.card import StyleFidelity
+from smearsynth.synthesis.networks.features import load_features
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for
+from smearsynth.synthesis.training.pipeline import learn
 
 CROP, BATCH = 160, 6  # of the U-Net
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset
-from smearsynth.synthesis.features import load_features
-from smearsynth.synthesis.training import TrainingRun, fabric_for, train
+from smearsynth.synthesis.networks.features import load_features
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train
 
 
 def main() -> None:

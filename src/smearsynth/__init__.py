@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smearsynth.datasets import SmearFolder, open_smears
+    from smearsynth.generation.stream import SyntheticSmears
     from smearsynth.smear import Smear
     from smearsynth.statistics import DataStatistics, measure
-    from smearsynth.stream import SyntheticSmears
-    from smearsynth.synthesis.model import Synthesizer
+    from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 _HOME = {
     "DataStatistics": "smearsynth.statistics",
     "Smear": "smearsynth.smear",
     "SmearFolder": "smearsynth.datasets",
-    "Synthesizer": "smearsynth.synthesis.model",
-    "SyntheticSmears": "smearsynth.stream",
+    "Synthesizer": "smearsynth.synthesis.model.synthesizer",
+    "SyntheticSmears": "smearsynth.generation.stream",
     "measure": "smearsynth.statistics",
     "open_smears": "smearsynth.datasets",
 }

@@ -2,6 +2,6 @@
 
 import sys
 
-from smearsynth.cli import main
+from smearsynth.cli.app import main
 
 sys.exit(main())

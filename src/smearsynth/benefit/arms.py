@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from smearsynth.augment import AugmentName
+from smearsynth.tasks.augment import AugmentName
 from smearsynth.tasks.config import TaskName
 
 ArmName = Literal["RD", "SD", "RD+aug", "SD+aug", "RD+copy-paste", "RD+SD", "RD+SD+aug"]

@@ -18,13 +18,13 @@ from smearsynth.benefit.plan import Job, Settings, chosen, key_of
 from smearsynth.benefit.records import ImageRow, Run, SynthesizerFacts
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
-from smearsynth.evaluation.intervals import Resampled
-from smearsynth.formats.files import read_text, replacing, write_text
-from smearsynth.recipe import LightName
+from smearsynth.files import read_text, replacing, write_text
+from smearsynth.generation.recipe import LightName
+from smearsynth.generation.stream import SyntheticSmears
+from smearsynth.metrics.intervals import Resampled
 from smearsynth.smear import Smear
-from smearsynth.stream import SyntheticSmears
-from smearsynth.synthesis.model import Synthesizer
-from smearsynth.synthesis.stain import StainName
+from smearsynth.synthesis.acquisition.stain import StainName
+from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskConfig
 from smearsynth.tasks.fitting import FitRun, fit, hold_out

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from smearsynth.benefit.arms import ARMS, ArmName
 from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import Smear, digest
-from smearsynth.synthesis.stain import StainName
+from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 _MORE = 15  # synthetic smears a real one: the paper has 900 beside 60

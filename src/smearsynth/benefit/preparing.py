@@ -12,11 +12,11 @@ from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
 from smearsynth.statistics import DataStatistics, measure
 from smearsynth.synthesis.config import Preset, preset
-from smearsynth.synthesis.features import load_features
-from smearsynth.synthesis.learning import learn
-from smearsynth.synthesis.model import Synthesizer
-from smearsynth.synthesis.provenance import DataSource
-from smearsynth.synthesis.training import OnStep, TrainingRun, fabric_for
+from smearsynth.synthesis.model.provenance import DataSource
+from smearsynth.synthesis.model.synthesizer import Synthesizer
+from smearsynth.synthesis.networks.features import load_features
+from smearsynth.synthesis.training.loop import OnStep, TrainingRun, fabric_for
+from smearsynth.synthesis.training.pipeline import learn
 
 Say = Callable[[str], None]
 

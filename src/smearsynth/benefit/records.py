@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.benefit.arms import ArmName
 from smearsynth.errors import DataError
-from smearsynth.formats.files import read_text, write_text
-from smearsynth.synthesis.stain import StainName
+from smearsynth.files import read_text, write_text
+from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]

@@ -18,9 +18,9 @@ from smearsynth.benefit.arms import ARMS
 from smearsynth.benefit.experiment import Experiment
 from smearsynth.benefit.plan import Job
 from smearsynth.errors import DataError
-from smearsynth.stream import SyntheticSmears
-from smearsynth.synthesis.interrupt import StopRequest
-from smearsynth.synthesis.stain import StainName
+from smearsynth.generation.stream import SyntheticSmears
+from smearsynth.runs import StopRequest
+from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.fitting import rehearse
 
 

@@ -12,7 +12,7 @@ from smearsynth.benefit.experiment import Experiment
 from smearsynth.benefit.plan import chosen
 from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Metric, Run
 from smearsynth.errors import DataError
-from smearsynth.evaluation.intervals import Resampled, paired_interval
+from smearsynth.metrics.intervals import Resampled, paired_interval
 from smearsynth.tasks.config import TaskName
 
 Scored = tuple[Run, Resampled]

@@ -1,9 +1,9 @@
 """Is what comes out as good as the real thing? Certificates and reports, each figure with its interval."""
 
 from smearsynth.evaluation.certificate import Certificate, certify
-from smearsynth.evaluation.intervals import Interval, Resampled, paired_interval
-from smearsynth.evaluation.matching import Matches, match
-from smearsynth.evaluation.precision import average_precision
+from smearsynth.metrics.average_precision import average_precision
+from smearsynth.metrics.intervals import Interval, Resampled, paired_interval
+from smearsynth.metrics.matching import Matches, match
 
 __all__ = [
     "Certificate",

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from smearsynth.errors import DataError
-from smearsynth.formats.files import replacing
-from smearsynth.layout.moments import MeasuredField, measure_field
-from smearsynth.masks import LayoutName, MaskSource
+from smearsynth.files import replacing
+from smearsynth.layout.contact.moments import MeasuredField, measure_field
+from smearsynth.layout.labels import LayoutName, MaskSource
 from smearsynth.smear import Smear
 from smearsynth.statistics import BIN_WIDTH, BINS, patterns
 

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.files import read_text, replacing
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
-from smearsynth.formats.files import read_text, replacing
+from smearsynth.formats.images import read_rgb
 from smearsynth.formats.labels import components, pixel_size
+from smearsynth.formats.listing import IMAGE_FOLDER, image_name, read_splits
 from smearsynth.formats.outlines import outlines, ring_area
-from smearsynth.formats.pairs import IMAGE_FOLDER
-from smearsynth.formats.pixels import read_rgb
-from smearsynth.formats.tables import image_name, read_mark, read_splits
+from smearsynth.formats.tables import read_mark
 from smearsynth.formats.writing import FolderWriter
 from smearsynth.smear import LabelArray, Smear
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from smearsynth.errors import DataError
+from smearsynth.files import replacing
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
-from smearsynth.formats.files import replacing
-from smearsynth.formats.pairs import find_pairs
-from smearsynth.formats.pixels import png_text, read_ids, read_rgb
+from smearsynth.formats.images import png_text, read_ids, read_rgb, save_png, save_tiff
+from smearsynth.formats.listing import find_pairs
 from smearsynth.formats.tables import (
     INSTANCE_FILE,
     FolderMark,
@@ -23,7 +23,7 @@ from smearsynth.formats.tables import (
     PointTable,
     read_mark,
 )
-from smearsynth.formats.writing import TableWriter, save_png, save_tiff
+from smearsynth.formats.writing import TableWriter
 from smearsynth.smear import LabelArray, Smear, close_ids
 
 LABEL_FOLDER = "labels"
@@ -41,7 +41,7 @@ class LabelReader(Reader):
     Parameters
     ----------
     root : Path
-        Folder laid out as `smearsynth.formats.pairs.find_pairs` says.
+        Folder laid out as `smearsynth.formats.listing.find_pairs` says.
     classes : {"auto", "one", "annotated"}
         "annotated" takes classes from `instances.csv`, else from `points/`; "one" calls every cell "cell";
         "auto" is "annotated" for folders written by smearsynth and "one" for all others, because annotated

@@ -20,11 +20,11 @@ import numpy.typing as npt
 from skimage import measure
 
 from smearsynth.errors import DataError
+from smearsynth.files import replacing
 from smearsynth.formats.base import Entry
-from smearsynth.formats.files import replacing
+from smearsynth.formats.images import read_colours, save_png
 from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, components, count_values, looks_binary
-from smearsynth.formats.pixels import read_colours
-from smearsynth.formats.writing import TableWriter, save_png
+from smearsynth.formats.writing import TableWriter
 from smearsynth.smear import LabelArray, Smear, touching_pairs
 
 PALETTE_FOLDER = "palette"

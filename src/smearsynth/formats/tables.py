@@ -13,40 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError
-from smearsynth.formats.files import read_text, reading_problem, write_text
+from smearsynth.files import read_text, reading_problem, write_text
+from smearsynth.formats.listing import image_name
 from smearsynth.smear import LabelArray
 
-SPLIT_FILE = "split.csv"
 INSTANCE_FILE = "instances.csv"
 CLASS_FILE = "classes.json"
 _WRITTEN_BY = "smearsynth"
-
-
-def read_splits(root: Path) -> dict[str, str]:
-    """Read `split.csv` (columns image and split): split by image name, empty without the file.
-
-    The image may be given with or without its extension.
-    """
-    path = root / SPLIT_FILE
-    if not path.exists():
-        return {}
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    if not {"image", "split"} <= set(rows.fieldnames or ()):
-        raise DataError("lacks the columns 'image' and 'split'; give each image's split in them", path)
-    return {image_name(row["image"]): row["split"] for row in rows if row["image"] and row["split"]}
-
-
-def image_name(file_name: str) -> str:
-    """Name of a smear from its file's name, in which other dots than the extension's are kept.
-
-    Examples
-    --------
-    >>> image_name("slide.7.JPG"), image_name("slide.7")
-    ('slide.7', 'slide.7')
-    """
-    stem, dot, suffix = file_name.rpartition(".")
-    known = {"png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp"}
-    return stem if dot and stem and suffix.lower() in known else file_name
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from smearsynth.errors import DataError
+from smearsynth.files import replacing
 from smearsynth.formats.base import Writer
-from smearsynth.formats.files import image_files, remove_leftovers, replacing, writable_name
-from smearsynth.formats.pairs import IMAGE_FOLDER
+from smearsynth.formats.images import save_png
+from smearsynth.formats.listing import IMAGE_FOLDER, image_files, remove_leftovers, writable_name
 from smearsynth.formats.tables import (
     CLASS_FILE,
     INSTANCE_FILE,
@@ -36,25 +34,6 @@ from smearsynth.formats.tables import (
 from smearsynth.smear import Smear
 
 PART_FOLDER = ".parts"
-# Level 3 writes more than twice as fast as the default 6, for files a tenth larger.
-_PNG_LEVEL = 3
-
-
-def save_png(path: Path, pixels: npt.NDArray[np.uint8 | np.uint16], tags: Mapping[str, str] | None = None) -> None:
-    """Write an 8-bit or 16-bit PNG with text tags; `path` may have any extension."""
-    text = PngInfo()
-    for key, value in (tags or {}).items():
-        try:
-            value.encode("latin-1")
-            text.add_text(key, value)
-        except UnicodeEncodeError:
-            text.add_itxt(key, value)
-    Image.fromarray(pixels).save(path, format="PNG", pnginfo=text, compress_level=_PNG_LEVEL)
-
-
-def save_tiff(path: Path, pixels: npt.NDArray[np.int32]) -> None:
-    """Write a compressed integer TIFF."""
-    tifffile.imwrite(path, pixels, compression="zlib", photometric="minisblack")
 
 
 class FolderWriter(Writer):

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.layout.bitmaps import CELL, Board, Scratch, make_scratch
-from smearsynth.layout.compiled import Words, seed_state
-from smearsynth.layout.packing import (
+from smearsynth.layout.kernels.bitmaps import CELL, Board, Scratch, make_scratch
+from smearsynth.layout.kernels.compiled import Words, seed_state
+from smearsynth.layout.kernels.packing import (
     Crowd,
     add_cells,
     count_seen,
@@ -23,9 +23,9 @@ from smearsynth.layout.packing import (
     put_back,
     set_out,
 )
-from smearsynth.layout.placement import Job, ShapeTable, place_cells
-from smearsynth.layout.rings import Ring
-from smearsynth.layout.sliding import Adhesion, keep_seen, place_in_contact
+from smearsynth.layout.kernels.placement import Job, ShapeTable, place_cells
+from smearsynth.layout.kernels.rings import Ring
+from smearsynth.layout.kernels.sliding import Adhesion, keep_seen, place_in_contact
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.shapes.contours import polygon_areas
 

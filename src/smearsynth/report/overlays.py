@@ -12,9 +12,9 @@ from PIL import Image
 from scipy import ndimage
 
 from smearsynth.errors import OptionError
-from smearsynth.formats.files import replacing
+from smearsynth.files import replacing
+from smearsynth.formats.images import save_png
 from smearsynth.formats.palette import colour_indices, palette_colours
-from smearsynth.formats.writing import save_png
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 
 # The annotation palette is made for a black ground. These stand out from stained cells and pale plasma alike.

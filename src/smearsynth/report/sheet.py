@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import jinja2
-from PIL import Image
-
 from smearsynth.errors import OptionError
-from smearsynth.formats.files import write_text
-from smearsynth.report.comparison import compare, css_colour
+from smearsynth.report.comparison import compare
+from smearsynth.report.html import data_uri, jpeg_uri, template, write_page
 from smearsynth.report.overlays import overlay_layers
 from smearsynth.report.plots import HEIGHT, WIDTH, nearest_plot, pair_correlation_plot
-from smearsynth.smear import ImageArray, Smear
+from smearsynth.smear import Smear
 from smearsynth.statistics import DataStatistics, measure_smear
 
 MAX_SIDE = 1280  # px of an embedded image; larger smears are shown smaller
-JPEG_QUALITY = 90
 _COLUMN = 640  # px, about the width of a picture on the page
 
 
@@ -131,27 +124,6 @@ def write_contact_sheet(
     return write_page(Path(path), html)
 
 
-@cache
-def template(name: str) -> jinja2.Template:
-    """Load a template of this package; everything put into it is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("smearsynth.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["css_colour"] = css_colour
-    return environment.get_template(name)
-
-
-def write_page(path: Path, text: str) -> Path:
-    """Write a page whole or not at all, whatever the names in it; gives its path."""
-    # Names of files may hold bytes that are no text (lone surrogates), which UTF-8 cannot write.
-    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
-    return path
-
-
 def _card(smear: Smear, index: int, recipe: Mapping[str, object]) -> Card:
     shown = smear.resized(min(1.0, MAX_SIDE / max(smear.shape)))
     height, width = shown.shape
@@ -189,17 +161,3 @@ def _counted(count: int, what: str) -> str:
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def jpeg_uri(image: ImageArray, comment: str = "") -> str:
-    """Give an image (H, W, 3) as the data URI of a JPEG with a comment in it."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(
-        buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True, comment=comment.encode()
-    )
-    return data_uri("jpeg", buffer.getvalue())
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """Give an encoded image as a data URI; `kind` is ``png`` or ``jpeg``."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from scipy import ndimage
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.formats.files import replacing
+from smearsynth.files import replacing
 from smearsynth.shapes.contours import VERTICES, ContourArray, FloatArray, contour_of, polygon_areas
 from smearsynth.smear import LabelArray, Smear
 

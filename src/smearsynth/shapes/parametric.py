@@ -24,7 +24,7 @@ from scipy import special
 from scipy.spatial import ConvexHull
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.formats.files import replacing
+from smearsynth.files import replacing
 from smearsynth.shapes.contours import (
     VERTICES,
     ContourArray,

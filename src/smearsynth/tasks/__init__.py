@@ -7,7 +7,6 @@
 from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task
 from smearsynth.tasks.contours import Contours
 from smearsynth.tasks.detection import Detection
-from smearsynth.tasks.features import perceptual_features
 from smearsynth.tasks.fitting import FitRun, fit
 from smearsynth.tasks.folder import FitReport, save_model
 from smearsynth.tasks.registry import TASKS, load_model
@@ -26,6 +25,5 @@ __all__ = [
     "Task",
     "fit",
     "load_model",
-    "perceptual_features",
     "save_model",
 ]

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.evaluation.intervals import Resampled
-from smearsynth.evaluation.matching import box_ious, match
-from smearsynth.evaluation.precision import Detections, PrecisionRecord, average_precision
+from smearsynth.metrics.average_precision import Detections, PrecisionRecord, average_precision
+from smearsynth.metrics.intervals import Resampled
+from smearsynth.metrics.matching import box_ious, match
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.tasks.config import TaskConfig, TaskName
 

@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from smearsynth.augment import MOST, AugmentName
 from smearsynth.errors import OptionError
+from smearsynth.tasks.augment import MOST, AugmentName
 
 
 class Config(BaseModel):
@@ -23,7 +23,7 @@ class FitConfig(Config):
     steps: int = Field(400, ge=1, le=10_000_000)
     batch: int = Field(4, ge=1, le=1024)
     crop: tuple[int, int] | None = Field((192, 192), description="height and width in px; None: the whole field")
-    augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.augment")
+    augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.tasks.augment")
     changes: int = Field(
         MOST, ge=0, le=9, description="of colour or texture at a time, at most, in the classic one"
     )

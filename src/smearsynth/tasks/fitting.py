@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from smearsynth.augment import named_augment
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import ModelError
-from smearsynth.formats.files import make_folder
+from smearsynth.files import make_folder
+from smearsynth.runs import StopRequest, hash_seed
 from smearsynth.smear import Smear, digest
-from smearsynth.synthesis.interrupt import StopRequest
-from smearsynth.synthesis.training import hash_seed
+from smearsynth.tasks.augment import named_augment
 from smearsynth.tasks.base import Task, drawing_from
 from smearsynth.tasks.config import FitConfig
 from smearsynth.tasks.folder import (

@@ -20,9 +20,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.evaluation.intervals import Resampled, standard_error
-from smearsynth.formats.files import read_text, replacing
-from smearsynth.formats.sums import SUMS, check_sums, read_sums, write_sums
+from smearsynth.files import SUMS, check_sums, read_sums, read_text, replacing, write_sums
+from smearsynth.metrics.intervals import Resampled, standard_error
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smearsynth.errors import OptionError
+from smearsynth.errors import ModelError, OptionError
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
 from smearsynth.tasks.contours import Contours
@@ -59,3 +59,11 @@ def load_model(folder: Path | str, device: str = "cpu") -> Task:
     'segmentation'
     """
     return restored(Path(folder), TASKS).to(device)
+
+
+def load_segmentation(folder: Path, device: str = "cpu") -> Segmentation:
+    """Load the segmentation model of a folder; a model of another task is refused."""
+    model = load_model(folder, device)
+    if isinstance(model, Segmentation):
+        return model
+    raise ModelError(f"is a model of {model.name}; give one of `smearsynth fit-task segmentation`", folder)

@@ -10,9 +10,9 @@ from typing import overload
 import numpy as np
 from torch.utils.data import Dataset
 
-from smearsynth.augment import Augment
 from smearsynth.errors import DataError
 from smearsynth.smear import Smear
+from smearsynth.tasks.augment import Augment
 from smearsynth.tasks.config import FitConfig
 
 WINDOW = 32  # smears of a stream that are at hand at a time

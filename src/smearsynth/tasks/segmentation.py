@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from torch import Tensor
 
-from smearsynth.evaluation.matching import dice, label_ious, match
+from smearsynth.metrics.matching import dice, label_ious, match
 from smearsynth.smear import ImageArray, Smear
 from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task, refuse_none
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig

@@ -1,0 +1,1 @@
+"""Labels from images without annotation, or with boxes or points."""

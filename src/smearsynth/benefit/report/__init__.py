@@ -1,0 +1,1 @@
+"""Report of the benefit experiment: page, figures and wording."""

@@ -1,0 +1,1 @@
+"""Memorisation audit: are synthetic cells copies of training cells?"""

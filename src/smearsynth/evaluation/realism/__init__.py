@@ -1,0 +1,1 @@
+"""Realism of synthetic smears: distances between distributions, colours, texture, labels."""

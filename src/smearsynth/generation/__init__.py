@@ -1,0 +1,1 @@
+"""Streams of synthetic smears with recipes, in memory or on disk."""

@@ -1,0 +1,1 @@
+"""Contact layouts: parameters, their fit to annotated smears, and the sampler."""

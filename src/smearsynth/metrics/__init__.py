@@ -1,0 +1,1 @@
+"""Matching of instances, average precision and confidence intervals."""

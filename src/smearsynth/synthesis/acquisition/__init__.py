@@ -1,0 +1,1 @@
+"""Acquisition model: illumination, focus, noise, debris and stain of a microscope field."""

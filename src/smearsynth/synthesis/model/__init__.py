@@ -1,0 +1,1 @@
+"""The synthesizer, its model folder, model card and export."""

@@ -1,0 +1,1 @@
+"""Generator, encoder, discriminators and perceptual features."""

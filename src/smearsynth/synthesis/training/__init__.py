@@ -1,0 +1,1 @@
+"""Training of a synthesizer: loop, losses, data loading and state."""

@@ -1,0 +1,180 @@
+"""`smearsynth train`: a model to start with, other stains, and every setting of networks and training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import Ran, Run
+from smearsynth.cli.training import choose_preset, crop_remark, parse_settings
+from smearsynth.errors import OptionError
+from smearsynth.synthesis.config import NetworkConfig, TrainingConfig, preset
+from smearsynth.synthesis.model.synthesizer import Synthesizer
+
+TINY = ("--preset", "tiny", "--steps", 2)
+
+
+def stored(folder: Path) -> dict[str, dict[str, object]]:
+    """What the newest state of a run says of itself."""
+    newest = max((folder / "state").glob("step-*"))
+    found: dict[str, dict[str, object]] = json.loads((newest / "state.json").read_text())
+    return found
+
+
+def error_of(ran: Ran) -> str:
+    assert ran.code == 2, ran
+    return ran.err.splitlines()[-1]
+
+
+# A model to start with.
+
+
+def test_a_run_starts_with_a_model_and_says_so(
+    run: Run, smear_folder: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", smear_folder, "-o", tmp_path / "m", *TINY, "--start", tiny_folder, "--licence", "MIT")
+    assert run(*arguments, "--minutes", 0).code == 0
+    # the same run with another start is another run
+    for other in (("train", *arguments[1:6], "--steps", 2), (*arguments[:8], "--start", "default")):
+        line = error_of(run(*other))
+        assert "this run was started with" in line
+        assert line.startswith(f"error: {tmp_path / 'm' / 'state' / 'step-00000001'}: ")
+    assert run(*arguments).code == 0
+    made, start = Synthesizer.load(tmp_path / "m"), Synthesizer.load(tiny_folder)
+    assert made.config.start is not None
+    assert made.config.start.hash == start.hash == stored(tmp_path / "m")["start"]
+    shown = run("info", tmp_path / "m")
+    assert "started with" in shown.out
+    assert "MIT (analytic), CC0-1.0 (analytic)" in " ".join(shown.out.split())
+    assert run("generate", "-m", tmp_path / "m", "-o", tmp_path / "g", "-n", 1).code == 0
+    assert "MIT (analytic), CC0-1.0 (analytic)" in (tmp_path / "g" / "contact-sheet.html").read_text()
+
+
+def test_the_networks_are_those_of_the_model_in_the_dry_run_too(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[NetworkConfig] = []
+    monkeypatch.setattr(
+        "smearsynth.synthesis.training.pipeline.rehearse",
+        lambda smears, preset, *rest: seen.append(preset.network) or {},
+    )
+    arguments = ("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+    assert run(*arguments).code == run(*arguments, "--start", "default").code == 0
+    plain, warm = seen
+    shipped = Synthesizer.load().config.network
+    assert (plain.filters, warm.filters, shipped.filters) == (4, 16, 16)
+    assert warm.downs == shipped.downs
+    assert warm.discriminator_filters == plain.discriminator_filters
+
+
+def test_bad_starts_are_told_before_anything_is_written(
+    run: Run, smear_folder: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    for start, said in (
+        (tmp_path / "nowhere", f"{tmp_path / 'nowhere'}: no such model folder"),
+        (smear_folder, "not a model folder, SHA256SUMS is missing"),
+    ):
+        assert said in error_of(run("train", smear_folder, "-o", out, *TINY, "--start", start))
+        assert not out.exists()
+    line = error_of(run("train", smear_folder, "-o", tiny_folder, *TINY, "--start", tiny_folder))
+    assert line == f"error: --start {tiny_folder} is the output folder; name another folder for the new model"
+    line = error_of(
+        run("train", smear_folder, "-o", out, *TINY, "--start", tiny_folder, "--set", "modulation=true")
+    )
+    assert line == "error: --set modulation: --start brings the generator and the encoder; leave one out"
+    assert not out.exists()
+
+
+# Settings.
+
+
+def test_settings_reach_the_run_and_other_ones_do_not_continue_it(
+    run: Run, smear_folder: Path, tmp_path: Path
+) -> None:
+    given = {
+        "modulation": True,
+        "label_discriminator": True,
+        "debris": True,
+        "discriminator_norm": "spectral",
+        "padding": "zeros",
+        "r1": 0.5,
+        "augment": 0.25,
+        "learning_rate": 0.001,
+    }
+    words = [word for key, value in given.items() for word in ("--set", f"{key}={str(value).lower()}")]
+    arguments = ("train", smear_folder, "-o", tmp_path, *TINY, *words, "--set", "crop=48x32", "--minutes", 0)
+    assert run(*arguments, "--restain", 0.5).code == 0
+    preset = stored(tmp_path)["preset"]
+    settings = {**preset["network"], **preset["training"]}  # type: ignore[dict-item]
+    assert {key: settings[key] for key in given} == given
+    assert (settings["crop"], settings["restain"], settings["filters"]) == ([32, 48], 0.5, 4)
+    assert "started with restain = 0.5, now it is 0.0" in error_of(run(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--set", "modulatoin=true"),
+            "--set 'modulatoin': no such setting; did you mean modulation? '--set help'",
+        ),
+        (("--set", "zzz=1"), "--set 'zzz': no such setting; '--set help' lists them all"),
+        (("--set", "class_names=a"), "--set 'class_names': no such setting"),
+        (("--set", "scale=0.5"), "--set 'scale': no such setting"),
+        (("--set", "modulation"), "--set 'modulation': give KEY=VALUE, such as modulation=true"),
+        (("--set", "=3"), "--set '=3': give KEY=VALUE"),
+        (("--set", "r1=1", "--set", "r1=2"), "--set r1: given twice"),
+        (("--set", "steps=9"), "--set steps: has an option of its own, which is given too"),
+        (("--set", "modulation=maybe"), "modulation: Input should be a valid boolean"),
+        (("--set", "augment=1.5"), "augment: Input should be less than or equal to 1"),
+        (("--set", "r1=nan"), "r1: Input should be greater than or equal to 0"),
+        (("--set", "downs=2.5"), "downs: Input should be a valid integer"),
+        (("--set", "padding=wrap"), "padding: Input should be 'reflect' or 'zeros'"),
+        (("--set", "crop=big"), "size 'big': give width and height in px"),
+        (("--set", "crop=63x64"), "crop: sides must be multiples of 4"),
+        (("--restain", "1.5"), "Invalid value for '--restain'"),
+        (("--restain", "-0.1"), "Invalid value for '--restain'"),
+    ],
+)
+def test_absurd_settings_leave_nothing(
+    run: Run, smear_folder: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    ran = run("train", smear_folder, "-o", tmp_path / "m", *TINY, *words)
+    assert said in error_of(ran)
+    assert not (tmp_path / "m").exists()
+
+
+def test_all_settings_are_explained_without_data(run: Run) -> None:
+    ran = run("train", "--set", "help")
+    assert ran.code == 0
+    assert ran.err == ""
+    text = " ".join(ran.out.split())
+    for name in {*NetworkConfig.model_fields, *TrainingConfig.model_fields} - {"class_names", "scale"}:
+        assert f" {name} " in text
+    assert "(reflect, zeros)" in text
+    assert "classes, boundaries and styles scale" in text
+
+
+def test_settings_hold_for_the_preset_and_both_of_its_stages() -> None:
+    chosen = choose_preset(
+        "paper", ("cell",), {"steps": 5, "seed": None}, parse_settings(["flips=off", "seed=3"]), None
+    )
+    assert chosen.second is not None
+    for stage in (chosen.training, chosen.second):
+        assert (stage.steps, stage.seed, stage.flips) == (5, 3, False)
+    with pytest.raises(OptionError, match="--set seed: has an option of its own"):
+        choose_preset("paper", ("cell",), {"seed": 1}, {"seed": "3"}, None)
+
+
+def test_crops_larger_than_the_smears_are_told_before_training(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert crop_remark(preset("tiny", crop=(96, 64)), (96, 64)) is None
+    assert crop_remark(preset("paper"), (96, 96)) is None
+    monkeypatch.setattr("smearsynth.synthesis.training.pipeline.rehearse", lambda *given: {})
+    ran = run("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run", "--set", "crop=128x96")
+    assert ran.code == 0
+    assert "crops of 128×96 px are larger than the smears (96×96 px)" in ran.err

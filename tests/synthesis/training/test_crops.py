@@ -1,0 +1,170 @@
+"""Training crops: a function of (seed, step), whoever draws them and in whatever order."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from smears import analytic_smear, random_smear
+from smearsynth.smear import Smear
+from smearsynth.synthesis.config import TrainingConfig
+from smearsynth.synthesis.training.crops import CropBatch, crop_stream, draw_crops
+
+SMEARS = [random_smear(seed) for seed in range(4)]
+CONFIG = TrainingConfig(steps=12, crop=(32, 48), batch=3, seed=5)
+
+
+def same(one: CropBatch, other: CropBatch) -> bool:
+    return all(a is b is None or torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def numbered(size: tuple[int, int] = (40, 60)) -> Smear:
+    """A field whose every pixel tells where it is: red the row, green the column."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.mgrid[: size[0], : size[1]]
+    labels = np.zeros(size, np.int32)
+    labels[: size[0] // 2 + 1, : size[1] // 2 + 1] = 1
+    return Smear(image, labels, np.array([0]))
+
+
+def test_a_step_gives_the_same_crops_in_any_order():
+    in_order = [draw_crops(SMEARS, CONFIG, step) for step in range(5)]
+    for step in (3, 0, 4, 4):
+        random.random(), torch.rand(1)
+        assert same(draw_crops(SMEARS, CONFIG, step), in_order[step])
+
+
+def test_steps_seeds_and_streams_differ():
+    base = draw_crops(SMEARS, CONFIG, 1)
+    for other in (
+        draw_crops(SMEARS, CONFIG, 2),
+        draw_crops(SMEARS, CONFIG.model_copy(update={"seed": 6}), 1),
+        draw_crops(SMEARS, CONFIG, 1, stream=1),
+    ):
+        assert not torch.equal(base.pixels, other.pixels)
+
+
+def test_global_random_state_is_left_alone():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    list(crop_stream(SMEARS, CONFIG, 10, 0, pinned=False))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert random.getstate() == before[2]
+
+
+def test_shapes_and_range_of_a_batch():
+    batch = draw_crops(SMEARS, CONFIG, 0)
+    assert batch.pixels.shape == (3, 32, 48, 3)
+    assert batch.labels.shape == (3, 32, 48)
+    assert batch.labels.dtype == torch.int32
+    assert batch.image.shape == (3, 3, 32, 48)
+    assert -1 <= batch.image.min() < batch.image.max() <= 1
+    assert batch.image[1, 2, 4, 5] == batch.pixels[1, 4, 5, 2] / 127.5 - 1
+    # every label of every crop has a channel, and there are no rows to spare
+    assert int(batch.labels.max()) == batch.channels_of.shape[1] - 1
+
+
+def test_image_and_labels_are_cut_from_one_place():
+    smear = numbered()
+    for step in range(20):
+        batch = draw_crops([smear], CONFIG, step)
+        rows, columns = batch.pixels[..., 0].long(), batch.pixels[..., 1].long()
+        assert torch.equal(batch.labels.long(), torch.from_numpy(smear.labels).long()[rows, columns])
+
+
+def test_all_four_flips_and_none_but_flips():
+    seen = set()
+    for step in range(30):
+        for pixels in draw_crops([numbered()], CONFIG, step).pixels.int():
+            down = (pixels[1:, :, 0] - pixels[:-1, :, 0]).unique().tolist()
+            across = (pixels[:, 1:, 1] - pixels[:, :-1, 1]).unique().tolist()
+            assert len(down) == len(across) == 1
+            seen.add((down[0], across[0]))
+    assert seen == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+
+    still = CONFIG.model_copy(update={"flips": False})
+    for step in range(10):
+        pixels = draw_crops([numbered()], still, step).pixels.int()
+        assert (pixels[:, 1:, :, 0] > pixels[:, :-1, :, 0]).all()
+        assert (pixels[:, :, 1:, 1] > pixels[:, :, :-1, 1]).all()
+
+
+def test_crops_reach_every_corner():
+    tops, lefts = set(), set()
+    for step in range(200):
+        pixels = draw_crops([numbered()], CONFIG, step).pixels
+        tops |= set(pixels[..., 0].amin((1, 2)).tolist())
+        lefts |= set(pixels[..., 1].amin((1, 2)).tolist())
+    assert tops == set(range(40 - 32 + 1))
+    assert lefts == set(range(60 - 48 + 1))
+
+
+@pytest.mark.parametrize("size", [(10, 12), (1, 1), (100, 20), (31, 48)])
+def test_smears_smaller_than_the_crop_are_continued_by_reflection(size):
+    smear = numbered(size)
+    config = CONFIG.model_copy(update={"flips": False, "batch": 1})
+    for step in range(5):
+        batch = draw_crops([smear], config, step)
+        rows, columns = batch.pixels[0, ..., 0].long(), batch.pixels[0, ..., 1].long()
+
+        assert batch.pixels.shape == (1, 32, 48, 3)
+        assert torch.equal(batch.labels[0], torch.from_numpy(smear.labels)[rows, columns])
+        for found, side, wanted in ((rows[:, 0], size[0], 32), (columns[0], size[1], 48)):
+            if side < wanted:
+                there_and_back = [*range(side), *range(side - 1, -1, -1)]
+                assert found.tolist() == [there_and_back[k % len(there_and_back)] for k in range(wanted)]
+            else:
+                assert found.tolist() == list(range(int(found[0]), int(found[0]) + wanted))
+
+
+def test_classes_map_to_their_channels():
+    discs = [(20.0, 20.0, 6.0), (20.0, 44.0, 6.0), (44.0, 20.0, 6.0), (44.0, 44.0, 6.0)]
+    smear = analytic_smear((64, 64), discs, classes=[2, 0, 1, 2], class_names=("a", "b", "c"))
+    config = TrainingConfig(crop=(24, 24), batch=2)
+    shades = [set(map(tuple, smear.image[smear.labels == k].tolist())) for k in range(1, 5)]
+
+    for step in range(20):
+        batch = draw_crops([smear], config, step)
+        for image, labels, channels in zip(batch.pixels, batch.labels, batch.channels_of, strict=True):
+            assert channels[0] == 0
+            for label in range(1, int(labels.max()) + 1):
+                # the shades of an instance say which one it is
+                seen = set(map(tuple, image[labels == label].tolist()))
+                (k,) = (k for k in range(4) if seen <= shades[k])
+                assert channels[label] == smear.classes[k] + 1
+
+
+def test_labels_are_closed_up_and_a_crop_without_cells_has_none():
+    smear = analytic_smear((64, 200), [(10.0, 10.0, 4.0), (190.0, 50.0, 4.0)])
+    counts = set()
+    for step in range(40):
+        batch = draw_crops([smear], CONFIG.model_copy(update={"batch": 1}), step)
+        ids = batch.labels.unique().tolist()
+        assert ids == list(range(len(ids)))
+        assert batch.channels_of.tolist() == [[0] + [1] * (len(ids) - 1)]
+        counts.add(len(ids) - 1)
+    assert counts == {0, 1}
+
+
+def test_more_than_255_cells_in_a_crop():
+    labels = np.zeros((64, 64), np.int32)
+    labels[::2, ::2] = np.arange(1, 1025).reshape(32, 32)
+    smear = Smear(np.zeros((64, 64, 3), np.uint8), labels, np.zeros(1024, np.int64))
+
+    batch = draw_crops([smear], TrainingConfig(crop=(64, 64), flips=False), 0)
+
+    assert torch.equal(batch.labels[0], torch.from_numpy(labels))
+    assert batch.channels_of.shape == (1, 1025)
+
+
+def test_workers_give_the_same_crops_in_order():
+    alone = list(crop_stream(SMEARS, CONFIG, 8, 0, pinned=False))
+    helped = list(crop_stream(SMEARS, CONFIG, 8, 2, pinned=False))
+
+    assert len(alone) == len(helped) == 4
+    assert all(same(a, b) for a, b in zip(alone, helped, strict=True))
+    assert all(same(a, draw_crops(SMEARS, CONFIG, 8 + k)) for k, a in enumerate(alone))
+    assert list(crop_stream(SMEARS, CONFIG, 12, 0, pinned=False)) == []
