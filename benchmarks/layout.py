@@ -31,13 +31,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from layout_reference import red_cells, reference_layout
-from smearsynth.layout import ContactForm, SmearLaw, Workspace, contact_layout, ring_layout, uniform_layout
-from smearsynth.layout.painting import overlap_share, paint_labels
+from smearsynth.layout import ContactForm, SmearParameters, Workspace, contact_layout, ring_layout, uniform_layout
+from smearsynth.layout.painting import overlap_fraction, paint_labels
 
 SIZE, COUNT, CELL_SIZE = (1200, 1920), 669, 46.0
 QUICK_COUNT = 30
 # Near what fits the Chula RBC-12 smears: a cell in two attached, a fifth of them touching.
-LAW = SmearLaw(adhesion=0.45, touch=0.2, form=ContactForm(overlap=0.03, gap=0.07))
+LAW = SmearParameters(adhesion=0.45, touch=0.2, form=ContactForm(overlap=0.03, gap=0.07))
 LARGE, LARGE_COUNT = (16384, 16384), 78_000
 
 
@@ -120,7 +120,7 @@ def measure(runs: int, quick: bool) -> dict[str, object]:
 def contact_figures(warm: Workspace, out: np.ndarray, runs: int) -> dict[str, object]:
     def contact(count, law=LAW, size=SIZE, shapes=warm, into=out):
         def once(run):
-            laid = contact_layout(size, count, shapes, law=law, rng=run)
+            laid = contact_layout(size, count, shapes, parameters=law, rng=run)
             paint_labels(laid, shapes, into)
             return laid
 
@@ -134,7 +134,7 @@ def contact_figures(warm: Workspace, out: np.ndarray, runs: int) -> dict[str, ob
         laid = [dense(run) for run in range(max(runs // 10, 3))]
         figures[f"dense_{count}_placed"] = min(one.placed for one in laid)
         if count == 1200:
-            shares = [overlap_share(one, warm, paint_labels(one, warm)) for one in laid]
+            shares = [overlap_fraction(one, warm, paint_labels(one, warm)) for one in laid]
             figures["dense_1200_overlap"] = round(max(shares), 5)
     figures["two_thread_ratio"] = round(two_thread_ratio(warm.shapes, runs), 3)
     labels = np.zeros(LARGE, np.int32)
@@ -151,7 +151,7 @@ def two_thread_ratio(shapes, runs: int) -> float:
         warm, out = Workspace(shapes), np.zeros(SIZE, np.uint16)
         barrier.wait()
         for run in range(runs):
-            paint_labels(contact_layout(SIZE, COUNT, warm, law=LAW, rng=[seed, run]), warm, out)
+            paint_labels(contact_layout(SIZE, COUNT, warm, parameters=LAW, rng=[seed, run]), warm, out)
 
     times = []
     for threads in (1, 2):

@@ -24,7 +24,7 @@ import torch
 
 from smearsynth.datasets import open_smears
 from smearsynth.generation.stream import SyntheticSmears
-from smearsynth.layout.labels import MaskSource
+from smearsynth.layout.labels import LabelSource
 from smearsynth.smear import Smear
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.model.card import StyleFidelity, mean_colours
@@ -55,7 +55,7 @@ def median_time(call: Callable[[], object], runs: int, device: torch.device) -> 
 
 def field(model: Synthesizer, size: tuple[int, int], cells: int, rng: int = 0) -> Smear:
     """A synthetic smear of about `cells` cells, not painted yet."""
-    source: MaskSource = model.masks
+    source: LabelSource = model.label_source
     mean, _ = source.statistics.counts_for(size)
     mask = source.draw(size, density=cells / mean, rng=rng)
     return Smear(np.zeros((*size, 3), np.uint8), mask.labels, mask.classes, model.class_names)

@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from smearsynth.benefit import BenefitResult
+from smearsynth.experiment import BenefitResult
 from smearsynth.files import write_text
 
 ARMS = ("RD", "SD", "RD+aug", "SD+aug")

@@ -29,7 +29,7 @@ from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.training.loop import TrainingRun
-from smearsynth.synthesis.training.pipeline import learn
+from smearsynth.synthesis.training.pipeline import train_synthesizer
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, smear_folder: Path) ->
     """Model folder of the tiny preset, trained for 30 steps on `smear_folder`. Only to be read."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     source = DataSource(name="analytic", smears=6, split="train", licence="CC0-1.0", citation="none")
-    learn(open_smears(smear_folder, split="train"), preset("tiny", steps=30), TrainingRun(folder), source=source)
+    train_synthesizer(
+        open_smears(smear_folder, split="train"), preset("tiny", steps=30), TrainingRun(folder), source=source
+    )
     return folder
 
 
@@ -69,7 +71,7 @@ def two_class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model folder of two classes, hardly trained. Only to be read."""
     smears = [random_smear(i, class_names=("red cell", "white cell")) for i in range(4)]
     folder = tmp_path_factory.mktemp("models") / "two"
-    learn(smears, preset("tiny", class_names=("red cell", "white cell"), steps=2), TrainingRun(folder))
+    train_synthesizer(smears, preset("tiny", class_names=("red cell", "white cell"), steps=2), TrainingRun(folder))
     return folder
 
 

@@ -28,7 +28,7 @@ from smearsynth.synthesis.config import PRESETS, NetworkConfig, Preset, Training
 from smearsynth.synthesis.model.card import StyleFidelity
 from smearsynth.synthesis.networks.features import load_features
 from smearsynth.synthesis.training.loop import TrainingRun, fabric_for
-from smearsynth.synthesis.training.pipeline import learn
+from smearsynth.synthesis.training.pipeline import train_synthesizer
 
 CROP, BATCH = 160, 6  # of the U-Net
 
@@ -129,7 +129,7 @@ def train(options: argparse.Namespace, smears: Sequence[Smear], test: Sequence[S
         "crop": (192, 192),
         "discriminator_rate": 2.0,
         "augment": 0.0,
-        "restain": 0.0,
+        "stain_augmentation": 0.0,
     }
     plain = {"padding": "reflect", "debris": False, "modulation": False, "label_discriminator": False}
     precision = "bf16" if options.device == "cuda" else "fp32"
@@ -139,7 +139,7 @@ def train(options: argparse.Namespace, smears: Sequence[Smear], test: Sequence[S
     fabric = fabric_for(options.device, precision)
     run = TrainingRun(options.out / options.name, fabric, workers=2 if options.device == "cuda" else 0)
     used = smears[: options.limit]
-    model = learn(used, chosen, run, features=load_features(chosen.training.perceptual_features))
+    model = train_synthesizer(used, chosen, run, features=load_features(chosen.training.perceptual_features))
     assert model is not None
     fidelity = StyleFidelity.measure(model.to(options.device), test[:36])
     figures: dict = {"correlation": float(fidelity.correlation.min()), "error": float(fidelity.error.mean())}

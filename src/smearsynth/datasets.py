@@ -68,13 +68,13 @@ class SmearFolder(Sequence[Smear]):
         DataError
             When no smear is in it; the message names the splits there are.
         """
-        chosen = [entry for entry in self._entries if entry.split == name]
-        if not chosen:
+        subset = [entry for entry in self._entries if entry.split == name]
+        if not subset:
             there = ", ".join(self.splits) or "none (split.csv with the columns image and split gives them)"
             raise DataError(f"has no split {name!r}; splits there are: {there}", self.root)
-        return self._view(chosen)
+        return self._view(subset)
 
-    def chosen(self, which: Sequence[int]) -> SmearFolder:
+    def subset(self, which: Sequence[int]) -> SmearFolder:
         """Give the smears of these numbers, in this order."""
         return self._view([self._entries[k] for k in which])
 

@@ -45,13 +45,13 @@ class OptionError(SmearsynthError, ValueError):
 
 
 @contextmanager
-def naming(data: Path | None) -> Iterator[None]:
+def error_location(data: Path | None) -> Iterator[None]:
     """Put the folder of smears before a message that names none, because it is about all of them.
 
     Examples
     --------
     >>> try:
-    ...     with naming(Path("slides")):
+    ...     with error_location(Path("slides")):
     ...         raise DataError("no whole cell in these smears")
     ... except DataError as error:
     ...     print(error)

@@ -33,7 +33,7 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, which takes its place when the block ends well.
 
     On any error, Ctrl-C included, the temporary file is removed and `path` stays what it was.
@@ -57,7 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
     --------
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> with replacing(target) as temporary:
+    >>> with atomic_write(target) as temporary:
     ...     _ = temporary.write_text("whole")
     >>> target.read_text(), len(list(target.parent.iterdir()))
     ('whole', 1)
@@ -93,7 +93,7 @@ def make_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

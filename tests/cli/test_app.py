@@ -23,9 +23,9 @@ from smears import analytic_smear, random_smear, write_folder
 from smearsynth.cli import options
 from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
-from smearsynth.synthesis.training.loop import checkpoint
+from smearsynth.synthesis.training import checkpoint
 
-COMMANDS = ("stats", "masks", "train", "generate", "demo", "certify", "fit-task", "predict", "score", "info")
+COMMANDS = ("stats", "masks", "train", "generate", "demo", "check_layout", "fit-task", "predict", "score", "info")
 
 
 # Help.
@@ -331,8 +331,8 @@ DRAWING = [
     (("--seed", "-1"), "Invalid value for '--seed'"),
 ]
 PAINTING = [
-    (("--light", "dim"), "unknown light 'dim'; choose own or varied"),
-    (("--stain", "blue"), "unknown stain 'blue'; choose own or varied"),
+    (("--light", "dim"), "unknown light 'dim'; choose original or augmented"),
+    (("--stain", "blue"), "unknown stain 'blue'; choose original or augmented"),
     (("--style", "mauve"), "style 'mauve': choose joint, independent, or a cluster from 0 to"),
     (("--style", "999"), "style '999': choose joint"),
     (("--format", "yolo9000"), "format must be one of labels, palette, coco"),

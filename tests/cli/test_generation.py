@@ -150,7 +150,7 @@ def test_one_smear_is_enough_but_for_a_certificate(run: Run, tmp_path: Path, tin
         assert (ran.code, "fitting the layout" in ran.err) == (0, "--data" in source)
         counts = {line["requested"] for line in lines_of(out / "masks.jsonl")}
         assert len(counts) > 1  # not the same smear again and again
-    line = error_of(run("certify", data, "-m", model))
+    line = error_of(run("check_layout", data, "-m", model))
     assert line == f"error: {data}: 1 smears are too few for an envelope; give 4 at least"
 
 

@@ -34,17 +34,27 @@ def error_of(ran: Ran) -> str:
 def test_a_run_starts_with_a_model_and_says_so(
     run: Run, smear_folder: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    arguments = ("train", smear_folder, "-o", tmp_path / "m", *TINY, "--start", tiny_folder, "--licence", "MIT")
+    arguments = (
+        "train",
+        smear_folder,
+        "-o",
+        tmp_path / "m",
+        *TINY,
+        "--pretrained",
+        tiny_folder,
+        "--licence",
+        "MIT",
+    )
     assert run(*arguments, "--minutes", 0).code == 0
     # the same run with another start is another run
-    for other in (("train", *arguments[1:6], "--steps", 2), (*arguments[:8], "--start", "default")):
+    for other in (("train", *arguments[1:6], "--steps", 2), (*arguments[:8], "--pretrained", "default")):
         line = error_of(run(*other))
         assert "this run was started with" in line
         assert line.startswith(f"error: {tmp_path / 'm' / 'state' / 'step-00000001'}: ")
     assert run(*arguments).code == 0
     made, start = Synthesizer.load(tmp_path / "m"), Synthesizer.load(tiny_folder)
-    assert made.config.start is not None
-    assert made.config.start.hash == start.hash == stored(tmp_path / "m")["start"]
+    assert made.config.pretrained is not None
+    assert made.config.pretrained.hash == start.hash == stored(tmp_path / "m")["pretrained"]
     shown = run("info", tmp_path / "m")
     assert "started with" in shown.out
     assert "MIT (analytic), CC0-1.0 (analytic)" in " ".join(shown.out.split())
@@ -57,11 +67,11 @@ def test_the_networks_are_those_of_the_model_in_the_dry_run_too(
 ) -> None:
     seen: list[NetworkConfig] = []
     monkeypatch.setattr(
-        "smearsynth.synthesis.training.pipeline.rehearse",
+        "smearsynth.synthesis.training.pipeline.benchmark_steps",
         lambda smears, preset, *rest: seen.append(preset.network) or {},
     )
     arguments = ("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
-    assert run(*arguments).code == run(*arguments, "--start", "default").code == 0
+    assert run(*arguments).code == run(*arguments, "--pretrained", "default").code == 0
     plain, warm = seen
     shipped = Synthesizer.load().config.network
     assert (plain.filters, warm.filters, shipped.filters) == (4, 16, 16)
@@ -77,14 +87,14 @@ def test_bad_starts_are_told_before_anything_is_written(
         (tmp_path / "nowhere", f"{tmp_path / 'nowhere'}: no such model folder"),
         (smear_folder, "not a model folder, SHA256SUMS is missing"),
     ):
-        assert said in error_of(run("train", smear_folder, "-o", out, *TINY, "--start", start))
+        assert said in error_of(run("train", smear_folder, "-o", out, *TINY, "--pretrained", start))
         assert not out.exists()
-    line = error_of(run("train", smear_folder, "-o", tiny_folder, *TINY, "--start", tiny_folder))
-    assert line == f"error: --start {tiny_folder} is the output folder; name another folder for the new model"
+    line = error_of(run("train", smear_folder, "-o", tiny_folder, *TINY, "--pretrained", tiny_folder))
+    assert line == f"error: --pretrained {tiny_folder} is the output folder; name another folder for the new model"
     line = error_of(
-        run("train", smear_folder, "-o", out, *TINY, "--start", tiny_folder, "--set", "modulation=true")
+        run("train", smear_folder, "-o", out, *TINY, "--pretrained", tiny_folder, "--set", "modulation=true")
     )
-    assert line == "error: --set modulation: --start brings the generator and the encoder; leave one out"
+    assert line == "error: --set modulation: --pretrained brings the generator and the encoder; leave one out"
     assert not out.exists()
 
 
@@ -101,17 +111,17 @@ def test_settings_reach_the_run_and_other_ones_do_not_continue_it(
         "discriminator_norm": "spectral",
         "padding": "zeros",
         "r1": 0.5,
-        "augment": 0.25,
+        "discriminator_augmentation": 0.25,
         "learning_rate": 0.001,
     }
     words = [word for key, value in given.items() for word in ("--set", f"{key}={str(value).lower()}")]
     arguments = ("train", smear_folder, "-o", tmp_path, *TINY, *words, "--set", "crop=48x32", "--minutes", 0)
-    assert run(*arguments, "--restain", 0.5).code == 0
+    assert run(*arguments, "--stain-augmentation", 0.5).code == 0
     preset = stored(tmp_path)["preset"]
     settings = {**preset["network"], **preset["training"]}  # type: ignore[dict-item]
     assert {key: settings[key] for key in given} == given
-    assert (settings["crop"], settings["restain"], settings["filters"]) == ([32, 48], 0.5, 4)
-    assert "started with restain = 0.5, now it is 0.0" in error_of(run(*arguments))
+    assert (settings["crop"], settings["stain_augmentation"], settings["filters"]) == ([32, 48], 0.5, 4)
+    assert "started with stain_augmentation = 0.5, now it is 0.0" in error_of(run(*arguments))
 
 
 @pytest.mark.parametrize(
@@ -129,14 +139,17 @@ def test_settings_reach_the_run_and_other_ones_do_not_continue_it(
         (("--set", "r1=1", "--set", "r1=2"), "--set r1: given twice"),
         (("--set", "steps=9"), "--set steps: has an option of its own, which is given too"),
         (("--set", "modulation=maybe"), "modulation: Input should be a valid boolean"),
-        (("--set", "augment=1.5"), "augment: Input should be less than or equal to 1"),
+        (
+            ("--set", "discriminator_augmentation=1.5"),
+            "discriminator_augmentation: Input should be less than or equal to 1",
+        ),
         (("--set", "r1=nan"), "r1: Input should be greater than or equal to 0"),
         (("--set", "downs=2.5"), "downs: Input should be a valid integer"),
         (("--set", "padding=wrap"), "padding: Input should be 'reflect' or 'zeros'"),
         (("--set", "crop=big"), "size 'big': give width and height in px"),
         (("--set", "crop=63x64"), "crop: sides must be multiples of 4"),
-        (("--restain", "1.5"), "Invalid value for '--restain'"),
-        (("--restain", "-0.1"), "Invalid value for '--restain'"),
+        (("--stain-augmentation", "1.5"), "Invalid value for '--stain-augmentation'"),
+        (("--stain-augmentation", "-0.1"), "Invalid value for '--stain-augmentation'"),
     ],
 )
 def test_absurd_settings_leave_nothing(
@@ -174,7 +187,7 @@ def test_crops_larger_than_the_smears_are_told_before_training(
 ) -> None:
     assert crop_remark(preset("tiny", crop=(96, 64)), (96, 64)) is None
     assert crop_remark(preset("paper"), (96, 96)) is None
-    monkeypatch.setattr("smearsynth.synthesis.training.pipeline.rehearse", lambda *given: {})
+    monkeypatch.setattr("smearsynth.synthesis.training.pipeline.benchmark_steps", lambda *given: {})
     ran = run("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run", "--set", "crop=128x96")
     assert ran.code == 0
     assert "crops of 128×96 px are larger than the smears (96×96 px)" in ran.err

@@ -13,7 +13,7 @@ from PIL import Image
 from smears import analytic_smear, random_smear, same_instances
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats import FORMATS, open_writer, writing
 from smearsynth.smear import Smear
 
@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 def test_an_earlier_file_survives_a_failed_write(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("before")
-    with suppress(KeyboardInterrupt), replacing(target) as temporary:
+    with suppress(KeyboardInterrupt), atomic_write(target) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert target.read_text() == "before"

@@ -20,7 +20,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.images import png_text
 from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import MAX_PIXELS, MAX_SIDE, SyntheticSmears
-from smearsynth.layout.labels import DrawnMask, MaskSource
+from smearsynth.layout.labels import DrawnLabels, LabelSource
 from smearsynth.smear import Smear
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.styles import StyleBank, Styles
@@ -107,21 +107,21 @@ def test_style_changes_colours_and_leaves_labels(tiny: Synthesizer, stream: Synt
 
 
 def test_varied_light_is_of_no_training_smear_and_leaves_the_cells(tiny: Synthesizer, tmp_path: Path) -> None:
-    own, varied = (SyntheticSmears(tiny, size=(64, 64), light=light) for light in (None, "varied"))
+    own, varied = (SyntheticSmears(tiny, size=(64, 64), light=light) for light in (None, "augmented"))
     tilts = []
     for k in range(8):
         (plain, lit), (other, unlike) = own.make(k), varied.make(k)
         assert (plain.labels == other.labels).all()
         assert lit.acquisition is not None
         assert unlike.acquisition is not None
-        assert (lit.light, unlike.light) == ("own", "varied")
+        assert (lit.light, unlike.light) == ("original", "augmented")
         assert lit.acquisition.haze is None
         tilts.append([np.abs(taken.illumination).max() for taken in (lit.acquisition, unlike.acquisition)])
     assert np.mean(tilts, axis=0)[1] > np.mean(tilts, axis=0)[0]
     again = SyntheticSmears.from_recipe(unlike, tiny)
     assert (again[7].image == other.image).all()
     own.write(tmp_path, 1)
-    with pytest.raises(DataError, match=r"light own \(now varied\)"):
+    with pytest.raises(DataError, match=r"light original \(now augmented\)"):
         varied.write(tmp_path, 1)
 
 
@@ -129,20 +129,20 @@ def test_a_model_that_knows_nothing_of_light_does_not_vary_it(tiny: Synthesizer)
     older = replace(tiny, acquisition=None)
     assert SyntheticSmears(older, size=(32, 32)).make(0)[1].acquisition is None
     with pytest.raises(OptionError, match="knows nothing of light"):
-        SyntheticSmears(older, light="varied")
+        SyntheticSmears(older, light="augmented")
 
 
 def test_layout_and_styles_are_those_of_one_training_smear(
     tiny: Synthesizer, stream: SyntheticSmears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     laid: list[int | None] = []
-    draw = MaskSource.draw
+    draw = LabelSource.draw
 
-    def drawn(source: MaskSource, size: tuple[int, int], **options: Any) -> DrawnMask:
+    def drawn(source: LabelSource, size: tuple[int, int], **options: Any) -> DrawnLabels:
         laid.append(options["like"])
         return draw(source, size, **options)
 
-    monkeypatch.setattr(MaskSource, "draw", drawn)
+    monkeypatch.setattr(LabelSource, "draw", drawn)
     stained: list[int | None] = []
     stain = StyleBank.draw
 
@@ -242,24 +242,24 @@ def test_smears_are_numbered_from_zero(stream: SyntheticSmears, tmp_path: Path) 
 
 
 def test_smears_are_drawn_in_stains_that_no_training_smear_has(tiny: Synthesizer) -> None:
-    plain, anew = (SyntheticSmears(tiny, size=SIZE, stain=stain) for stain in ("own", "varied"))
-    assert (plain.light, anew.light) == ("own", "varied")
-    assert SyntheticSmears(tiny, stain="varied", light="own").light == "own"
+    plain, anew = (SyntheticSmears(tiny, size=SIZE, stain=stain) for stain in ("original", "augmented"))
+    assert (plain.light, anew.light) == ("original", "augmented")
+    assert SyntheticSmears(tiny, stain="augmented", light="original").light == "original"
     smear, recipe = anew.make(2)
     assert (plain[2].labels == smear.labels).all()
     assert plain.make(2)[1].stained is None
     assert recipe.stained is not None
     assert recipe.stained != anew.make(3)[1].stained
     # the painted field is under the stain that the recipe says
-    alike = SyntheticSmears(tiny, size=SIZE, stain="varied", light="own")
+    alike = SyntheticSmears(tiny, size=SIZE, stain="augmented", light="original")
     bare = replace(tiny, acquisition=None)
-    own, other = (SyntheticSmears(bare, size=SIZE, stain=stain).make(2) for stain in ("own", "varied"))
+    own, other = (SyntheticSmears(bare, size=SIZE, stain=stain).make(2) for stain in ("original", "augmented"))
     assert other[1].stained == recipe.stained == alike.make(2)[1].stained
     assert (recipe.stained.applied(own[0].image) == other[0].image).all()
     assert (SyntheticSmears.from_recipe(recipe, tiny)[2].image == smear.image).all()
     assert recipe.same_stream(anew.make(3)[1])
     assert not recipe.same_stream(plain.make(2)[1])
-    with pytest.raises(OptionError, match="unknown stain 'blue'; choose own or varied"):
+    with pytest.raises(OptionError, match="unknown stain 'blue'; choose original or augmented"):
         SyntheticSmears(tiny, stain="blue")  # type: ignore[arg-type]
 
 

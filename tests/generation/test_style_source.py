@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import Run
 from smears import analytic_smear, random_smear, write_folder
-from smearsynth.annotate.threshold import photograph, rough_labels
+from smearsynth.annotation.threshold import photograph, rough_labels
 from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
 from smearsynth.generation.stream import SyntheticSmears

@@ -9,8 +9,8 @@ from matplotlib.path import Path
 from layout_reference import ellipses
 from smears import analytic_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.layout import ContactLaw, Layout, Workspace, ring_layout, uniform_layout
-from smearsynth.layout.labels import MaskSource, draw_mask, write_masks
+from smearsynth.layout import ContactParameters, Layout, Workspace, ring_layout, uniform_layout
+from smearsynth.layout.labels import LabelSource, draw_labels, write_labels
 from smearsynth.layout.painting import PALETTE, paint_colours, paint_labels
 from smearsynth.statistics import measure
 
@@ -121,7 +121,7 @@ def test_the_palette_is_distinguishable():
 
 def test_drawn_masks_follow_the_law_of_counts():
     warm = Workspace(DISCS)
-    drawn = [draw_mask((200, 260), warm, (20, 6), cell_size=14, rng=k) for k in range(300)]
+    drawn = [draw_labels((200, 260), warm, (20, 6), cell_size=14, rng=k) for k in range(300)]
     counts = np.array([mask.layout.requested for mask in drawn])
     assert abs(counts.mean() - 20) < 4 * 6 / np.sqrt(300)
     assert 5 < counts.std() < 7
@@ -129,48 +129,56 @@ def test_drawn_masks_follow_the_law_of_counts():
         assert labels.dtype == np.int32
         assert set(np.unique(labels)) == set(range(layout.placed + 1))
         assert len(classes) == layout.placed
-    low = [draw_mask((50, 60), warm, (0.2, 1), layout="uniform", cell_size=14, rng=k) for k in range(30)]
+    low = [draw_labels((50, 60), warm, (0.2, 1), layout="uniform", cell_size=14, rng=k) for k in range(30)]
     assert min(mask.layout.requested for mask in low) == 0
 
 
 def test_a_drawn_mask_is_its_seed():
-    first, again, other = (draw_mask((90, 120), DISCS, (9, 3), cell_size=14, rng=seed) for seed in (5, 5, 6))
+    first, again, other = (draw_labels((90, 120), DISCS, (9, 3), cell_size=14, rng=seed) for seed in (5, 5, 6))
     assert np.array_equal(first.labels, again.labels)
     assert not np.array_equal(first.labels, other.labels)
 
 
 @pytest.mark.parametrize(
-    "change", [{"count_law": (-5, 1)}, {"count_law": (5, -1)}, {"count_law": (np.nan, 1)}, {"layout": "spiral"}]
+    "change",
+    [
+        {"count_distribution": (-5, 1)},
+        {"count_distribution": (5, -1)},
+        {"count_distribution": (np.nan, 1)},
+        {"layout": "spiral"},
+    ],
 )
 def test_absurd_laws_are_named(change):
-    options = {"size": (60, 80), "shapes": DISCS, "count_law": (5, 1), "cell_size": 14, "rng": 1} | change
+    options = {"size": (60, 80), "shapes": DISCS, "count_distribution": (5, 1), "cell_size": 14, "rng": 1} | change
     with pytest.raises(OptionError, match="give"):
-        draw_mask(**options)
+        draw_labels(**options)
 
 
 def test_masks_of_a_mix_are_written_with_their_classes(tmp_path):
     shapes = ellipses([(4, 3), (9, 8)], [0, 1], ("platelet", "red"))
-    source = MaskSource(shapes, measure([analytic_smear()]), ContactLaw(adhesion=0, smears=[(6.5, 2.8, -2.3, 0)]))
+    source = LabelSource(
+        shapes, measure([analytic_smear()]), ContactParameters(adhesion=0, smears=[(6.5, 2.8, -2.3, 0)])
+    )
     for layout in ("contact", "ring", "uniform"):
         folder = tmp_path / layout
-        laid = write_masks(source, (120, 160), 2, folder, layout=layout, mix={"red": 0.5, "platelet": 0.5}, seed=1)
+        laid = write_labels(source, (120, 160), 2, folder, layout=layout, mix={"red": 0.5, "platelet": 0.5}, seed=1)
         rows = [line.split(",") for line in (folder / "instances.csv").read_text().splitlines()[1:]]
         for index, one in enumerate(laid):
             names = [kind for image, _, kind in rows if image == f"mask-{index:06d}"]
             assert names == [shapes.class_names[kind] for kind in one.classes]
         assert {kind for _, _, kind in rows} == {"platelet", "red"}
     with pytest.raises(OptionError, match="classes are platelet, red"):
-        write_masks(source, (120, 160), 2, tmp_path / "none", mix={"white": 1})
+        write_labels(source, (120, 160), 2, tmp_path / "none", mix={"white": 1})
     assert not (tmp_path / "none").exists()
 
 
 def test_a_shorter_call_leaves_no_masks_of_an_earlier_one(tmp_path):
-    law = ContactLaw(adhesion=0, smears=[(6.5, 2.8, -2.3, 0)])
-    both = MaskSource(ellipses([(4, 3), (9, 8)], [0, 1], ("platelet", "red")), measure([analytic_smear()]), law)
-    one = MaskSource(ellipses([(9, 8)]), measure([analytic_smear()]), law)
-    write_masks(both, (60, 80), 4, tmp_path)
+    law = ContactParameters(adhesion=0, smears=[(6.5, 2.8, -2.3, 0)])
+    both = LabelSource(ellipses([(4, 3), (9, 8)], [0, 1], ("platelet", "red")), measure([analytic_smear()]), law)
+    one = LabelSource(ellipses([(9, 8)]), measure([analytic_smear()]), law)
+    write_labels(both, (60, 80), 4, tmp_path)
     (tmp_path / "labels" / "note.txt").write_text("mine")
-    write_masks(one, (60, 80), 2, tmp_path)
+    write_labels(one, (60, 80), 2, tmp_path)
     names = ["mask-000000.png", "mask-000001.png"]
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [*names, "note.txt"]
     assert sorted(path.name for path in (tmp_path / "palette").iterdir()) == names
@@ -179,22 +187,22 @@ def test_a_shorter_call_leaves_no_masks_of_an_earlier_one(tmp_path):
 
 
 def test_masks_drawn_before_an_error_are_known(tmp_path, monkeypatch):
-    source = MaskSource(ellipses([(9, 8)]), measure([analytic_smear()]))
+    source = LabelSource(ellipses([(9, 8)]), measure([analytic_smear()]))
 
     def stop(done):
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_masks(source, (60, 80), 4, tmp_path, on_mask=stop)
+        write_labels(source, (60, 80), 4, tmp_path, on_mask=stop)
     assert len((tmp_path / "masks.jsonl").read_text().splitlines()) == 2
-    write_masks(source, (60, 80), 1, tmp_path)
+    write_labels(source, (60, 80), 1, tmp_path)
     assert len(list(tmp_path.rglob("*.png"))) == 2
 
 
 @pytest.mark.parametrize("layout", ["ring", "uniform"])
 def test_a_law_of_no_cells_draws_none(layout):
-    labels, classes, laid = draw_mask((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
+    labels, classes, laid = draw_labels((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
     assert not labels.any()
     assert (len(classes), laid.placed, laid.requested) == (0, 0, 0)
 
@@ -202,15 +210,15 @@ def test_a_law_of_no_cells_draws_none(layout):
 def test_a_mask_like_one_smear_has_its_cells_in_number_and_size():
     few_large = analytic_smear((200, 260), [(30 + 50 * (k % 5), 30 + 50 * (k // 5), 16) for k in range(20)])
     many_small = analytic_smear((200, 260), [(12 + 20 * (k % 12), 12 + 20 * (k // 12), 6) for k in range(108)])
-    source = MaskSource.from_smears([few_large, many_small])
-    law = ContactLaw(
+    source = LabelSource.from_smears([few_large, many_small])
+    law = ContactParameters(
         adhesion=-4,
         smears=tuple(
             (np.log(row.count / 0.052), np.log(row.cell_diameter.mean), -4.0, -3.0)
             for row in source.statistics.rows
         ),
     )
-    source = MaskSource(source.shapes, source.statistics, law)
+    source = LabelSource(source.shapes, source.statistics, law)
     drawn = {like: [source.draw((200, 260), like=like, rng=seed) for seed in range(12)] for like in (0, 1)}
     counts = {like: np.mean([len(mask.classes) for mask in masks]) for like, masks in drawn.items()}
     areas = {
@@ -221,10 +229,10 @@ def test_a_mask_like_one_smear_has_its_cells_in_number_and_size():
 
 
 def test_smears_take_turns_in_a_series():
-    source = MaskSource(DISCS, measure([analytic_smear()] * 7))
-    turns = [source.whose_turn(index, seed=2) for index in range(21)]
+    source = LabelSource(DISCS, measure([analytic_smear()] * 7))
+    turns = [source.reference_smear(index, seed=2) for index in range(21)]
     for start in (0, 7, 14):
         assert sorted(turns[start : start + 7]) == list(range(7))
     assert turns[:7] != turns[7:14]
-    assert turns != [source.whose_turn(index, seed=3) for index in range(21)]
-    assert {source.whose_turn(index, seed=2, among=[5, 1]) for index in range(6)} == {1, 5}
+    assert turns != [source.reference_smear(index, seed=3) for index in range(21)]
+    assert {source.reference_smear(index, seed=2, among=[5, 1]) for index in range(6)} == {1, 5}

@@ -70,7 +70,7 @@ def test_cells_keep_their_whole_area_and_meet_along_the_contour() -> None:
 def test_small_cells_that_are_all_contour_stay_and_specks_go() -> None:
     smear = analytic_smear((64, 64), [(20, 20, 4), (45, 45, 1)])
     cells, contours = (smear.labels > 0).astype(float), contour_mask(smear.labels, 4).astype(float)
-    assert isolate(cells, contours, least_area=10).max() == 1
+    assert isolate(cells, contours, min_area=10).max() == 1
     assert isolate(cells, contours).max() == 2
     assert isolate(cells * 0, contours).max() == 0
 

@@ -149,7 +149,7 @@ def test_a_stopped_run_goes_on_bit_identically(tmp_path: Path) -> None:
     whole, resumed = (Detection.preset("tiny", steps=4, class_names=("cell",)) for _ in range(2))
     wanted = fit(whole, smears, FitRun(tmp_path / "whole"))
     cut = tmp_path / "cut"
-    fit(Detection.preset("tiny", steps=4), smears, FitRun(cut, minutes=0))
+    fit(Detection.preset("tiny", steps=4), smears, FitRun(cut, time_limit=0))
     assert fit(resumed, smears, FitRun(cut)) == wanted
     loaded = load_model(cut)
     for network in (resumed.network, loaded.network):
@@ -166,11 +166,11 @@ def test_pretrained_weights_come_from_a_local_file(tmp_path: Path) -> None:
     assert load_model(tmp_path / "m").config.network.norm == "frozen"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("minutes", [None, 0])
-def test_a_folder_begun_with_other_weights_is_refused(tmp_path: Path, minutes: float | None) -> None:
+@pytest.mark.parametrize("time_limit", [None, 0])
+def test_a_folder_begun_with_other_weights_is_refused(tmp_path: Path, time_limit: float | None) -> None:
     for name in "ab":
         torch.save(ResNet(BasicBlock, [1, 1, 1, 1]).state_dict(), tmp_path / name)
-    run = FitRun(tmp_path / "m", minutes=minutes)
+    run = FitRun(tmp_path / "m", time_limit=time_limit)
     fit(Detection.pretrained(tmp_path / "a", "tiny", steps=2), [random_smear(0)], run)
     with pytest.raises(ModelError, match="holds a model with weights = "):
         fit(Detection.pretrained(tmp_path / "b", "tiny", steps=2), [random_smear(0)], run)

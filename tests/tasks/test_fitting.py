@@ -73,7 +73,7 @@ def test_a_stopped_run_goes_on_bit_identically(tmp_path: Path, stop_after: int) 
 
     with pytest.raises(KeyboardInterrupt):
         fit(tiny(steps=5), SMEARS, FitRun(tmp_path / "cut", save_every=1, on_step=stop))
-    first = fit(tiny(steps=5), SMEARS, FitRun(tmp_path / "cut", minutes=0))
+    first = fit(tiny(steps=5), SMEARS, FitRun(tmp_path / "cut", time_limit=0))
     assert not first.finished
     assert first.steps == stop_after
     resumed = tiny(steps=5)
@@ -94,7 +94,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     fit(tiny(), SMEARS, FitRun(tmp_path / "a"))
-    fit(tiny(), SMEARS, FitRun(tmp_path / "b", minutes=0))
+    fit(tiny(), SMEARS, FitRun(tmp_path / "b", time_limit=0))
     for folder in ("a", "b"):
         with pytest.raises(ModelError, match=r"holds a model with fit.seed = 0, now it is 7; use the same"):
             fit(tiny(seed=7), SMEARS, FitRun(tmp_path / folder))
@@ -106,10 +106,10 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
             fit(Contours.preset("tiny"), SMEARS, FitRun(tmp_path / folder))
 
 
-@pytest.mark.parametrize("minutes", [0, None], ids=["unfinished", "finished"])
-def test_other_smears_under_the_same_names_are_refused(tmp_path: Path, minutes: float | None) -> None:
+@pytest.mark.parametrize("time_limit", [0, None], ids=["unfinished", "finished"])
+def test_other_smears_under_the_same_names_are_refused(tmp_path: Path, time_limit: float | None) -> None:
     data, model = write_folder(tmp_path / "data", SMEARS[:3]), tmp_path / "m"
-    fit(tiny(), open_smears(data), FitRun(model, minutes=minutes))
+    fit(tiny(), open_smears(data), FitRun(model, time_limit=time_limit))
     before = {path.name: path.read_bytes() for path in model.iterdir()}
     relabelled = replace(SMEARS[1], labels=np.ascontiguousarray(SMEARS[1].labels[::-1]))
     write_folder(data, [SMEARS[0], relabelled, SMEARS[2]])
@@ -127,7 +127,7 @@ def test_a_folder_of_a_version_that_did_not_note_the_content_serves_and_says_no_
     data, run = open_smears(write_folder(tmp_path / "data", SMEARS[:3])), FitRun(tmp_path / "m")
     with monkeypatch.context() as before:
         before.setattr(fitting, "_described", lambda smears, content: described(smears, content=False))
-        fit(tiny(), data, run if finished else FitRun(run.folder, minutes=0))
+        fit(tiny(), data, run if finished else FitRun(run.folder, time_limit=0))
     with pytest.raises(ModelError, match="smears = 3 smears, names and scale"):
         fit(tiny(), data[:2], run)
     report = fit(tiny(), data, run)
@@ -142,7 +142,7 @@ def test_in_memory_smears_are_not_read_to_tell_them_from_others(monkeypatch: pyt
 
 
 def test_a_damaged_state_says_so(tmp_path: Path) -> None:
-    fit(tiny(), SMEARS, FitRun(tmp_path, minutes=0))
+    fit(tiny(), SMEARS, FitRun(tmp_path, time_limit=0))
     state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"state.safetensors: the training state is damaged .*; delete it"):
@@ -318,7 +318,7 @@ def test_what_is_no_model_folder_is_refused_with_the_remedy(tmp_path: Path) -> N
         load_model(tmp_path / "none")
     with pytest.raises(ModelError, match=r"not a task model, config.json is missing; name a folder"):
         load_model(tmp_path)
-    fit(tiny(), SMEARS, FitRun(tmp_path / "half", minutes=0))
+    fit(tiny(), SMEARS, FitRun(tmp_path / "half", time_limit=0))
     with pytest.raises(ModelError, match="not finished: run the same `smearsynth fit-task` again"):
         load_model(tmp_path / "half")
 

@@ -41,8 +41,8 @@ from smearsynth.cli.tasks import fit_task, predict, score
 from smearsynth.cli.terminal import err, fail, out, plain_warnings, progress, say
 from smearsynth.cli.training import train
 from smearsynth.datasets import open_smears
-from smearsynth.errors import DataError, OptionError, SmearsynthError, naming
-from smearsynth.files import read_text, replacing
+from smearsynth.errors import DataError, OptionError, SmearsynthError, error_location
+from smearsynth.files import atomic_write, read_text
 from smearsynth.formats.listing import IMAGE_FOLDER
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -111,7 +111,7 @@ def stats(
     Of a model folder, those of its training smears, with the contact law that its layouts follow.
     """
     from smearsynth.layout.contact.fitting import fit_contact
-    from smearsynth.layout.contact.summary import LawSummary, with_law
+    from smearsynth.layout.contact.summary import ContactSummary, with_contact_summary
     from smearsynth.shapes import ShapeLibrary
     from smearsynth.statistics import measure
 
@@ -119,18 +119,18 @@ def stats(
     if is_model(data):
         if (split, scale, classes, format, binary, limit) != (None, 1.0, "auto", "auto", False, None):
             raise OptionError(f"{data} is a model, with its smears measured; of the options only --json is for it")
-        source = load_model(str(data), "cpu").masks
-        statistics, law = source.statistics, source.law
+        source = load_model(str(data), "cpu").label_source
+        statistics, law = source.statistics, source.contact
     else:
         smears = open_data(data, split, scale, classes=classes, format=format, binary=binary, limit=limit)
         with progress("measuring", len(smears), quiet=json) as tick:
             statistics = measure(smears, tick)
         if layout:
-            with progress("fitting the layout", quiet=json) as tick, naming(data):
+            with progress("fitting the layout", quiet=json) as tick, error_location(data):
                 law = fit_contact(statistics, ShapeLibrary.from_smears(smears), on_trial=tick)
-    summary = None if law is None else LawSummary.of(law)
+    summary = None if law is None else ContactSummary.of(law)
     if json:
-        print(statistics.to_json() if summary is None else with_law(statistics, summary))
+        print(statistics.to_json() if summary is None else with_contact_summary(statistics, summary))
         return
     out.print(statistics.table())
     if summary is not None:
@@ -164,22 +164,22 @@ def masks(
     """Draw synthetic instance masks: label images and the paper's colour palette."""
     from smearsynth.generation.stream import checked_size
     from smearsynth.layout.figure4 import explain_figure
-    from smearsynth.layout.labels import MaskSource, write_masks
+    from smearsynth.layout.labels import LabelSource, write_labels
 
     laid_out, canvas, shares = layout_of(layout), parse_size(size), parse_mix(mix)
     canvas = checked_size(canvas) if canvas else None
     if not explain and (output / IMAGE_FOLDER).exists():
         raise DataError("holds images; choose another folder for masks, which have none", output)
     if data:
-        with naming(data):
-            source = MaskSource.from_smears(
+        with error_location(data):
+            source = LabelSource.from_smears(
                 open_data(data, split, scale, classes=classes, format=format, binary=binary)
             )
     else:
-        source = load_model(model).masks
+        source = load_model(model).label_source
     canvas = canvas or source.statistics.field_size
     if explain:
-        with replacing(output) as figure:
+        with atomic_write(output) as figure:
             explain_figure(
                 canvas,
                 None,
@@ -191,10 +191,10 @@ def masks(
             )
         say(out, f"figure: {output}")
         return
-    if laid_out == "contact" and source.law is None:
+    if laid_out == "contact" and source.contact is None:
         say(err, "fitting the layout, about half a minute")
     with progress("drawing masks", n) as tick:
-        layouts = write_masks(source, canvas, n, output, layout=laid_out, mix=shares, seed=seed, on_mask=tick)
+        layouts = write_labels(source, canvas, n, output, layout=laid_out, mix=shares, seed=seed, on_mask=tick)
     short = sum(drawn.requested - drawn.placed for drawn in layouts)
     say(out, f"{n} masks in {output}" + (f"; {short} cells found no room" if short else ""))
 
@@ -221,7 +221,7 @@ def generate(
     ] = None,
     stain: Annotated[
         str, typer.Option(help="own (that of the style) or varied (one that none of the model's smears has).")
-    ] = "own",
+    ] = "original",
     light: Annotated[
         str | None,
         typer.Option(help="own (as in the model's smears) or varied (unseen light, haze); default: as the stain."),
@@ -307,7 +307,7 @@ def demo(
 
 
 @app.command()
-def certify(
+def check_layout(
     data: Data,
     model: Model = "default",
     split: Split = None,
@@ -321,13 +321,13 @@ def certify(
     json: AsJson = False,
 ) -> None:
     """Test whether the layouts of a model can be told from those of real smears."""
-    from smearsynth.evaluation.certificate import LAYOUTS, LEAST_DRAWS, certify
+    from smearsynth.evaluation.layout_check import LAYOUTS, MIN_DRAWS, check_layout
 
     smears = open_data(data, split, scale, classes="one", format=format, binary=binary, limit=limit)
-    source = load_model(model, "cpu").masks
-    total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), LEAST_DRAWS))
-    with progress("measuring", total, quiet=json) as tick, naming(data):
-        found = certify(smears, source, draws=draws, rng=seed, on_field=tick)
+    source = load_model(model, "cpu").label_source
+    total = len(smears) + len(LAYOUTS) * (draws or max(len(smears), MIN_DRAWS))
+    with progress("measuring", total, quiet=json) as tick, error_location(data):
+        found = check_layout(smears, source, draws=draws, rng=seed, on_field=tick)
     if figure is not None:
         found.figure(figure)
     if json:
@@ -358,7 +358,7 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     """Show the card of a model and check that its files are whole."""
     from rich.markdown import Markdown
 
-    from smearsynth.layout.contact.summary import LawSummary
+    from smearsynth.layout.contact.summary import ContactSummary
     from smearsynth.synthesis.model.folder import DEFAULT, default_folder
 
     loaded = load_model(model, "cpu")
@@ -366,8 +366,8 @@ def info(model: Annotated[str, typer.Argument(help="Model folder, or 'default'."
     card = folder / "model-card.md"
     if card.exists():
         out.print(Markdown(read_text(card)))
-    if loaded.layout is not None:
-        out.print(LawSummary.of(loaded.layout).table())
+    if loaded.contact is not None:
+        out.print(ContactSummary.of(loaded.contact).table())
     say(out, f"whole; hash {loaded.hash}")
 
 

@@ -13,14 +13,14 @@ import typer
 from smearsynth.cli.options import AsJson, Binary, Data, Device, Reading, Scale, open_data, refuse_smears
 from smearsynth.cli.terminal import err, out, progress, say, training_progress
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError, ModelError, OptionError, naming
+from smearsynth.errors import DataError, ModelError, OptionError, error_location
 from smearsynth.runs import device_of
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    from smearsynth.benefit.experiment import Experiment
-    from smearsynth.benefit.plan import Settings
-    from smearsynth.benefit.records import BenefitResult
-    from smearsynth.benefit.running import Work
+    from smearsynth.experiment.experiment import Experiment
+    from smearsynth.experiment.plan import Settings
+    from smearsynth.experiment.records import BenefitResult
+    from smearsynth.experiment.running import Work
     from smearsynth.synthesis.config import Preset
 
 
@@ -37,7 +37,7 @@ def benefit(
             "seen N real smears. None: one is trained on the train split, an hour or two.",
         ),
     ] = None,
-    start: Annotated[
+    pretrained: Annotated[
         str | None,
         typer.Option(help="Synthesizers trained here go on from this model, which has seen no test smear either."),
     ] = None,
@@ -49,15 +49,15 @@ def benefit(
     synthetic: Annotated[
         int | None, typer.Option(help="Synthetic smears beside the real ones; default: 15 a real one.", min=1)
     ] = None,
-    share: Annotated[
+    synthetic_fraction: Annotated[
         float, typer.Option(help="Of the crops of RD+SD that are synthetic.", min=0.01, max=0.99)
     ] = 0.5,
     stain: Annotated[
         str,
         typer.Option(help="Of the synthetic smears of RD+SD: varied, as no train smear has it; or own."),
-    ] = "varied",
+    ] = "augmented",
     steps: Annotated[int | None, typer.Option(help="Training steps of every arm.", min=1)] = None,
-    best_by: Annotated[
+    select_by: Annotated[
         str, typer.Option(help="validation, or test: best weights as the paper chose them, which flatters.")
     ] = "validation",
     train_split: Annotated[str, typer.Option(help="What is learned from.")] = "train",
@@ -74,9 +74,9 @@ def benefit(
     json: AsJson = False,
 ) -> int:
     """Do synthetic smears help? The paper's Table 2 on your smears, with intervals."""
-    from smearsynth.benefit.arms import ARMS
-    from smearsynth.benefit.plan import Settings
-    from smearsynth.benefit.preparing import prepare, preset_of
+    from smearsynth.experiment.arms import ARMS
+    from smearsynth.experiment.plan import Settings
+    from smearsynth.experiment.preparing import prepare, preset_of
     from smearsynth.tasks.registry import TASKS, task_type
 
     refuse_smears(output)
@@ -89,31 +89,31 @@ def benefit(
         seeds=seeds,
         sizes=_sizes(sizes, len(train)),
         synthetic=synthetic,
-        share=share,
-        stain=_either(stain, ("own", "varied"), "stain"),
+        synthetic_fraction=synthetic_fraction,
+        stain=_either(stain, ("original", "augmented"), "stain"),
         steps=steps,
-        best_by=_either(best_by, ("validation", "test"), "best weights by"),
+        select_by=_either(select_by, ("validation", "test"), "best weights by"),
     )
     device = device_of(device)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     given = _given(model or [], len(train), settings.sizes_of(len(train)))
     for task in settings.tasks:
         task_type(task).configured(preset, steps=steps)  # an unknown preset is told now, not after an hour
-    wanted = preset_of(device, going_on=start is not None)
+    wanted = preset_of(device, going_on=pretrained is not None)
     first = 0.0  # minutes for synthesizers
     if dry_run:
-        given = _finished(train, settings, output, start) | given
+        given = _finished(train, settings, output, pretrained) | given
         missing = [size for size in settings.sizes_of(len(train)) if settings.draws and size not in given]
-        first = _rehearse(train, missing, wanted, device)
+        first = _dry_run(train, missing, wanted, device)
         given |= dict.fromkeys(missing, "default")  # which stands in for them
-    with naming(data), training_progress(wanted.steps) as on_step:
+    with error_location(data), training_progress(wanted.steps) as on_step:
         experiment = prepare(
             train,
             test,
             settings,
             output,
             given,
-            start=start,
+            pretrained=pretrained,
             device=device,
             on_step=on_step,
             say=lambda line: say(err, line),
@@ -127,12 +127,12 @@ def benefit(
 
 def _told_beforehand(experiment: Experiment, workers: int, synthesizers: float, json: bool) -> int:
     """What is to be done, and how long it takes beside the minutes for synthesizers."""
-    from smearsynth.benefit.running import work_of
+    from smearsynth.experiment.running import work_of
 
     work = work_of(experiment)
-    minutes = _announce(experiment, work, workers)
+    time_limit = _announce(experiment, work, workers)
     if json:
-        times = {"synthesizer_minutes": round(synthesizers, 1), "minutes": round(minutes, 1)}
+        times = {"synthesizer_minutes": round(synthesizers, 1), "time_limit": round(time_limit, 1)}
         print(dumps({"pieces": len(work), "processes": workers, **times}))
     elif not work:
         say(err, f"all is done; run it without --dry-run for the report ({experiment.folder})")
@@ -141,8 +141,8 @@ def _told_beforehand(experiment: Experiment, workers: int, synthesizers: float, 
 
 def _carried_out(experiment: Experiment, workers: int, data_set: str, command: str, json: bool) -> int:
     """All that is not yet done, then the report."""
-    from smearsynth.benefit.running import run_all, work_of
-    from smearsynth.benefit.verdict import summarise
+    from smearsynth.experiment.running import run_all, work_of
+    from smearsynth.experiment.verdict import summarise
 
     work = work_of(experiment)
     _announce(experiment, work, workers)
@@ -173,7 +173,7 @@ def _divided(smears: SmearFolder, train: str, test: str) -> tuple[SmearFolder, S
         raise DataError(f"{len(smears)} smears are too few to learn from some and test on others", smears.root)
     say(err, "no split.csv: every third smear is tested on; fields of one slide on both sides flatter all arms")
     kept = [k for k in range(len(smears)) if k % 3 != 1]
-    return smears.chosen(kept), smears[1::3]
+    return smears.subset(kept), smears[1::3]
 
 
 def _named(text: str, known: tuple[str, ...], what: str) -> Any:
@@ -217,40 +217,40 @@ def _given(models: list[str], train: int, sizes: tuple[int, ...]) -> dict[int, s
     return found
 
 
-def _finished(train: SmearFolder, settings: Settings, output: Path, start: str | None) -> dict[int, str]:
+def _finished(train: SmearFolder, settings: Settings, output: Path, pretrained: str | None) -> dict[int, str]:
     """Synthesizers that an earlier call has trained on these smears."""
-    from smearsynth.benefit.plan import digests
-    from smearsynth.benefit.preparing import is_finished, synthesizer_folder
+    from smearsynth.experiment.plan import digests
+    from smearsynth.experiment.preparing import is_finished, synthesizer_folder
     from smearsynth.synthesis.model.synthesizer import Synthesizer
 
-    known, begun = digests(train, "train"), Synthesizer.load(start) if start else None
+    known, begun = digests(train, "train"), Synthesizer.load(pretrained) if pretrained else None
     places = {size: synthesizer_folder(output, known, size, begun) for size in settings.sizes_of(len(train))}
     return {size: str(place) for size, place in places.items() if is_finished(place)}
 
 
-def _rehearse(train: SmearFolder, missing: Sequence[int], wanted: Preset, device: str) -> float:
+def _dry_run(train: SmearFolder, missing: Sequence[int], wanted: Preset, device: str) -> float:
     """Minutes for the synthesizers that are neither given nor finished, one after another; says so."""
     from smearsynth.synthesis.networks.features import load_features
-    from smearsynth.synthesis.training.pipeline import rehearse
+    from smearsynth.synthesis.training.pipeline import benchmark_steps
 
     if not missing:
         return 0.0
-    paces = rehearse(train, wanted, device, load_features(wanted.training.perceptual_features))
-    minutes = paces[wanted.training.precision] * wanted.steps / 60
+    paces = benchmark_steps(train, wanted, device, load_features(wanted.training.perceptual_features))
+    time_limit = paces[wanted.training.precision] * wanted.steps / 60
     numbers = ", ".join(str(size) for size in missing)
-    each = f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.0f} min"
+    each = f"{time_limit / 60:.1f} h" if time_limit >= 60 else f"{time_limit:.0f} min"
     say(err, f"no --model for {numbers} real smears: each is trained first, {wanted.steps} steps, {each}")
-    return minutes * len(missing)
+    return time_limit * len(missing)
 
 
 def _announce(experiment: Experiment, work: Sequence[Work], workers: int) -> float:
     """Say how much is to be done and how many minutes that takes, and give these."""
-    from smearsynth.benefit.running import expected_seconds
+    from smearsynth.experiment.running import expected_seconds
 
-    minutes = expected_seconds(experiment, work, workers) / 60
+    time_limit = expected_seconds(experiment, work, workers) / 60
     if work:
-        say(err, f"{len(work)} pieces of work to do, about {minutes:.0f} min with {workers} processes")
-    return minutes
+        say(err, f"{len(work)} pieces of work to do, about {time_limit:.0f} min with {workers} processes")
+    return time_limit
 
 
 def _stopped(output: Path) -> int:
@@ -273,9 +273,9 @@ def _counting(tick: Callable[[int], object]) -> Callable[[object], None]:
 
 def _report(result: BenefitResult, experiment: Experiment, output: Path) -> None:
     """Page and Markdown, with the best and the worst that kept models of the first seed predict."""
-    from smearsynth.benefit.arms import ARMS
-    from smearsynth.benefit.plan import Job
-    from smearsynth.benefit.report.page import Example, write_report
+    from smearsynth.experiment.arms import ARMS
+    from smearsynth.experiment.plan import Job
+    from smearsynth.experiment.report.page import Example, write_report
     from smearsynth.tasks import load_model
     from smearsynth.tasks.pictures import prediction_example
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smearsynth.cli.options import AsJson, Binary, Device, Limit, Reading, Scale, Seed, open_data, own_features
+from smearsynth.cli.options import AsJson, Binary, Device, Limit, Reading, Scale, Seed, open_data, resolve_features
 from smearsynth.cli.terminal import err, out, say, stages
-from smearsynth.errors import OptionError, naming
+from smearsynth.errors import OptionError, error_location
 from smearsynth.evaluation.segmenter import segmenter_for as _segmenter
 from smearsynth.evaluation.splits import divide_by_split as _divided
 from smearsynth.evaluation.splits import learned_and_held_out as _learned
@@ -61,7 +61,7 @@ def realism(
 
     if figure is not None and not labels:
         raise OptionError("--figure shows labels that do not fit; leave out --no-labels")
-    net = own_features(features) or load_features(features, vgg)
+    net = resolve_features(features) or load_features(features, vgg)
     if net is None:
         raise OptionError(f"features {features!r} leave nothing to compare; choose others")
     smears = open_data(real, None, scale, classes="one", format=format, binary=binary, cache_mb=2000)
@@ -69,7 +69,7 @@ def realism(
     compared, unseen = (compared[:limit], unseen[:limit]) if limit else (compared, unseen)
     ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
     device = device_of(device)
-    with stages(quiet=json) as on_stage, naming(real):
+    with stages(quiet=json) as on_stage, error_location(real):
         comparable(compared, ours, crop)  # before the minutes that a segmenter takes
         judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
         found = measure(
@@ -125,7 +125,7 @@ def audit(
     smears = open_data(real, None, scale, classes="one", format=format, binary=binary)
     trained, other = _learned(smears, train_split, held_out)
     ours = open_data(synth, None, 1.0, classes="one", limit=limit)
-    with stages(quiet=json) as on_stage, naming(real):
+    with stages(quiet=json) as on_stage, error_location(real):
         found = search(trained, ours, held_out=other, most=cells, rng=seed, on_stage=on_stage)
     if figure is not None:
         from smearsynth.evaluation.figures import pairs_figure
@@ -139,7 +139,7 @@ def audit(
     for pair in found.pairs[:8]:
         mark = "taken for a copy of" if pair.flagged else "nearest to"
         ours_is, theirs_is = pair.places
-        say(out, f"{pair.lead:z.2f}  {ours_is} {mark} {theirs_is}")
+        say(out, f"{pair.margin:z.2f}  {ours_is} {mark} {theirs_is}")
     say(out, found.verdict())
 
 
@@ -152,7 +152,7 @@ def verifier(
 
     smears = open_data(data, None, scale, classes="one", cache_mb=2000)
     _, taught, unseen = _divided(smears, None)
-    with stages() as on_stage, naming(data):
+    with stages() as on_stage, error_location(data):
         judge = _segmenter(taught, segmenter, seed, device_of(device), on_stage)
         diameter = median_diameter(unseen)
         limits = set_limits(

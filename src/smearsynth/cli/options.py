@@ -155,7 +155,7 @@ def load_model(model: str, device: str = "cpu") -> Any:
     return Synthesizer.load(model, device_of(device))
 
 
-def own_features(text: str | None) -> PerceptualFeatures | None:
+def resolve_features(text: str | None) -> PerceptualFeatures | None:
     """The features of the segmentation model whose folder is named; None for features known by name."""
     from smearsynth.synthesis.config import FeatureName
     from smearsynth.synthesis.networks.task_features import perceptual_features
@@ -180,7 +180,7 @@ def layout_of(name: str | None) -> LayoutName | None:
 def named_smear(text: str, scale: float = 1.0) -> Smear:
     """The smear meant by FOLDER:NAME, or a photograph that is not annotated, at the scale of a model."""
     if Path(text).is_file():
-        from smearsynth.annotate.threshold import photograph
+        from smearsynth.annotation.threshold import photograph
 
         return photograph(read_rgb(Path(text)), Path(text).stem).resized(scale)
     folder, _, name = text.rpartition(":")

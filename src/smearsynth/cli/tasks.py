@@ -26,7 +26,7 @@ from smearsynth.cli.options import (
 )
 from smearsynth.cli.terminal import err, out, progress, say, training_progress
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError, OptionError, naming
+from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.runs import device_of
 from smearsynth.smear import check_scale
 
@@ -57,7 +57,9 @@ def fit_task(
     binary: Binary = False,
     limit: Limit = None,
     device: Device = "auto",
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Same seed, same model (on the CPU, bit for bit).", min=0)
     ] = None,
@@ -86,16 +88,16 @@ def fit_task(
     if not any(smear.count for smear in smears):
         raise DataError("no smear to learn from has a cell; there is nothing to learn", data)
     if dry_run:
-        return _rehearse(model, smears, device)
+        return _dry_run(model, smears, device)
     wanted = model.config.fit.steps
-    with training_progress(wanted, every=100) as on_step, naming(data):
-        report = fit(model, smears, FitRun(output, device, minutes=minutes, on_step=on_step))
+    with training_progress(wanted, every=100) as on_step, error_location(data):
+        report = fit(model, smears, FitRun(output, device, time_limit=time_limit, on_step=on_step))
     if not report.knows_content:
         remedy = "if images or labels have changed since, name another folder"
         say(err, f"{output} was begun by a version that noted the names of its smears, not their content; {remedy}")
     if not report.finished:
         say(out, f"stopped at step {report.steps}; run the same command again to continue ({output})")
-        return 0 if minutes is not None else 130
+        return 0 if time_limit is not None else 130
     score = (
         "none, for want of held-out smears with cells" if report.best_score is None else f"{report.best_score:.4f}"
     )
@@ -147,7 +149,7 @@ def score(
     task = load_model(model, device_of(device))
     smears = open_data(data, None, _scale_of(task, scale), classes=classes, format=format, binary=binary)
     smears, split = named_split(smears, split, limit, default="test")
-    with progress("scoring", len(smears), quiet=json) as tick, naming(data):
+    with progress("scoring", len(smears), quiet=json) as tick, error_location(data):
         found = task.evaluate(counted(smears, tick))
     tp, fp, fn = found.counts
     defined = not math.isnan(found.value)  # AP of smears without a cell is not
@@ -179,12 +181,12 @@ def _scale_of(task: Task, asked: float | None) -> float:
     return task.scale if asked is None else asked
 
 
-def _rehearse(model: Task, smears: SmearFolder, device: str) -> int:
+def _dry_run(model: Task, smears: SmearFolder, device: str) -> int:
     """Read all data and time a few steps."""
-    from smearsynth.tasks.fitting import rehearse
+    from smearsynth.tasks.fitting import benchmark_steps
 
     check_all(smears)
-    pace = rehearse(model, smears, device)
+    pace = benchmark_steps(model, smears, device)
     steps = model.config.fit.steps
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(model.config.class_names)}")
     say(out, f"{steps} steps at {pace:.2f} s, about {pace * steps / 60:.1f} min on {device}, and validation")

@@ -21,13 +21,13 @@ from smearsynth.cli.options import (
     load_model,
     named_split,
     open_data,
-    own_features,
     parse_size,
     refuse_smears,
+    resolve_features,
 )
 from smearsynth.cli.terminal import err, out, say, training_progress
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import OptionError, naming
+from smearsynth.errors import OptionError, error_location
 from smearsynth.runs import device_of
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -50,7 +50,7 @@ def train(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder; run again to continue.")],
     preset: Annotated[str, typer.Option(help="cpu, gpu, paper or tiny.")] = "cpu",
-    start: Annotated[
+    pretrained: Annotated[
         str | None,
         typer.Option(help="Begin with the weights of this model (folder, or 'default') instead of random ones."),
     ] = None,
@@ -70,7 +70,7 @@ def train(
         typer.Option(help="Perceptual: efficientnet_lite0, vgg19, none, or the folder of a segmentation model."),
     ] = None,
     vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
-    restain: Annotated[
+    stain_augmentation: Annotated[
         float | None, typer.Option(help="Share of crops under another stain, drawn anew.", min=0, max=1)
     ] = None,
     settings: Annotated[
@@ -84,7 +84,9 @@ def train(
             is_eager=True,
         ),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)
+    ] = None,
     parametric: Annotated[bool, typer.Option("--parametric", help="Keep no real contour in the model.")] = False,
     name: Annotated[str | None, typer.Option(help="Name of the data, for the model card.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the data, for the model card.")] = "not stated",
@@ -100,20 +102,20 @@ def train(
     from smearsynth.synthesis.model.provenance import DataSource
     from smearsynth.synthesis.networks.features import load_features
     from smearsynth.synthesis.training.loop import TrainingRun, fabric_for
-    from smearsynth.synthesis.training.pipeline import learn
+    from smearsynth.synthesis.training.pipeline import train_synthesizer
 
     refuse_smears(output)
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, split = named_split(smears, split, limit, default="train")
-    starting = None if start is None else load_start(start, output)
-    own = own_features(features)
+    starting = None if pretrained is None else load_pretrained(pretrained, output)
+    own = resolve_features(features)
     options: dict[str, object] = {
         "steps": steps,
         "batch": batch,
         "precision": precision,
         "adversarial": adversarial,
         "perceptual_features": own.name if own else features,
-        "restain": restain,
+        "stain_augmentation": stain_augmentation,
         "seed": seed,
     }
     chosen = choose_preset(preset, smears.class_names, options, parse_settings(settings or []), starting)
@@ -121,7 +123,7 @@ def train(
     device = device_of(device)
     workers = 4 if device == "cuda" else 0
     if dry_run:
-        return _rehearse(smears, chosen, device, net)
+        return _dry_run(smears, chosen, device, net)
     source = DataSource(
         name=name or data.resolve().name,
         smears=len(smears),
@@ -132,15 +134,19 @@ def train(
     )
     if remark := crop_remark(chosen, smears[0].shape):
         say(err, remark)
-    with training_progress(chosen.steps) as on_step, naming(data):
+    with training_progress(chosen.steps) as on_step, error_location(data):
         run = TrainingRun(
-            output, fabric_for(device, chosen.training.precision), workers=workers, minutes=minutes, on_step=on_step
+            output,
+            fabric_for(device, chosen.training.precision),
+            workers=workers,
+            time_limit=time_limit,
+            on_step=on_step,
         )
-        made = learn(
+        made = train_synthesizer(
             smears,
             chosen,
             run,
-            start=starting,
+            pretrained=starting,
             source=source,
             features=net,
             parametric=parametric,
@@ -149,12 +155,12 @@ def train(
         )
     if made is None:
         say(out, f"stopped; run the same command again to continue ({output})")
-        return 0 if minutes is not None else 130
+        return 0 if time_limit is not None else 130
     say(out, f"model: {output}\ncard: {output / 'model-card.md'}")
     return 0
 
 
-def load_start(model: str, output: Path) -> Synthesizer:
+def load_pretrained(model: str, output: Path) -> Synthesizer:
     """The model to start with; not the one that is to be written."""
     if output.exists() and output.resolve() == Path(model).resolve():
         raise OptionError(f"--start {model} is the output folder; name another folder for the new model")
@@ -193,7 +199,7 @@ def choose_preset(
     class_names: tuple[str, ...],
     options: Mapping[str, object],
     settings: Mapping[str, object],
-    start: Synthesizer | None,
+    pretrained: Synthesizer | None,
 ) -> Preset:
     """The preset of this name with the options, the settings and the networks of the model to start with.
 
@@ -207,11 +213,11 @@ def choose_preset(
     for key in settings:
         if options.get(key) is not None:
             raise OptionError(f"--set {key}: has an option of its own, which is given too; leave one out")
-        if start is not None and key in NetworkConfig.model_fields and key not in DISCRIMINATOR_SETTINGS:
+        if pretrained is not None and key in NetworkConfig.model_fields and key not in DISCRIMINATOR_SETTINGS:
             raise OptionError(f"--set {key}: --start brings the generator and the encoder; leave one out")
     given = {key: value for key, value in options.items() if value is not None}
     chosen = preset(name, class_names=class_names, **settings, **given)
-    return chosen if start is None else chosen.starting_with(start.config.network)
+    return chosen if pretrained is None else chosen.initialised_from(pretrained.config.network)
 
 
 def crop_remark(chosen: Preset, field: tuple[int, int]) -> str | None:
@@ -268,18 +274,18 @@ def _values(schema: Mapping[str, Any]) -> str:
     return ", ".join(f"{word} {schema[bound]}" for bound, word in words.items() if bound in schema)
 
 
-def _rehearse(smears: SmearFolder, chosen: Preset, device: str, net: PerceptualFeatures | None) -> int:
+def _dry_run(smears: SmearFolder, chosen: Preset, device: str, net: PerceptualFeatures | None) -> int:
     """Read all data and time a few steps in either precision."""
-    from smearsynth.synthesis.training.pipeline import examine, rehearse
+    from smearsynth.synthesis.training.pipeline import benchmark_steps, examine
 
     check_all(smears)
     if remark := crop_remark(chosen, smears[0].shape):
         say(err, remark)
-    with naming(smears.root):
+    with error_location(smears.root):
         examine(smears, chosen)
     say(out, f"{len(smears)} smears, all readable; classes {', '.join(smears.class_names)}")
     steps = chosen.steps
-    for precision, pace in rehearse(smears, chosen, device, net).items():
+    for precision, pace in benchmark_steps(smears, chosen, device, net).items():
         mark = " (chosen)" if precision == chosen.training.precision else f", --precision {precision}"
         say(out, f"{precision}: {steps} steps at {pace:.2f} s, about {pace * steps / 3600:.1f} h on {device}{mark}")
     return 0

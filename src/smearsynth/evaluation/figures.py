@@ -11,19 +11,19 @@ from PIL import Image
 
 from smearsynth.evaluation.audit.record import Audit
 from smearsynth.evaluation.label_fidelity import LabelFidelity
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.report.overlays import overlay
 from smearsynth.smear import ImageArray, Smear
 
 if TYPE_CHECKING:
-    from smearsynth.evaluation.certificate import Certificate, Curve
+    from smearsynth.evaluation.layout_check import Curve, LayoutCheck
 
 _COLOURS = {"contact": "#c0392b", "ring": "#2980b9", "uniform": "#7f8c8d"}
 _INK, _BAND, _EDGE = "#222222", "#d9e6d3", "#bbbbbb"
 _ACROSS = 4
 
 
-def certificate_figure(certificate: Certificate) -> Any:
+def layout_check_figure(certificate: LayoutCheck) -> Any:
     """Draw the real statistics, their envelopes and those of the layouts, as a matplotlib Figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -99,13 +99,13 @@ def pairs_figure(found: Audit, synthetic: Sequence[Smear], training: Sequence[Sm
         turned = Image.fromarray(right).rotate(
             -pair.turn, resample=Image.Resampling.BICUBIC, fillcolor=(_GREY, _GREY, _GREY)
         )
-        title = f"{pair.lead:z.2f}  " + "\n".join(pair.places)
+        title = f"{pair.margin:z.2f}  " + "\n".join(pair.places)
         panels.append((_beside(left, np.array(turned)), title, _FLAGGED if pair.flagged else _PLAIN))
     heading = (
         f"Synthetic cells (left) and the training cell nearest to each, turned to lie alike; red: lead above "
         f"{found.threshold:.2f}, taken for a copy. {found.flagged} of {found.cells} cells are."
     )
-    return _draw(panels, heading, path)
+    return _draw_panels(panels, heading, path)
 
 
 def disagreements_figure(found: LabelFidelity, smears: Sequence[Smear], path: Path | str) -> Path:
@@ -141,7 +141,7 @@ def disagreements_figure(found: LabelFidelity, smears: Sequence[Smear], path: Pa
         f"Of {found.cells} synthetic cells {found.wrong} labels are wrong (IoU below {found.limits.iou:.2f}) and "
         f"{found.missing} cells are missing; the worst, plain and with the labels."
     )
-    return _draw(panels, heading, path)
+    return _draw_panels(panels, heading, path)
 
 
 _FLAGGED, _PLAIN = "#c0392b", "#222222"
@@ -188,6 +188,6 @@ def _draw_panels(panels: Sequence[tuple[ImageArray, str, str]], heading: str, pa
         place.imshow(shown, interpolation="nearest")
         place.set_title(title, fontsize=7, color=colour)
     figure.suptitle(heading, fontsize=10)
-    with replacing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": "smearsynth"})
     return Path(path)

@@ -20,11 +20,11 @@ _SPECK = 0.1  # of the area of a median cell: smaller labels, slivers at the bor
 _LEAST_IOU = (0.3, 0.75)  # between these the threshold lies, whatever the real smears say
 _LEAST_AREA = (0.15, 0.5)  # likewise for what counts as a missing cell, in areas of a median cell
 _SHOWN = 200
-_SLIPS = 12  # labels damaged in each smear for each kind of slip
+_SIMULATED_ERRORS = 12  # labels damaged in each smear for each kind of slip
 
 FloatArray = npt.NDArray[np.float64]
-Slip = Literal["deleted", "added", "shifted", "swapped"]
-SLIPS: tuple[Slip, ...] = ("deleted", "added", "shifted", "swapped")
+SimulatedError = Literal["deleted", "added", "shifted", "swapped"]
+SIMULATED_ERRORS: tuple[SimulatedError, ...] = ("deleted", "added", "shifted", "swapped")
 
 
 class Segmenter(Protocol):
@@ -96,7 +96,7 @@ class Limits(BaseModel):
     area: float
     false_wrong: float
     false_missing: float
-    caught: dict[Slip, float]
+    caught: dict[SimulatedError, float]
     cells: int
     iou_median: float
 
@@ -237,7 +237,7 @@ def set_limits(
         judged = judge_labels(smear.labels, cells, diameter)
         ious.append(judged.ious[np.isfinite(judged.ious)])
         areas.append(judged.areas)
-        for kind in SLIPS:
+        for kind in SIMULATED_ERRORS:
             trials += _trials(smear, kind, cells, diameter, generator)
         if on_smear is not None:
             on_smear(k + 1)
@@ -249,8 +249,8 @@ def set_limits(
     allowed = int(ALARMS * len(all_ious))
     least = np.sort(all_areas)[::-1][allowed] + 1 if len(all_areas) > allowed else 0.0
     area = float(np.clip(least, _LEAST_AREA[0] * unit, _LEAST_AREA[1] * unit))
-    caught: dict[Slip, float] = {}
-    for kind in SLIPS:
+    caught: dict[SimulatedError, float] = {}
+    for kind in SIMULATED_ERRORS:
         found = [one.iou < iou or one.area >= area for one in trials if one.kind == kind]
         if found:
             caught[kind] = sum(found) / len(found)
@@ -340,24 +340,26 @@ def disagreements(smear: Smear, judged: Judged, limits: Limits) -> list[Disagree
 class _Trial:
     """A slip: the IoU of the label concerned (1 where there is none), the area found where it has none."""
 
-    kind: Slip
+    kind: SimulatedError
     iou: float
     area: float
 
 
-def _trials(smear: Smear, kind: Slip, cells: Mask, diameter: float, rng: np.random.Generator) -> list[_Trial]:
+def _trials(
+    smear: Smear, kind: SimulatedError, cells: Mask, diameter: float, rng: np.random.Generator
+) -> list[_Trial]:
     """Make slips of a kind in a copy of the labels, a few at a time, and see what is found of each."""
     areas = smear.areas()
     whole = np.flatnonzero(~smear.cut_by_border() & (areas > 0.3 * _cell_area(diameter))) + 1
     if not len(whole):
         return []
     trials = []
-    chosen = rng.choice(whole, min(_SLIPS, max(1, len(whole) // 8)), replace=False)
+    chosen = rng.choice(whole, min(_SIMULATED_ERRORS, max(1, len(whole) // 8)), replace=False)
     labels = smear.labels.copy()
     places: list[tuple[int, Mask]] = []
     for label in chosen.tolist():
         here = smear.labels == label
-        made = _slip(labels, label, here, kind, smear, whole, diameter, rng)
+        made = _simulated_error(labels, label, here, kind, smear, whole, diameter, rng)
         if made is not None:
             places.append(made)
     judged = judge_labels(labels, cells, diameter)
@@ -371,11 +373,11 @@ def _trials(smear: Smear, kind: Slip, cells: Mask, diameter: float, rng: np.rand
     return trials
 
 
-def _slip(
+def _simulated_error(
     labels: LabelArray,
     label: int,
     here: Mask,
-    kind: Slip,
+    kind: SimulatedError,
     smear: Smear,
     whole: npt.NDArray[np.int64],
     diameter: float,

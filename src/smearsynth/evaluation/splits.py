@@ -43,4 +43,4 @@ def learned_and_held_out(
     rest = [k for k, entry in enumerate(smears.entries) if entry.split != other]
     if not rest:
         raise OptionError(f"all smears are in split {other!r}: none is left that could have been trained on")
-    return smears.chosen(rest), kept
+    return smears.subset(rest), kept

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.files import read_text, replacing
+from smearsynth.files import atomic_write, read_text
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
 from smearsynth.formats.images import read_rgb
 from smearsynth.formats.labels import components, pixel_size
@@ -226,7 +226,7 @@ class CocoWriter(FolderWriter):
         height, width = smear.shape
         image = {"file_name": f"{smear.name}.png", "width": width, "height": height}
         part = {"image": image, "annotations": list(self._annotations(smear))}
-        path = files.enter_context(replacing(self._part(smear.name)))
+        path = files.enter_context(atomic_write(self._part(smear.name)))
         path.write_text(json.dumps(part, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
 
     def _annotations(self, smear: Smear) -> Iterator[Record]:
@@ -270,7 +270,7 @@ class CocoWriter(FolderWriter):
         added = {part.stem for part in self.parts.glob("*.json") if not part.name.startswith(".")}
         images: list[Record] = []
         count = 0
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write('{"annotations":[')
             for name in sorted(added | earlier.keys()):
                 part = _load(self._part(name)) if name in added else earlier[name]

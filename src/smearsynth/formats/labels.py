@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from smearsynth.errors import DataError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
 from smearsynth.formats.images import png_text, read_ids, read_rgb, save_png, save_tiff
 from smearsynth.formats.listing import find_pairs
@@ -206,10 +206,10 @@ class LabelWriter(TableWriter):
         self._save_classes(smear.name, smear.classes, files)
         png, tiff = self._label_paths(smear.name)
         if smear.count <= _MAX_PNG_ID:
-            save_png(files.enter_context(replacing(png)), smear.labels.astype(np.uint16))
+            save_png(files.enter_context(atomic_write(png)), smear.labels.astype(np.uint16))
             tiff.unlink(missing_ok=True)
         else:
-            save_tiff(files.enter_context(replacing(tiff)), smear.labels)
+            save_tiff(files.enter_context(atomic_write(tiff)), smear.labels)
             png.unlink(missing_ok=True)
 
     def _label_paths(self, name: str) -> tuple[Path, Path]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from skimage import measure
 
 from smearsynth.errors import DataError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats.base import Entry
 from smearsynth.formats.images import read_colours, save_png
 from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, components, count_values, looks_binary
@@ -175,7 +175,7 @@ class PaletteWriter(TableWriter):
         owner = np.zeros(int(pieces.max(initial=0)) + 1, np.int64)
         owner[pieces] = smear.labels
         self._save_classes(smear.name, smear.classes[owner[1:] - 1], files)
-        save_png(files.enter_context(replacing(self._mask_path(smear.name))), painted)
+        save_png(files.enter_context(atomic_write(self._mask_path(smear.name))), painted)
 
     def _mask_path(self, name: str) -> Path:
         return self.folder / PALETTE_FOLDER / f"{name}.png"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats.base import Writer
 from smearsynth.formats.images import save_png
 from smearsynth.formats.listing import IMAGE_FOLDER, image_files, remove_leftovers, writable_name
@@ -106,7 +106,7 @@ class FolderWriter(Writer):
         with ExitStack() as files:
             # All are whole before the first takes its place; the image, entered first, comes last, and an
             # earlier one goes away before, so that it never stands beside labels that are not its own.
-            image = files.enter_context(replacing(self.image_path(smear.name)))
+            image = files.enter_context(atomic_write(self.image_path(smear.name)))
             save_png(image, smear.image, {**size, **(tags or {})})
             self._save(smear, files)
             self.image_path(smear.name).unlink(missing_ok=True)
@@ -127,7 +127,7 @@ class TableWriter(FolderWriter):
         if len(self.class_names) == 1:
             return
         rows = instance_rows(name, {i: self.class_names[kind] for i, kind in enumerate(classes.tolist(), 1)})
-        part = files.enter_context(replacing(self._part(name)))
+        part = files.enter_context(atomic_write(self._part(name)))
         part.write_text(rows, encoding="utf-8")
 
     def _classes_written(self, name: str) -> bool:
@@ -147,7 +147,7 @@ class TableWriter(FolderWriter):
         table = InstanceTable(path) if path.exists() else None
         added = {part.stem for part in self.parts.glob("*.csv") if not part.name.startswith(".")}
         names = sorted(added | (table.images if table else frozenset()))
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.write("image,instance,class\n")
             for name in names:
                 if name in added:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from smearsynth.errors import DataError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats.images import png_text
+from smearsynth.migrations import text_to_format_1, to_current
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.stain import Stain, StainName
 
 MANIFEST = "manifest.jsonl"
 
-LightName = Literal["own", "varied"]
+LightName = Literal["original", "augmented"]
 
 
 class Recipe(BaseModel):
@@ -40,9 +41,9 @@ class Recipe(BaseModel):
         given smear (HASH of its image and labels), which has to be at hand to make this one again.
     blend : float, optional
         Where between two given smears the styles lie, 0 at the first and 1 at the second.
-    stain : {"own", "varied"}
+    stain : {"original", "augmented"}
         Whether the stain is that of the style, or one that no training smear has.
-    light : {"own", "varied"}
+    light : {"original", "augmented"}
         Whether the light is that of a training smear, or falls off as in none of them, with haze.
     density : float
         Factor on the number of cells.
@@ -74,8 +75,8 @@ class Recipe(BaseModel):
     layout: str
     style: str
     blend: float | None = None
-    stain: StainName = "own"
-    light: LightName = "own"
+    stain: StainName = "original"
+    light: LightName = "original"
     density: float
     mix: dict[str, float] | None = None
     verified: bool = False
@@ -86,14 +87,23 @@ class Recipe(BaseModel):
     stained: Stain | None = None
     acquisition: Acquisition | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, record: Any) -> Any:
+        return to_current("recipe", record)
+
     def same_stream(self, other: Recipe) -> bool:
         """Whether both come from one stream, so that they belong into one folder."""
         return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
 
+    def to_json(self) -> str:
+        """One line of JSON, with the field names of format 1: the same recipe is the same text in every version."""
+        return text_to_format_1("recipe", self.model_dump_json())
+
     @property
     def tags(self) -> dict[str, str]:
         """What the image of this smear says of it, in its PNG text."""
-        return {"synthetic": "true", "smearsynth": self.smearsynth, "recipe": self.model_dump_json()}
+        return {"synthetic": "true", "smearsynth": self.smearsynth, "recipe": self.to_json()}
 
     @classmethod
     def of_image(cls, image: Path) -> Self | None:
@@ -117,6 +127,6 @@ _OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "
 
 def write_manifest(folder: Path, recipes: Iterable[Recipe]) -> None:
     """Write ``manifest.jsonl``, a recipe a line."""
-    with replacing(folder / MANIFEST) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(folder / MANIFEST) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for recipe in recipes:
-            file.write(recipe.model_dump_json() + "\n")
+            file.write(recipe.to_json() + "\n")

@@ -55,11 +55,11 @@ class SyntheticSmears(IterableDataset[Smear]):
         in the paper; a number: that joint cluster.
     style_of : Smear or sequence of Smear, optional
         Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
-        annotation will do, see `smearsynth.annotate.threshold`. Classes are matched by name, see `StyleSource`.
-    stain : {"own", "varied"}
-        "own": that of the style; "varied": for each smear another that no training smear has, to teach by.
-    light : {"own", "varied"}, optional
-        "own": lit as a training smear; "varied": light that falls off as in none of them, and haze, to teach by.
+        annotation will do, see `smearsynth.annotation.threshold`. Classes are matched by name, see `StyleSource`.
+    stain : {"original", "augmented"}
+        "original": that of the style; "augmented": for each smear another that no training smear has, to teach by.
+    light : {"original", "augmented"}, optional
+        "original": lit as a training smear; "augmented": light that falls off as in none of them, and haze, to teach by.
         None is as the stain.
     density : float
         Factor on the number of cells that the training smears have on such an area.
@@ -89,7 +89,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         layout: LayoutName | None = None,
         style: str | int = "joint",
         style_of: Smear | Sequence[Smear] | None = None,
-        stain: StainName = "own",
+        stain: StainName = "original",
         light: LightName | None = None,
         density: float = 1.0,
         mix: Mapping[str, float] | None = None,
@@ -100,7 +100,7 @@ class SyntheticSmears(IterableDataset[Smear]):
     ) -> None:
         self.model = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
         self.size = checked_size(size or self.model.statistics.field_size)
-        layout = self.model.masks.default_layout if layout is None else layout
+        layout = self.model.label_source.default_layout if layout is None else layout
         if layout not in get_args(LayoutName):
             raise OptionError(f"unknown layout {layout!r}; choose {', '.join(get_args(LayoutName))}")
         if not (math.isfinite(density) and 0 <= density <= 100):
@@ -119,7 +119,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         self.light = self._lit(light)
         self.density = float(density)
         self.mix = None if mix is None else {name: float(share) for name, share in mix.items()}
-        self._odds = None if mix is None else self.model.masks.shapes.odds(mix)
+        self._odds = None if mix is None else self.model.label_source.shapes.odds(mix)
 
     @classmethod
     def from_recipe(
@@ -194,16 +194,16 @@ class SyntheticSmears(IterableDataset[Smear]):
         # one independent stream per smear and stage: a change of style leaves the layout as it is
         again = [attempt] if attempt else []
         place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
-        like = self.model.masks.whose_turn(index, self.seed, self.styles.among)
-        mask = self.model.masks.draw(
+        like = self.model.label_source.reference_smear(index, self.seed, self.styles.among)
+        mask = self.model.label_source.draw(
             self.size, layout=self.layout, density=self.density, mix=self._odds, like=like, rng=place
         )
         tick("layout")
         drawn = self.styles.draw(mask.classes, like, look)
-        stain = Stain.draw(look) if self.stain == "varied" else None
+        stain = Stain.draw(look) if self.stain == "augmented" else None
         tick("styles")
         law = self.model.acquisition
-        taken = None if law is None else law.draw(mask.labels, lens, drawn.like, unlike=self.light == "varied")
+        taken = None if law is None else law.draw(mask.labels, lens, drawn.like, unlike=self.light == "augmented")
         image = self.model.paint(
             mask.labels, mask.classes, grain, styles=drawn.styles, stain=stain, acquisition=taken
         )
@@ -308,9 +308,9 @@ class SyntheticSmears(IterableDataset[Smear]):
     def _lit(self, light: LightName | None) -> LightName:
         if light not in (None, *get_args(LightName)):
             raise OptionError(f"unknown light {light!r}; choose {' or '.join(get_args(LightName))}")
-        if light == "varied" and self.model.acquisition is None:
+        if light == "augmented" and self.model.acquisition is None:
             raise OptionError("light varied: the model knows nothing of light; train it again with this version")
-        return light or ("own" if self.model.acquisition is None else self.stain)
+        return light or ("original" if self.model.acquisition is None else self.stain)
 
     @cached_property
     def _stamp(self) -> Recipe:

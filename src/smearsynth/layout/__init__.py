@@ -5,7 +5,7 @@
 `smearsynth.layout.labels` paints it. `smearsynth.layout.figure4` draws the paper's Figure 4.
 """
 
-from smearsynth.layout.contact.parameters import ContactForm, ContactLaw, SmearLaw
+from smearsynth.layout.contact.parameters import ContactForm, ContactParameters, SmearParameters
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
@@ -13,9 +13,9 @@ from smearsynth.layout.workspace import Workspace
 
 __all__ = [
     "ContactForm",
-    "ContactLaw",
+    "ContactParameters",
     "Layout",
-    "SmearLaw",
+    "SmearParameters",
     "Workspace",
     "contact_layout",
     "ring_layout",

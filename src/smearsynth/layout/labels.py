@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import OptionError
-from smearsynth.files import replacing, write_text
+from smearsynth.files import atomic_write, write_text
 from smearsynth.formats.images import save_png
 from smearsynth.formats.tables import INSTANCE_FILE, instance_rows
 from smearsynth.layout.contact.fitting import fit_contact
-from smearsynth.layout.contact.parameters import ContactLaw
+from smearsynth.layout.contact.parameters import ContactParameters
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.painting import PALETTE, paint_labels
 from smearsynth.layout.record import Layout
@@ -35,7 +35,7 @@ _PARTS = ("labels", "palette")
 _RECORDS = "masks.jsonl"
 
 
-class DrawnMask(NamedTuple):
+class DrawnLabels(NamedTuple):
     """One synthetic annotation: labels, classes and the layout they come from."""
 
     labels: LabelArray  # (H, W) int32, 0 = background, 1..n the cells, each with a pixel at least
@@ -43,10 +43,10 @@ class DrawnMask(NamedTuple):
     layout: Layout
 
 
-def draw_mask(
+def draw_labels(
     size: tuple[int, int],
     shapes: ShapeLibrary | Workspace,
-    count_law: tuple[float, float],
+    count_distribution: tuple[float, float],
     *,
     layout: Literal["ring", "uniform"] = "ring",
     cell_size: float,
@@ -54,7 +54,7 @@ def draw_mask(
     augmentation: ShapeAugmentation | None = None,
     mix: Sequence[float] | None = None,
     rng: int | np.random.Generator,
-) -> DrawnMask:
+) -> DrawnLabels:
     """Draw one synthetic annotation: count, layout, labels (paper, section 4.1).
 
     Parameters
@@ -62,7 +62,7 @@ def draw_mask(
     size : tuple of int
         Canvas (height, width) in px.
     shapes : ShapeLibrary or Workspace
-    count_law : tuple of float
+    count_distribution : tuple of float
         Mean and standard deviation of the cell count on a canvas of this size: n ~ Norm(µ, σ), rounded, and 0
         where it is negative.
     layout : {'ring', 'uniform'}
@@ -72,7 +72,7 @@ def draw_mask(
 
     Returns
     -------
-    DrawnMask
+    DrawnLabels
         `labels` (H, W) int32, `classes` (n,) int64 and the `Layout`; ``layout.placed`` of
         ``layout.requested`` cells found room, and labels 1..placed all occur.
 
@@ -86,13 +86,13 @@ def draw_mask(
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
-    >>> labels, classes, layout = draw_mask((90, 120), discs, (12, 3), cell_size=12, rng=1)
+    >>> labels, classes, layout = draw_labels((90, 120), discs, (12, 3), cell_size=12, rng=1)
     >>> int(labels.max()) == len(classes) == layout.placed
     True
     """
-    mean, deviation = (float(value) for value in count_law)
+    mean, deviation = (float(value) for value in count_distribution)
     if not (np.isfinite(mean) and np.isfinite(deviation)) or deviation < 0 or mean < 0:
-        raise OptionError(f"count law {count_law}; give a mean and a standard deviation, neither negative")
+        raise OptionError(f"count law {count_distribution}; give a mean and a standard deviation, neither negative")
     generator = np.random.default_rng(rng)
     count = max(0, round(generator.normal(mean, deviation)))
     warm = ready(shapes)
@@ -112,11 +112,11 @@ def draw_mask(
     else:
         raise OptionError(f"layout {layout!r} is not known; give 'ring' or 'uniform'")
     labels: LabelArray = paint_labels(placed, warm).astype(np.int32, copy=False)
-    return DrawnMask(labels, placed.classes, placed)
+    return DrawnLabels(labels, placed.classes, placed)
 
 
 @dataclass(frozen=True, eq=False)
-class MaskSource:
+class LabelSource:
     """Shapes and statistics from which masks like those of some smears are drawn.
 
     Parameters
@@ -124,26 +124,26 @@ class MaskSource:
     shapes : ShapeLibrary
     statistics : DataStatistics
         Of the same smears: number of cells and their size.
-    law : ContactLaw, optional
+    contact : ContactParameters, optional
         Of the same smears; fitted when a contact layout is first asked for, which takes seconds.
     """
 
     shapes: ShapeLibrary
     statistics: DataStatistics
-    law: ContactLaw | None = None
+    contact: ContactParameters | None = None
 
     @property
     def default_layout(self) -> LayoutName:
         """'contact' where its law is known, else the paper's 'ring'."""
-        return "ring" if self.law is None else "contact"
+        return "ring" if self.contact is None else "contact"
 
     @cached_property
-    def contact_law(self) -> ContactLaw:
+    def contact_parameters(self) -> ContactParameters:
         """The law of contact layouts, fitted if need be; always to the same one."""
-        return self.law or fit_contact(self.statistics, self._workspace)
+        return self.contact or fit_contact(self.statistics, self._workspace)
 
     @classmethod
-    def from_smears(cls, smears: Iterable[Smear]) -> MaskSource:
+    def from_smears(cls, smears: Iterable[Smear]) -> LabelSource:
         """Measure smears (twice over: for statistics and for shapes)."""
         return cls(ShapeLibrary.from_smears(smears), measure(smears))
 
@@ -156,7 +156,7 @@ class MaskSource:
         mix: Sequence[float] | None = None,
         like: int | None = None,
         rng: int | np.random.Generator,
-    ) -> DrawnMask:
+    ) -> DrawnLabels:
         """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
 
         A contact layout is like one of the smears, number `like` or any: it has its density, cell size and
@@ -169,7 +169,7 @@ class MaskSource:
         if layout == "contact":
             return self._draw_contact(size, like, density, mix, generator)
         mean, deviation = self.statistics.counts_for(size)
-        return draw_mask(
+        return draw_labels(
             size,
             self._workspace,
             (mean * density, deviation * density),
@@ -185,7 +185,7 @@ class MaskSource:
         room = size[0] * size[1] / self.statistics.cell_size**2
         return max(1, round(20 * room / (1920 * 1200 / 46**2)))
 
-    def whose_turn(self, index: int, seed: int, among: Sequence[int] | None = None) -> int:
+    def reference_smear(self, index: int, seed: int, among: Sequence[int] | None = None) -> int:
         """Number of the smear that mask number `index` of a series is like.
 
         All of them, or all in `among`, take a turn in random order before one comes again: few masks then are as
@@ -196,8 +196,8 @@ class MaskSource:
         >>> from smearsynth.statistics import measure
         >>> smear = Smear(np.zeros((4, 4, 3), np.uint8), np.eye(4, dtype=np.int32), np.array([0]))
         >>> circle = np.ones((1, 64, 2), np.float32)
-        >>> source = MaskSource(ShapeLibrary(circle, np.array([0])), measure([smear] * 5))
-        >>> sorted(source.whose_turn(index, seed=3) for index in range(5, 10))
+        >>> source = LabelSource(ShapeLibrary(circle, np.array([0])), measure([smear] * 5))
+        >>> sorted(source.reference_smear(index, seed=3) for index in range(5, 10))
         [0, 1, 2, 3, 4]
         """
         smears = np.arange(len(self.statistics.rows)) if among is None else np.asarray(among)
@@ -211,27 +211,29 @@ class MaskSource:
         density: float,
         mix: Sequence[float] | None,
         generator: np.random.Generator,
-    ) -> DrawnMask:
+    ) -> DrawnLabels:
         any_one = int(generator.integers(len(self.statistics.rows)))
         like = any_one if like is None else like
         # a law that leaves out smears without a cell no longer knows which is which
-        numbered = len(self.contact_law.smears) == len(self.statistics.rows)
-        smear = self.contact_law.draw(generator, like if numbered else None)
+        numbered = len(self.contact_parameters.smears) == len(self.statistics.rows)
+        smear = self.contact_parameters.draw(generator, like if numbered else None)
         expected = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
         count = math.floor(expected + generator.random())  # of that mean on the smallest canvas, too
         own = self.shapes.of_smear(like)
         shapes, own_mix = (self._workspace, None) if own is None else (Workspace(own[0]), own[1])
-        laid = contact_layout(size, count, shapes, law=smear, mix=own_mix if mix is None else mix, rng=generator)
+        laid = contact_layout(
+            size, count, shapes, parameters=smear, mix=own_mix if mix is None else mix, rng=generator
+        )
         labels: LabelArray = paint_labels(laid, shapes).astype(np.int32, copy=False)
-        return DrawnMask(labels, laid.classes, laid)
+        return DrawnLabels(labels, laid.classes, laid)
 
     @cached_property
     def _workspace(self) -> Workspace:
         return Workspace(self.shapes)
 
 
-def write_masks(
-    source: MaskSource,
+def write_labels(
+    source: LabelSource,
     size: tuple[int, int],
     n: int,
     folder: Path,
@@ -247,7 +249,7 @@ def write_masks(
 
     Parameters
     ----------
-    source : MaskSource
+    source : LabelSource
     size : tuple of int
         (H, W) in px.
     n : int
@@ -278,7 +280,7 @@ def write_masks(
     _take_away(folder)
     try:
         for index in range(n):
-            like = source.whose_turn(index, seed)
+            like = source.reference_smear(index, seed)
             mask = source.draw(size, layout=layout, mix=odds, like=like, rng=np.random.default_rng([seed, index]))
             name = f"mask-{index:06d}.png"
             _write_mask(folder, name, mask)
@@ -297,16 +299,16 @@ def write_masks(
     return layouts
 
 
-def _write_mask(folder: Path, name: str, mask: DrawnMask) -> None:
+def _write_mask(folder: Path, name: str, mask: DrawnLabels) -> None:
     if len(mask.classes) > np.iinfo(np.uint16).max:
         raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
     palette = PALETTE[np.concatenate([[0], mask.layout.colours])][mask.labels]
     for part, pixels in zip(_PARTS, (mask.labels.astype(np.uint16), palette), strict=True):
-        with replacing(folder / part / name) as temporary:
+        with atomic_write(folder / part / name) as temporary:
             save_png(temporary, pixels)
 
 
-def _record(name: str, mask: DrawnMask, names: Sequence[str], options: Mapping[str, object]) -> str:
+def _record(name: str, mask: DrawnLabels, names: Sequence[str], options: Mapping[str, object]) -> str:
     """The line of a mask in ``masks.jsonl``."""
     counts = np.bincount(mask.classes, minlength=len(names)).tolist()
     record = {"name": name, "requested": mask.layout.requested, "placed": mask.layout.placed}

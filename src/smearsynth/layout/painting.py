@@ -230,7 +230,9 @@ def _alone(out: npt.NDArray[Any], x: int, y: int, reach: int, own: int) -> bool:
     return True
 
 
-def overlap_share(layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]) -> float:
+def overlap_fraction(
+    layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]
+) -> float:
     """Pixels of a layout's canvas hidden under other cells, relative to those of all cells in `labels`, painted.
 
     A pixel under two cells counts twice.

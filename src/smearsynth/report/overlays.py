@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from smearsynth.errors import OptionError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats.images import save_png
 from smearsynth.formats.palette import colour_indices, palette_colours
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
@@ -113,7 +113,7 @@ def write_overlay_png(
     """
     path = Path(path)
     painted = overlay(smear, fill=fill, width=width)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_png(temporary, painted, tags)
     return path
 

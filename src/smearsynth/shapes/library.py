@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from scipy import ndimage
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.shapes.contours import VERTICES, ContourArray, FloatArray, contour_of, polygon_areas
 from smearsynth.smear import LabelArray, Smear
 
@@ -260,7 +260,7 @@ class ShapeLibrary:
 
     def save(self, path: Path | str) -> None:
         """Write `to_bytes`, all or nothing."""
-        with replacing(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:

@@ -24,7 +24,7 @@ from scipy import special
 from scipy.spatial import ConvexHull
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.shapes.contours import (
     VERTICES,
     ContourArray,
@@ -197,7 +197,7 @@ class ParametricShapes(BaseModel):
 
     def save(self, path: Path | str) -> None:
         """Write `to_bytes`, all or nothing."""
-        with replacing(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:

@@ -107,7 +107,7 @@ def measure_smear(smear: Smear) -> SmearStatistics:
         pair_correlation=tuple(
             np.round(patterns.pair_correlation(centres, (width, height), diameter.mean), 4).tolist()
         ),
-        empty_shares=tuple(np.round(patterns.empty_shares(smear.labels, diameter.mean), 5).tolist()),
+        empty_fractions=tuple(np.round(patterns.empty_fractions(smear.labels, diameter.mean), 5).tolist()),
     )
 
 

@@ -170,7 +170,7 @@ def distance_histogram(distances: FloatArray, diameter: float) -> tuple[int, ...
     return tuple(np.bincount(bins, minlength=BINS).tolist())
 
 
-def empty_shares(labels: npt.NDArray[np.integer[Any]], diameter: float) -> FloatArray:
+def empty_fractions(labels: npt.NDArray[np.integer[Any]], diameter: float) -> FloatArray:
     """Share of a field farther from any cell than each of `EMPTY_DISTANCES`: empty areas, holes, gradients.
 
     Distances are those of a grid of about 100 points on the longer side.
@@ -190,7 +190,7 @@ def empty_shares(labels: npt.NDArray[np.integer[Any]], diameter: float) -> Float
     --------
     >>> labels = np.zeros((100, 100), np.int32)
     >>> labels[:, :50] = 1
-    >>> empty_shares(labels, 10.0).round(2).tolist()
+    >>> empty_fractions(labels, 10.0).round(2).tolist()
     [0.48, 0.45, 0.43, 0.4, 0.35, 0.3]
     """
     if math.isnan(diameter):

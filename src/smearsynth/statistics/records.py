@@ -6,14 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from rich.table import Table
 
 from smearsynth.errors import DataError
+from smearsynth.migrations import to_current
 from smearsynth.statistics.patterns import BIN_WIDTH, BINS
 
 
@@ -154,8 +155,8 @@ class SmearStatistics(_Record):
         Number of connected groups of touching cells by their size; a cell alone is a group of one.
     pair_correlation : tuple of float, (BINS,)
         g(r) in the same bins, see `pair_correlation`.
-    empty_shares : tuple of float, (6,)
-        Share of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_shares`. Empty in files
+    empty_fractions : tuple of float, (6,)
+        Share of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_fractions`. Empty in files
         of before it was measured.
 
     Notes
@@ -185,7 +186,7 @@ class SmearStatistics(_Record):
     nearest_histogram: tuple[int, ...]
     cluster_sizes: dict[int, int]
     pair_correlation: tuple[Number, ...]
-    empty_shares: tuple[Number, ...] = ()
+    empty_fractions: tuple[Number, ...] = ()
 
 
 class DataStatistics(_Record):
@@ -239,6 +240,11 @@ class DataStatistics(_Record):
     cluster_sizes: dict[int, int]
     pair_correlation: PairCorrelation
     rows: tuple[SmearStatistics, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, record: Any) -> Any:
+        return to_current("statistics", record)
 
     @classmethod
     def from_rows(cls, rows: Sequence[SmearStatistics]) -> DataStatistics:

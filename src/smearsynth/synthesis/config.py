@@ -72,7 +72,7 @@ class TrainingConfig(_Config):
     decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps before the linear decay starts")
     # Short, as a caution: from the shipped model to ten smears of BBBC041Seg 300 steps on the CPU ended no worse
     # without one (perceptual loss 2.03, colour 0.27) than with one of all 300 steps (2.10, 0.29).
-    head_start: int = Field(
+    warmup: int = Field(
         100,
         ge=0,
         le=1_000_000,
@@ -87,13 +87,13 @@ class TrainingConfig(_Config):
     colour: float = Field(5.0, ge=0, description="weight of the L1 distance at 1/4 resolution; 0 in the paper")
     r1: float = Field(0.0, ge=0, description="weight of the squared slope of D at real images")
     label_weight: float = Field(1.0, ge=0, description="weight of the label-aware D, where there is one")
-    augment: float = Field(
+    discriminator_augmentation: float = Field(
         0.0,
         ge=0,
         le=1,
         description="share of crops that D sees turned, scaled and recoloured, real and fake alike",
     )
-    restain: float = Field(
+    stain_augmentation: float = Field(
         0.0, ge=0, le=1, description="share of crops under another stain, drawn anew; G and E see them so, too"
     )
     flips: bool = Field(True, description="half of the crops upside down, half mirrored")
@@ -146,7 +146,7 @@ class Preset(_Config):
         second = fitted(self.second) if self.second else None
         return Preset(network=self.network, training=fitted(self.training), second=second)
 
-    def starting_with(self, network: NetworkConfig) -> Preset:
+    def initialised_from(self, network: NetworkConfig) -> Preset:
         """The same preset with G and E as a model has them; the classes and D stay.
 
         Raises
@@ -156,7 +156,7 @@ class Preset(_Config):
 
         Examples
         --------
-        >>> PRESETS["tiny"].starting_with(NetworkConfig(downs=3, discriminator_filters=64)).network.downs
+        >>> PRESETS["tiny"].initialised_from(NetworkConfig(downs=3, discriminator_filters=64)).network.downs
         3
         """
         own = {name: getattr(self.network, name) for name in ("class_names", *DISCRIMINATOR_SETTINGS)}
@@ -212,7 +212,10 @@ _TAUGHT_BEST = NetworkConfig(padding="zeros", debris=True, modulation=True, labe
 
 PRESETS: dict[str, Preset] = {
     # an hour on one CPU thread
-    "cpu": Preset(network=_TAUGHT_BEST, training=TrainingConfig(steps=10_000, augment=0.1, restain=0.5)),
+    "cpu": Preset(
+        network=_TAUGHT_BEST,
+        training=TrainingConfig(steps=10_000, discriminator_augmentation=0.1, stain_augmentation=0.5),
+    ),
     # a data-centre GPU: larger crops and batches, a wider D
     "gpu": Preset(
         network=_TAUGHT_BEST.model_copy(update={"discriminator_filters": 32}),
@@ -221,8 +224,8 @@ PRESETS: dict[str, Preset] = {
             batch=16,
             crop=(256, 256),
             discriminator_rate=1.0,
-            augment=0.3,
-            restain=0.5,
+            discriminator_augmentation=0.3,
+            stain_augmentation=0.5,
             ema=0.999,
             precision="bf16",
         ),

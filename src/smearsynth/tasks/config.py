@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from smearsynth.errors import OptionError
-from smearsynth.tasks.augment import MOST, AugmentName
+from smearsynth.tasks.augment import MAX_SEVERITY, AugmentName
 
 
 class Config(BaseModel):
@@ -25,7 +25,7 @@ class FitConfig(Config):
     crop: tuple[int, int] | None = Field((192, 192), description="height and width in px; None: the whole field")
     augment: AugmentName = Field("none", description="what is done to each crop, see smearsynth.tasks.augment")
     changes: int = Field(
-        MOST, ge=0, le=9, description="of colour or texture at a time, at most, in the classic one"
+        MAX_SEVERITY, ge=0, le=9, description="of colour or texture at a time, at most, in the classic one"
     )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="after warm-up; falls to zero along a cosine")
     warm_up: int = Field(20, ge=0, description="steps")

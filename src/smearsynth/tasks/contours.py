@@ -27,7 +27,7 @@ class ContoursConfig(TaskConfig):
     network: FcnConfig = FcnConfig()
     contour: int = Field(3, ge=1, le=50, description="px on either side of an outline that are its contour")
     depth: float = Field(5.0, gt=0, le=25, description="log odds by which a contour between two cells stands out")
-    least_area: int = Field(30, ge=1, description="px²; what is smaller is no cell")
+    min_area: int = Field(30, ge=1, description="px²; what is smaller is no cell")
 
 
 class Contours(Task):
@@ -77,7 +77,7 @@ class Contours(Task):
         cells, contours = probabilities(self.network, image)
         config = self.config
         labels = isolate(
-            cells, contours, least_area=config.least_area, depth=config.depth, smoothing=2 / 3 * config.contour
+            cells, contours, min_area=config.min_area, depth=config.depth, smoothing=2 / 3 * config.contour
         )
         n = int(labels.max(initial=0))
         scores = np.asarray(ndimage.mean(cells, labels, np.arange(1, n + 1))) if n else np.zeros(0)
@@ -110,7 +110,7 @@ def isolate(
     cells: npt.NDArray[np.floating],
     contours: npt.NDArray[np.floating],
     *,
-    least_area: int = 1,
+    min_area: int = 1,
     depth: float = 5.0,
     smoothing: float = 2.0,
 ) -> LabelArray:
@@ -125,7 +125,7 @@ def isolate(
     ----------
     cells, contours : (H, W) float array
         In [0, 1].
-    least_area : int
+    min_area : int
         px²; smaller blobs of the mask are no cells.
     depth : float
         Of a basin, in log odds; 5 is a ridge 150 times as likely a contour as the inside of the cell.
@@ -144,7 +144,7 @@ def isolate(
     >>> isolate(cells, contours, smoothing=0).tolist()
     [[0, 1, 1, 2, 2, 2, 0]]
     """
-    mask = _without_specks(cells > 0.5, least_area)
+    mask = _without_specks(cells > 0.5, min_area)
     odds = special.logit(np.clip(contours, _LEAST, 1 - _LEAST))
     relief = ndimage.gaussian_filter(odds, smoothing) if smoothing else odds
     # outside lies higher than any ridge, so that every blob holds a basin, be it all contour
@@ -156,9 +156,9 @@ def isolate(
     return labels
 
 
-def _without_specks(mask: Mask, least_area: int) -> Mask:
+def _without_specks(mask: Mask, min_area: int) -> Mask:
     labels, n = ndimage.label(mask)
-    large = np.bincount(labels.ravel(), minlength=n + 1) >= least_area
+    large = np.bincount(labels.ravel(), minlength=n + 1) >= min_area
     large[0] = False
     kept: Mask = large[labels]
     return kept

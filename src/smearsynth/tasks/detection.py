@@ -40,7 +40,7 @@ class DetectorConfig(Config):
     levels: int = Field(4, ge=1, le=4, description="stages that feed the pyramid; later ones are left out")
     pyramid: int = Field(256, ge=8, le=512, description="channels of the pyramid")
     head: int = Field(1024, ge=8, le=4096, description="width of the two layers that judge a proposal")
-    least_anchor: int = Field(16, ge=2, le=512, description="px; two sizes an octave, an octave a level")
+    min_anchor: int = Field(16, ge=2, le=512, description="px; two sizes an octave, an octave a level")
     proposals: int = Field(512, ge=1, description="judged in a crop in training")
     norm: Literal["group", "frozen"] = Field(
         "group", description="frozen: batch norm as pretrained weights have it; from scratch it explodes"
@@ -120,7 +120,7 @@ class Detection(Task):
         """The network of `config`."""
         network, classes = self.config.network, len(self.config.class_names)
         backbone = _backbone(network)
-        sizes = [network.least_anchor * 2**k for k in range(network.levels + 1)]  # the pyramid adds a level
+        sizes = [network.min_anchor * 2**k for k in range(network.levels + 1)]  # the pyramid adds a level
         anchors = AnchorGenerator(tuple((size, round(size * 2**0.5)) for size in sizes), (_RATIOS,) * len(sizes))
         detector = FasterRCNN(
             backbone,

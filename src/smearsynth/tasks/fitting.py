@@ -51,7 +51,7 @@ class FitRun:
         cpu or cuda.
     save_every : int
         Steps between states.
-    minutes : float, optional
+    time_limit : float, optional
         Stop after so long, state saved, as if interrupted.
     on_step : callable, optional
         Called with (step, figures or None) after every step, for a progress bar.
@@ -60,7 +60,7 @@ class FitRun:
     folder: Path | None = None
     device: str = "cpu"
     save_every: int = 100
-    minutes: float | None = None
+    time_limit: float | None = None
     on_step: Callable[[int, dict[str, float] | None], None] | None = None
 
 
@@ -148,7 +148,7 @@ def fit(
         load_state(run.folder, state)
         make_folder(run.folder)
     supply, augment = SmearSupply(smears, state.step), named_augment(config.augment, config.changes)
-    deadline = math.inf if run.minutes is None else time.monotonic() + 60 * run.minutes
+    deadline = math.inf if run.time_limit is None else time.monotonic() + 60 * run.time_limit
     ending = False
     with StopRequest() as stop:
         while state.step < config.steps and not ending:
@@ -182,7 +182,7 @@ def fit(
     return state.report
 
 
-def rehearse(task: Task, smears: Sequence[Smear], device: str, steps: int = 6) -> float:
+def benchmark_steps(task: Task, smears: Sequence[Smear], device: str, steps: int = 6) -> float:
     """Median seconds of a training step; the first warms up. The task given is left as it is."""
     trial = type(task)(task.config.with_fit(steps=steps, held_out=0, validate_every=steps))
     marks: list[float] = []

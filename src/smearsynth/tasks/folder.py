@@ -15,13 +15,14 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import safe_open
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.files import SUMS, check_sums, read_sums, read_text, replacing, write_sums
+from smearsynth.files import SUMS, atomic_write, check_sums, read_sums, read_text, write_sums
 from smearsynth.metrics.intervals import Resampled, standard_error
+from smearsynth.migrations import to_current
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
 
@@ -79,6 +80,11 @@ class _Record(BaseModel):
     began_with: str | None = None  # the weights a network was given at first; older versions did not note it
     scale: float = 1.0  # nor this
     report: FitReport
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, record: Any) -> Any:
+        return to_current("task", record)
 
 
 @dataclass
@@ -177,7 +183,7 @@ def save_state(folder: Path, state: FitState) -> None:
         "top_images": state.top and state.top.images,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
-    with replacing(folder / _STATE) as temporary:
+    with atomic_write(folder / _STATE) as temporary:
         _save(tensors, temporary, {"record": json.dumps(record)})
 
 
@@ -196,7 +202,7 @@ def load_state(folder: Path, state: FitState) -> bool:
         return False
     try:
         with safe_open(path, "pt") as file:
-            record = json.loads(file.metadata()["record"])
+            record = to_current("task", json.loads(file.metadata()["record"]))
         _refuse_others(record["task"], record["config"], record["smears"], record.get("began_with"), state, folder)
         state.fill(safetensors.torch.load_file(path), record)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
@@ -220,9 +226,9 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
     content = _weights(task)
     with suppress(OSError):  # of an earlier model: interrupted now, this one would be called damaged
         (folder / SUMS).unlink()
-    with replacing(folder / _WEIGHTS) as temporary:
+    with atomic_write(folder / _WEIGHTS) as temporary:
         temporary.write_bytes(content)
-    with replacing(folder / _LOG) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(folder / _LOG) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["step", "loss", "validation"])
         writer.writeheader()
         writer.writerows(report.history)
@@ -236,7 +242,7 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         report=report,
     )
     config = record.model_dump_json(indent=2).encode()
-    with replacing(folder / _CONFIG) as temporary:
+    with atomic_write(folder / _CONFIG) as temporary:
         temporary.write_bytes(config)
     write_sums(folder, {_CONFIG: config, _WEIGHTS: content})
     (folder / _STATE).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from smearsynth.errors import DataError
-from smearsynth.files import read_text, replacing, write_text
+from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.formats.images import read_rgb, save_png, save_tiff
 from smearsynth.formats.listing import IMAGE_FOLDER, image_files, image_name
 from smearsynth.runs import StopRequest
@@ -121,7 +121,7 @@ def write_predictions(
                 if found.labels is not None:
                     _write_labels(folder / "labels" / name, found.labels)
                 if pictures:
-                    with replacing(folder / "overlays" / f"{name}.png") as temporary:
+                    with atomic_write(folder / "overlays" / f"{name}.png") as temporary:
                         save_png(temporary, prediction_picture(image, found))
                 boxes += box_rows(name, found)
                 counts.append(Counted(name, found.counts(), len(found.scores)))
@@ -179,13 +179,13 @@ def _take_away(folder: Path) -> None:
 
 def _write_labels(path: Path, labels: LabelArray) -> None:
     if int(labels.max(initial=0)) <= _MOST_IN_PNG:
-        with replacing(path.with_name(f"{path.name}.png")) as temporary:
+        with atomic_write(path.with_name(f"{path.name}.png")) as temporary:
             save_png(temporary, labels.astype(np.uint16))
     else:
-        with replacing(path.with_name(f"{path.name}.tif")) as temporary:
+        with atomic_write(path.with_name(f"{path.name}.tif")) as temporary:
             save_tiff(temporary, labels)
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([columns, *rows])

@@ -10,8 +10,8 @@ from smears import write_folder
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.audit.audit import audit
 from smearsynth.evaluation.audit.descriptors import CellIndex, view_cells
-from smearsynth.evaluation.audit.planted import plant_copies, recoloured
-from smearsynth.evaluation.audit.record import Audit, share_interval
+from smearsynth.evaluation.audit.positive_controls import make_positive_controls, recoloured
+from smearsynth.evaluation.audit.record import Audit, fraction_interval
 from smearsynth.evaluation.comparability import median_diameter
 from smearsynth.evaluation.figures import pairs_figure
 from smearsynth.smear import Smear
@@ -50,14 +50,14 @@ def held_out():
 
 @pytest.fixture(scope="module")
 def clean(training, held_out):
-    return audit(training, [textured_smear(200 + k) for k in range(6)], held_out=held_out, planted=100, rng=0)
+    return audit(training, [textured_smear(200 + k) for k in range(6)], held_out=held_out, controls=100, rng=0)
 
 
 def test_planted_copies_are_caught_and_new_cells_are_not(clean):
-    assert clean.planted_caught >= 0.99
+    assert clean.controls_detected >= 0.99
     assert clean.false_alarms <= 0.05  # of 96 cells
     assert not clean.memorised
-    assert clean.flagged_share < 0.05
+    assert clean.flagged_fraction < 0.05
     assert clean.verdict().startswith("No sign of memorisation")
 
 
@@ -69,10 +69,10 @@ def test_copied_smears_are_flagged_however_disguised(training, held_out, clean):
         turned.append(
             Smear.from_labels(recoloured(np.ascontiguousarray(image), rng), labels, name=f"c{smear.name}")
         )
-    found = audit(training, turned, held_out=held_out, planted=20, rng=0)
+    found = audit(training, turned, held_out=held_out, controls=20, rng=0)
     assert found.memorised
-    assert found.flagged_share > 0.95
-    assert found.lead > 5 * clean.lead
+    assert found.flagged_fraction > 0.95
+    assert found.margin > 5 * clean.margin
     for pair in found.pairs[:20]:
         assert pair.synthetic == f"c{pair.training}"
         assert pair.mirrored
@@ -94,7 +94,7 @@ def test_one_copied_patch_among_many_smears_is_named(training, held_out):
     patch = training[3].cropped(0, 40, 80, 80)  # four cells, turned upside down and paler
     patch = Smear((patch.image[::-1] * 0.8 + 20).astype(np.uint8), patch.labels[::-1], patch.classes)
     synthetic = [*new, pasted(textured_smear(500), patch, (40, 0), "collage")]
-    found = audit(training, synthetic, held_out=held_out, planted=20, rng=0)
+    found = audit(training, synthetic, held_out=held_out, controls=20, rng=0)
     assert found.interval[0] < max(0.01, found.false_alarms)  # the share of cells alone does not tell
     assert found.memorised
     (copied,) = found.copied_smears
@@ -108,7 +108,7 @@ def test_one_copied_patch_among_many_smears_is_named(training, held_out):
 
 def test_a_verbatim_smear_is_found_whole_and_new_smears_never(training, held_out, clean):
     turned = Smear.from_labels(np.rot90(training[7].image), np.rot90(training[7].labels), name="same")
-    found = audit(training, [*held_out, turned], held_out=held_out, planted=20, rng=0)
+    found = audit(training, [*held_out, turned], held_out=held_out, controls=20, rng=0)
     assert [(one.synthetic, one.training, one.cells, one.of) for one in found.copied_smears] == [
         ("same", "s7", 12, 12)
     ]
@@ -118,14 +118,14 @@ def test_a_verbatim_smear_is_found_whole_and_new_smears_never(training, held_out
 
 def test_copied_cells_in_other_places_are_no_copied_smear(training, held_out):
     rng = np.random.default_rng(3)
-    copies = list(plant_copies(training[:1], 12, rng))
+    copies = list(make_positive_controls(training[:1], 12, rng))
     image, labels = np.full((160, 200, 3), 210, np.uint8), np.zeros((160, 200), np.int32)
     for k, copy in enumerate(copies):
         y, x = 50 * (k // 4), 50 * (k % 4)
         inside = np.nonzero(copy.labels)
         image[inside[0] + y, inside[1] + x] = copy.image[inside]
         labels[inside[0] + y, inside[1] + x] = k + 1
-    found = audit(training, [Smear.from_labels(image, labels)], held_out=held_out, planted=20, rng=0)
+    found = audit(training, [Smear.from_labels(image, labels)], held_out=held_out, controls=20, rng=0)
     assert found.flagged >= 10
     assert found.copied_smears == ()
 
@@ -145,7 +145,7 @@ def test_a_pair_says_where_its_cells_lie(training, clean):
 
 def test_the_verdict_compares_shares_truthfully(clean):
     def verdict(share, interval):
-        found = {"flagged_share": share, "interval": interval, "false_alarms": 0.036}
+        found = {"flagged_fraction": share, "interval": interval, "false_alarms": 0.036}
         return clean.model_copy(update=found).verdict()
 
     above = verdict(0.039, (0.02, 0.06))
@@ -168,7 +168,7 @@ def test_an_odd_cell_needs_a_larger_lead(training):
     one, other = index.nearest(query), index.nearest(odd)
     alike = np.abs(one.correlation - other.correlation) < 1e-3  # the others are now taken for negatives
     assert alike.sum() >= 6
-    assert other.lead[alike] == pytest.approx(one.lead[alike] / np.sqrt(1.5), rel=0.01)
+    assert other.margin[alike] == pytest.approx(one.margin[alike] / np.sqrt(1.5), rel=0.01)
 
 
 def test_the_turn_brings_the_nearest_to_lie_like_the_cell(training):
@@ -193,27 +193,27 @@ def test_a_negative_and_a_change_of_contrast_stay_the_same_cell(training):
 
 def test_held_out_smears_that_overlap_the_training_ones_are_named_and_left_out(training, held_out, clean):
     same = Smear(training[2].image, training[2].labels, training[2].classes, name="twin")
-    found = audit(training, [held_out[0]], held_out=[*held_out, same], planted=20, rng=0)
+    found = audit(training, [held_out[0]], held_out=[*held_out, same], controls=20, rng=0)
     assert found.seen_again == (("twin", "s2"),)
     assert found.threshold == pytest.approx(clean.threshold, rel=0.3)
     assert "twin (s2)" in found.card()
 
 
 def test_without_held_out_smears_each_is_held_against_the_others(training):
-    found = audit(training, [textured_smear(300)], planted=50, rng=0)
+    found = audit(training, [textured_smear(300)], controls=50, rng=0)
     assert found.held_out_cells == 144
-    assert found.planted_caught >= 0.98
+    assert found.controls_detected >= 0.98
     assert "against the others" in found.card()
 
 
 def test_the_same_seed_finds_the_same(training, held_out, clean):
-    again = audit(training, [textured_smear(200 + k) for k in range(6)], held_out=held_out, planted=100, rng=0)
+    again = audit(training, [textured_smear(200 + k) for k in range(6)], held_out=held_out, controls=100, rng=0)
     assert again == clean
     assert Audit.model_validate_json(again.model_dump_json()) == again
 
 
 def test_copies_are_of_the_smear_they_name(training):
-    copies = list(plant_copies(training, 9, np.random.default_rng(1)))
+    copies = list(make_positive_controls(training, 9, np.random.default_rng(1)))
     assert len(copies) == 9
     assert {copy.name for copy in copies} <= {smear.name for smear in training}
     assert all(copy.count == 1 for copy in copies)
@@ -235,10 +235,10 @@ def test_what_cannot_be_audited_is_named(training, held_out):
 
 
 def test_the_interval_holds_the_share():
-    low, high = share_interval(3, 200)
+    low, high = fraction_interval(3, 200)
     assert 0 < low < 0.015 < high < 0.05
-    assert share_interval(0, 10)[0] == 0
-    assert share_interval(10, 10)[1] == 1
+    assert fraction_interval(0, 10)[0] == 0
+    assert fraction_interval(10, 10)[1] == 1
 
 
 def test_the_pairs_are_drawn(training, clean, tmp_path):

@@ -13,7 +13,7 @@ from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.figures import disagreements_figure
 from smearsynth.evaluation.label_fidelity import (
-    SLIPS,
+    SIMULATED_ERRORS,
     disagreements,
     judge_labels,
     label_fidelity,
@@ -226,7 +226,7 @@ def test_slips_made_on_purpose_are_caught(found):
     limits = found.labels.limits
     assert limits.false_wrong <= 0.02
     assert limits.false_missing <= 0.02
-    for kind in SLIPS:
+    for kind in SIMULATED_ERRORS:
         # a handful of cells is exchanged here: one missed is a tenth of them
         assert limits.caught.get(kind, 1.0) >= (0.9 if kind == "swapped" else 0.95), kind
     assert {"deleted", "shifted"} <= set(limits.caught)

@@ -11,18 +11,18 @@ import pytest
 from rich.console import Console
 
 from conftest import Run
-from smearsynth.layout import ContactForm, ContactLaw
-from smearsynth.layout.contact.summary import LawSummary
+from smearsynth.layout import ContactForm, ContactParameters
+from smearsynth.layout.contact.summary import ContactSummary
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 
-def law_of(n: int, **form: float) -> ContactLaw:
+def law_of(n: int, **form: float) -> ContactParameters:
     """A law of n smears, of 100 and 400 cells per Mpx in turn, cells of 40 px, one in four attached."""
     rows = [(np.log(100.0 if k % 2 else 400.0), np.log(40.0), np.log(0.1), 0.0) for k in range(n)]
-    return ContactLaw(form=ContactForm(**form), adhesion=np.log(1 / 3), smears=tuple(rows))
+    return ContactParameters(form=ContactForm(**form), adhesion=np.log(1 / 3), smears=tuple(rows))
 
 
-def printed(summary: LawSummary) -> str:
+def printed(summary: ContactSummary) -> str:
     console = Console(width=80)
     with console.capture() as captured:
         console.print(summary.table())
@@ -30,7 +30,7 @@ def printed(summary: LawSummary) -> str:
 
 
 def test_the_figures_are_those_of_the_smears() -> None:
-    summary = LawSummary.of(law_of(8, gap=0.07, border=1.0))
+    summary = ContactSummary.of(law_of(8, gap=0.07, border=1.0))
     assert summary.smears == summary.density.n == 8
     assert (summary.density.mean, summary.density.std) == pytest.approx((250, np.std([100, 400] * 4, ddof=1)))
     assert (summary.diameter.mean, summary.spread.mean) == pytest.approx((40, 0.1))
@@ -41,7 +41,7 @@ def test_the_figures_are_those_of_the_smears() -> None:
 
 def test_every_parameter_has_its_line_with_a_unit() -> None:
     values = {name: 0.111 + 0.1 * k for k, name in enumerate(ContactForm.model_fields)}
-    lines = printed(LawSummary.of(law_of(8, **values))).splitlines()
+    lines = printed(ContactSummary.of(law_of(8, **values))).splitlines()
     for name, value in values.items():
         (line,) = [line for line in lines if line[2:].startswith(name)]
         assert f"{value:.3f}" in line
@@ -51,8 +51,8 @@ def test_every_parameter_has_its_line_with_a_unit() -> None:
 
 
 def test_few_smears_are_said_to_tell_little_of_the_spread() -> None:
-    assert "as smears usually do" in " ".join(printed(LawSummary.of(law_of(1))).split())
-    assert "usually" not in printed(LawSummary.of(law_of(20)))
+    assert "as smears usually do" in " ".join(printed(ContactSummary.of(law_of(1))).split())
+    assert "usually" not in printed(ContactSummary.of(law_of(20)))
 
 
 def test_stats_fits_the_law_that_training_stores(run: Run, tiny_folder: Path, smear_folder: Path) -> None:
@@ -60,9 +60,9 @@ def test_stats_fits_the_law_that_training_stores(run: Run, tiny_folder: Path, sm
     stored = run("stats", tiny_folder, "--json")
     assert (fitted.code, stored.code, fitted.err) == (0, 0, "")
     assert json.loads(fitted.out) == json.loads(stored.out)
-    law = Synthesizer.load(tiny_folder).layout
+    law = Synthesizer.load(tiny_folder).contact
     assert law is not None
-    assert json.loads(stored.out)["layout"] == LawSummary.of(law).model_dump()
+    assert json.loads(stored.out)["layout"] == ContactSummary.of(law).model_dump()
     assert "layout" not in json.loads(run("stats", smear_folder, "--json").out)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from smearsynth.smear import Smear
-from smearsynth.synthesis.acquisition.debris import DebrisLaw, find_debris
+from smearsynth.synthesis.acquisition.debris import DebrisModel, find_debris
 
 
 def smear(seed: int, spots: int, radius: float = 3.0, side: int = 160) -> Smear:
@@ -39,7 +39,7 @@ def test_a_clean_ground_has_none_and_no_ground_neither():
 
 
 def test_a_law_draws_as_many_blobs_of_the_size_it_saw():
-    law = DebrisLaw.fit([smear(k, spots) for k, spots in enumerate((2, 4, 6))])
+    law = DebrisModel.fit([smear(k, spots) for k, spots in enumerate((2, 4, 6))])
     assert np.median(law.axes) == pytest.approx(3, abs=0.5)
     labels = np.zeros((160, 160), np.int32)
     labels[:80] = 1
@@ -60,10 +60,10 @@ def test_what_the_border_cuts_and_what_is_large_may_be_a_cell():
     large = smear(0, 1, radius=16)
     for given in (cut, large):
         assert find_debris(given.image, given.labels).any()
-        assert len(DebrisLaw.fit([given]).axes) == 0
+        assert len(DebrisModel.fit([given]).axes) == 0
 
 
 def test_smears_without_debris_give_a_law_without():
-    law = DebrisLaw.fit([smear(0, 0)])
+    law = DebrisModel.fit([smear(0, 0)])
     assert law.draw_count(10**6, np.random.default_rng(0)) == 0
     assert not law.draw(np.zeros((9, 9), np.int32), 0, 0).any()

@@ -12,7 +12,7 @@ from smearsynth.errors import DataError
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.imaging import (
     Acquisition,
-    AcquisitionLaw,
+    AcquisitionModel,
     grain,
     measure_illumination,
     missing_blur,
@@ -81,14 +81,14 @@ def test_noise_is_drawn_from_the_seed_alone():
 
 
 @pytest.fixture(scope="module")
-def law() -> AcquisitionLaw:
+def law() -> AcquisitionModel:
     """Of smears with a gradient, a blur of 1 px and noise, against reconstructions with none of it."""
     smears = []
     for k in range(4):
         given = plain(k)
         image = Acquisition(illumination=LIGHT, blur=1.0, noise=3.0, seed=k).expose(given.image)
         smears.append(Smear(image, given.labels, given.classes))
-    return AcquisitionLaw.fit(smears, lambda smear: plain().image)
+    return AcquisitionModel.fit(smears, lambda smear: plain().image)
 
 
 def test_a_law_draws_what_it_measured(law):
@@ -105,11 +105,11 @@ def test_a_law_draws_what_it_measured(law):
 
 
 def test_a_law_survives_json(law):
-    again = AcquisitionLaw.from_json(law.to_json())
+    again = AcquisitionModel.from_json(law.to_json())
     assert [again.draw(plain().labels, k) for k in range(5)] == [law.draw(plain().labels, k) for k in range(5)]
     for damaged in ("", "{}", law.to_json().replace('"noise":[', '"noise":[1.0,')):
         with pytest.raises(DataError, match="not the law"):
-            AcquisitionLaw.from_json(damaged)
+            AcquisitionModel.from_json(damaged)
 
 
 def test_blurring_is_that_of_scipy():
@@ -125,7 +125,7 @@ def test_a_smear_is_taken_as_the_one_it_is_like():
         given = plain(k)
         taken = Acquisition(illumination=LIGHT) if k < 2 else Acquisition(blur=1.5, noise=6.0, seed=k)
         smears.append(Smear(taken.expose(given.image), given.labels, given.classes))
-    law = AcquisitionLaw.fit(smears, lambda smear: plain().image)
+    law = AcquisitionModel.fit(smears, lambda smear: plain().image)
     for seed in range(10):
         lit, blurred = law.draw(plain().labels, seed, 1), law.draw(plain().labels, seed, 3)
         assert abs(lit.illumination[0]) > 5 * abs(blurred.illumination[0])
@@ -133,16 +133,17 @@ def test_a_smear_is_taken_as_the_one_it_is_like():
     # models made before draw each by itself, whatever the style
     former = replace(law, joint=False)
     assert {former.draw(plain().labels, seed, 1).noise > 3 for seed in range(20)} == {True, False}
-    assert AcquisitionLaw.from_json(law.to_json()).joint
+    assert AcquisitionModel.from_json(law.to_json()).joint
     assert "joint" not in former.to_json()
     with pytest.raises(DataError, match="not the law"):
-        AcquisitionLaw.from_json(replace(law, focus=law.focus[:2]).to_json())
+        AcquisitionModel.from_json(replace(law, focus=law.focus[:2]).to_json())
 
 
 def test_mottle_is_shared_by_channels_and_neighbours_and_noise_is_not():
     image = np.full((SIDE, SIDE, 3), 150, np.uint8)
     fields = {
-        name: Acquisition(seed=3, **{name: 6.0}).expose(image).astype(float) - 150 for name in ("mottle", "noise")
+        name: Acquisition(seed=3, **{name: 6.0}).expose(image).astype(float) - 150
+        for name in ("correlated_noise", "noise")
     }
     for field in fields.values():
         assert field.std() == pytest.approx(6, rel=0.05)
@@ -152,38 +153,40 @@ def test_mottle_is_shared_by_channels_and_neighbours_and_noise_is_not():
     beside = {
         name: np.corrcoef(field[:, 1:, 0].ravel(), field[:, :-1, 0].ravel())[0, 1] for name, field in fields.items()
     }
-    assert together["mottle"] > 0.99
-    assert beside["mottle"] > 0.5
+    assert together["correlated_noise"] > 0.99
+    assert beside["correlated_noise"] > 0.5
     assert abs(together["noise"]) < 0.03
     assert abs(beside["noise"]) < 0.03
 
 
-@pytest.mark.parametrize(("mottle", "noise"), [(3.0, 0.0), (0.0, 4.0), (3.0, 2.0)])
-def test_mottle_and_noise_are_told_apart(mottle, noise):
+@pytest.mark.parametrize(("correlated_noise", "noise"), [(3.0, 0.0), (0.0, 4.0), (3.0, 2.0)])
+def test_mottle_and_noise_are_told_apart(correlated_noise, noise):
     taken = [
-        replace(plain(), image=Acquisition(mottle=mottle, noise=noise, seed=k).expose(plain().image))
+        replace(
+            plain(), image=Acquisition(correlated_noise=correlated_noise, noise=noise, seed=k).expose(plain().image)
+        )
         for k in range(3)
     ]
-    law = AcquisitionLaw.fit(taken, lambda smear: plain().image, debris=False)
-    np.testing.assert_allclose(np.median(law.focus[:, 1:], 0), (noise, mottle), atol=0.6)
-    again = AcquisitionLaw.from_json(law.to_json())
+    law = AcquisitionModel.fit(taken, lambda smear: plain().image, debris=False)
+    np.testing.assert_allclose(np.median(law.focus[:, 1:], 0), (noise, correlated_noise), atol=0.6)
+    again = AcquisitionModel.from_json(law.to_json())
     np.testing.assert_array_equal(again.focus, law.focus)
     drawn = again.draw(taken[0].labels, 0, 1)
-    np.testing.assert_allclose((drawn.noise, drawn.mottle), law.focus[1, 1:], rtol=0.4, atol=0.05)
+    np.testing.assert_allclose((drawn.noise, drawn.correlated_noise), law.focus[1, 1:], rtol=0.4, atol=0.05)
 
 
 def test_dirt_is_no_grain():
     smear = plain()
-    dirty = Acquisition(mottle=4.0, noise=2.0, seed=1).expose(smear.image)
+    dirty = Acquisition(correlated_noise=4.0, noise=2.0, seed=1).expose(smear.image)
     clean = grain(dirty, smear.labels)
     dirty[60:66, 60:70] = 40
     assert grain(dirty, smear.labels) == pytest.approx(clean, rel=0.05)
 
 
 def test_a_law_of_before_there_was_mottle_draws_none():
-    law = AcquisitionLaw.fit([plain()], lambda smear: smear.image, debris=False)
-    assert "mottle" not in law.to_json()
-    assert AcquisitionLaw.from_json(law.to_json()).draw(plain().labels, 0).mottle == 0
+    law = AcquisitionModel.fit([plain()], lambda smear: smear.image, debris=False)
+    assert "correlated_noise" not in law.to_json()
+    assert AcquisitionModel.from_json(law.to_json()).draw(plain().labels, 0).correlated_noise == 0
 
 
 def test_light_unlike_that_of_the_smears_is_more_various_and_comes_with_haze(law):

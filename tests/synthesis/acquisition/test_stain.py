@@ -8,7 +8,7 @@ import torch
 
 from smears import CELL_COLOURS, GROUND, analytic_smear, random_smear
 from smearsynth.smear import ImageArray
-from smearsynth.synthesis.acquisition.stain import restain
+from smearsynth.synthesis.acquisition.stain import stain_augmentation
 from smearsynth.synthesis.config import TrainingConfig
 from smearsynth.synthesis.training.crops import CropBatch, draw_crops
 
@@ -38,7 +38,7 @@ def brightness(pixels: ImageArray) -> np.ndarray:
 def test_size_and_type_stay_and_the_field_given_is_left_alone(size):
     pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     before = pixels.copy()
-    changed = restain(pixels, np.random.default_rng(0))
+    changed = stain_augmentation(pixels, np.random.default_rng(0))
     assert changed.shape == pixels.shape
     assert changed.dtype == np.uint8
     assert (pixels == before).all()
@@ -46,14 +46,14 @@ def test_size_and_type_stay_and_the_field_given_is_left_alone(size):
 
 def test_the_generator_alone_decides():
     pixels = SMEARS[0].image
-    same, again, other = (restain(pixels, np.random.default_rng(seed)) for seed in (7, 7, 8))
+    same, again, other = (stain_augmentation(pixels, np.random.default_rng(seed)) for seed in (7, 7, 8))
     assert (same == again).all()
     assert (same != other).any()
 
 
 def test_equal_colours_stay_equal_wherever_they_lie():
     smear = analytic_smear()
-    changed = restain(smear.image, np.random.default_rng(2))
+    changed = stain_augmentation(smear.image, np.random.default_rng(2))
     colours = np.unique(np.concatenate([smear.image, changed], -1).reshape(-1, 6), axis=0)
     assert len(colours) == len(np.unique(colours[:, :3], axis=0))
 
@@ -61,7 +61,7 @@ def test_equal_colours_stay_equal_wherever_they_lie():
 @pytest.mark.parametrize(("ground", "cell"), STAINS)
 def test_cells_stay_darker_than_the_ground_and_than_white(ground, cell):
     pixels = field(ground, cell, (255, 255, 255))
-    drawn = np.concatenate([restain(pixels, np.random.default_rng(seed)) for seed in range(DRAWS)])
+    drawn = np.concatenate([stain_augmentation(pixels, np.random.default_rng(seed)) for seed in range(DRAWS)])
     of_ground, of_cell, of_white = brightness(drawn).T
     assert (of_cell < of_ground).mean() >= 0.99
     assert (of_cell < of_white).mean() >= 0.99
@@ -71,14 +71,18 @@ def test_cells_stay_darker_than_the_ground_and_than_white(ground, cell):
 def test_the_channel_that_a_cell_darkens_most_mostly_stays_so():
     # haemoglobin absorbs green: what tells cell from ground in a typical stain goes on to do so
     pixels = field((225, 215, 220), (200, 130, 150))
-    drawn = np.concatenate([restain(pixels, np.random.default_rng(seed)) for seed in range(DRAWS)]).astype(float)
+    drawn = np.concatenate(
+        [stain_augmentation(pixels, np.random.default_rng(seed)) for seed in range(DRAWS)]
+    ).astype(float)
     darker = drawn[:, 0] - drawn[:, 1]
     assert (darker.argmax(1) == 1).mean() > 0.8
     assert (darker > 0).all(1).mean() > 0.9
 
 
 def test_stains_vary_as_slides_do_about_the_stain_that_was():
-    drawn = np.concatenate([restain(field(*STAINS[0]), np.random.default_rng(seed)) for seed in range(DRAWS)])
+    drawn = np.concatenate(
+        [stain_augmentation(field(*STAINS[0]), np.random.default_rng(seed)) for seed in range(DRAWS)]
+    )
     deviation = drawn.astype(float).std(0)
     # the smears of one microscope differ by some 10 to 25 grey levels; a few levels would teach nothing new
     assert (deviation > 8).all()
@@ -90,7 +94,7 @@ def test_stains_vary_as_slides_do_about_the_stain_that_was():
 
 
 def drawn(share: float, step: int = 0, **options: object) -> CropBatch:
-    return draw_crops(SMEARS, CONFIG.model_copy(update={"restain": share}), step, **options)
+    return draw_crops(SMEARS, CONFIG.model_copy(update={"stain_augmentation": share}), step, **options)
 
 
 def recoloured(share: float, step: int) -> list[bool]:
@@ -111,9 +115,9 @@ def test_a_share_changes_about_so_many():
 
 def test_places_labels_debris_and_changes_stay():
     for step in range(3):
-        config = CONFIG.model_copy(update={"augment": 0.5})
+        config = CONFIG.model_copy(update={"discriminator_augmentation": 0.5})
         plain = draw_crops(SMEARS, config, step, debris=True)
-        other = draw_crops(SMEARS, config.model_copy(update={"restain": 1.0}), step, debris=True)
+        other = draw_crops(SMEARS, config.model_copy(update={"stain_augmentation": 1.0}), step, debris=True)
         assert not torch.equal(other.pixels, plain.pixels)
         for name in ("labels", "channels_of", "changes", "debris"):
             assert torch.equal(getattr(other, name), getattr(plain, name)), name

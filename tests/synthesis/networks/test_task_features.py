@@ -22,7 +22,7 @@ from smearsynth.synthesis.networks.features import PerceptualFeatures, load_feat
 from smearsynth.synthesis.networks.task_features import perceptual_features
 from smearsynth.synthesis.training.loop import TrainingRun
 from smearsynth.synthesis.training.losses import perceptual_loss
-from smearsynth.synthesis.training.pipeline import learn
+from smearsynth.synthesis.training.pipeline import train_synthesizer
 from smearsynth.tasks import Contours, Segmentation, fit, save_model
 
 
@@ -132,7 +132,7 @@ def test_training_goes_on_with_the_same_features_only(
 
 def test_a_model_says_what_features_were_used_not_what_were_meant(net: PerceptualFeatures, tmp_path: Path) -> None:
     meant = preset("tiny", steps=1, perceptual_features="efficientnet_lite0")
-    learn([random_smear(k) for k in range(4)], meant, TrainingRun(tmp_path), features=net)
+    train_synthesizer([random_smear(k) for k in range(4)], meant, TrainingRun(tmp_path), features=net)
     assert Synthesizer.load(tmp_path).config.training.perceptual_features == net.name
     assert f"| perceptual features | {net.name} |" in (tmp_path / "model-card.md").read_text()
 

@@ -20,12 +20,12 @@ from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import condition
 from smearsynth.synthesis.networks.generator import Generator, draw_noise, initialise
-from smearsynth.synthesis.training.fine_tuning import begin_with, translated
+from smearsynth.synthesis.training.fine_tuning import initialise_from, translated
 from smearsynth.synthesis.training.loop import TrainingRun, train
-from smearsynth.synthesis.training.pipeline import learn
+from smearsynth.synthesis.training.pipeline import train_synthesizer
 from smearsynth.synthesis.training.state import TrainingState
 
-SETTINGS = preset("tiny", steps=6, crop=(32, 32), head_start=3)
+SETTINGS = preset("tiny", steps=6, crop=(32, 32), warmup=3)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def smears(smear_folder: Path) -> SmearFolder:
 @pytest.fixture(scope="module")
 def warm(smears: SmearFolder, tiny: Synthesizer, tmp_path_factory: pytest.TempPathFactory) -> TrainingState:
     """Six steps in one go, started with `tiny`."""
-    return train(smears, SETTINGS, TrainingRun(tmp_path_factory.mktemp("warm"), log_every=1), start=tiny)
+    return train(smears, SETTINGS, TrainingRun(tmp_path_factory.mktemp("warm"), log_every=1), pretrained=tiny)
 
 
 def begun(settings: Preset, start: Synthesizer) -> TrainingState:
     state = TrainingState.fresh(settings)
-    begin_with(state, start)
+    initialise_from(state, start)
     return state
 
 
@@ -64,8 +64,8 @@ def test_generator_encoder_and_average_are_the_models_and_discriminators_are_new
         assert same(translator.generator.state_dict(), tiny.generator.state_dict())
         assert same(translator.encoder.state_dict(), tiny.encoder.state_dict())
     assert same(state.discriminators.state_dict(), fresh.discriminators.state_dict())
-    assert state.start == tiny.hash
-    assert fresh.start is None
+    assert state.pretrained == tiny.hash
+    assert fresh.pretrained is None
     assert all(parameter.requires_grad for parameter in state.translator.parameters())
     assert not any(parameter.requires_grad for parameter in state.average.parameters())
 
@@ -84,19 +84,19 @@ def test_the_networks_are_the_models_and_the_discriminators_the_presets() -> Non
         downs=1, blocks=2, filters=8, style_channels=5, modulation=True, debris=True, padding="zeros",
         discriminator_norm="spectral",
     )  # fmt: skip
-    taken = settings.starting_with(its).network
+    taken = settings.initialised_from(its).network
     for name in ("downs", "blocks", "filters", "style_channels", "modulation", "debris", "padding"):
         assert getattr(taken, name) == getattr(its, name)
     assert taken.discriminator_norm == "instance"
     assert (taken.discriminator_filters, taken.label_discriminator) == (6, True)
     assert taken.class_names == ("a", "b")
     with pytest.raises(OptionError, match="crop: sides must be multiples of 64"):
-        settings.starting_with(NetworkConfig(downs=6))
+        settings.initialised_from(NetworkConfig(downs=6))
 
 
 def test_other_networks_are_refused(tiny: Synthesizer) -> None:
     with pytest.raises(OptionError, match="other networks than the model to start with"):
-        begin_with(TrainingState.fresh(preset("tiny", blocks=2)), tiny)
+        initialise_from(TrainingState.fresh(preset("tiny", blocks=2)), tiny)
 
 
 # Other classes.
@@ -168,8 +168,8 @@ def test_a_new_class_takes_the_mean_of_all() -> None:
 def test_a_model_of_one_class_teaches_one_of_two(tiny: Synthesizer, tmp_path: Path) -> None:
     names = ("red cell", "white cell")
     two = [random_smear(k, class_names=names) for k in range(3)]
-    settings = preset("tiny", class_names=names, steps=2).starting_with(tiny.config.network)
-    state = train(two, settings, TrainingRun(tmp_path), start=tiny)
+    settings = preset("tiny", class_names=names, steps=2).initialised_from(tiny.config.network)
+    state = train(two, settings, TrainingRun(tmp_path), pretrained=tiny)
     assert state.step == 2
     assert all(torch.isfinite(tensor).all() for tensor in weights(state).values())
 
@@ -182,8 +182,8 @@ def test_the_first_steps_of_g_are_small_and_those_of_d_are_not(
 ) -> None:
     moves = {}
     for name, steps in (("none", 0), ("long", 1000)):
-        settings = preset("tiny", steps=1, crop=(32, 32), head_start=steps)
-        state = train(smears, settings, TrainingRun(tmp_path / name), start=tiny)
+        settings = preset("tiny", steps=1, crop=(32, 32), warmup=steps)
+        state = train(smears, settings, TrainingRun(tmp_path / name), pretrained=tiny)
         fresh = begun(settings, tiny)
         moves[name] = [
             max(
@@ -201,8 +201,8 @@ def test_the_rate_of_g_rises_in_a_run_with_a_start_alone(
 ) -> None:
     rates = {}
     for name, start in (("cold", None), ("warm", tiny)):
-        settings = preset("tiny", steps=4, crop=(32, 32), head_start=3, decay_from=1)
-        train(smears, settings, TrainingRun(tmp_path / name, log_every=1), start=start)
+        settings = preset("tiny", steps=4, crop=(32, 32), warmup=3, decay_from=1)
+        train(smears, settings, TrainingRun(tmp_path / name, log_every=1), pretrained=start)
         with (tmp_path / name / "training-log.csv").open(newline="") as file:
             rates[name] = [float(row["lr"]) for row in csv.DictReader(file)]
     usual = TrainingConfig().learning_rate
@@ -213,19 +213,19 @@ def test_the_rate_of_g_rises_in_a_run_with_a_start_alone(
 def test_a_run_in_pieces_ends_as_an_unbroken_one(
     smears: SmearFolder, tiny: Synthesizer, warm: TrainingState, tmp_path: Path
 ) -> None:
-    for minutes in (0, 0, None):
-        state = train(smears, SETTINGS, TrainingRun(tmp_path, minutes=minutes), start=tiny)
+    for time_limit in (0, 0, None):
+        state = train(smears, SETTINGS, TrainingRun(tmp_path, time_limit=time_limit), pretrained=tiny)
     assert state.step == warm.step == 6
     assert same(weights(state), weights(warm))
-    assert state.start == tiny.hash
+    assert state.pretrained == tiny.hash
 
 
 def test_a_run_goes_on_with_its_own_start_alone(
     smears: SmearFolder, tiny: Synthesizer, two_class_folder: Path, tmp_path: Path
 ) -> None:
     other = Synthesizer.load(two_class_folder)
-    train(smears, SETTINGS, TrainingRun(tmp_path / "warm", minutes=0), start=tiny)
-    train(smears, SETTINGS, TrainingRun(tmp_path / "cold", minutes=0))
+    train(smears, SETTINGS, TrainingRun(tmp_path / "warm", time_limit=0), pretrained=tiny)
+    train(smears, SETTINGS, TrainingRun(tmp_path / "cold", time_limit=0))
     for folder, start, said in (
         (
             "warm",
@@ -236,7 +236,7 @@ def test_a_run_goes_on_with_its_own_start_alone(
         ("cold", tiny, f"started with random weights, now it is the model of hash {tiny.hash[:12]}"),
     ):
         with pytest.raises(ModelError, match=f"{said}; start with the same, use another output folder"):
-            train(smears, SETTINGS, TrainingRun(tmp_path / folder), start=start)
+            train(smears, SETTINGS, TrainingRun(tmp_path / folder), pretrained=start)
 
 
 def test_a_few_steps_from_a_model_are_nearer_than_from_nothing(
@@ -245,7 +245,7 @@ def test_a_few_steps_from_a_model_are_nearer_than_from_nothing(
     ends = {}
     for name, start in (("cold", None), ("warm", tiny)):
         settings = preset("tiny", steps=5, crop=(32, 32))
-        train(smears, settings, TrainingRun(tmp_path / name), start=start)
+        train(smears, settings, TrainingRun(tmp_path / name), pretrained=start)
         with (tmp_path / name / "training-log.csv").open(newline="") as file:
             ends[name] = float(list(csv.DictReader(file))[-1]["colour"])
     assert ends["warm"] < 0.95 * ends["cold"]
@@ -258,11 +258,13 @@ def test_the_new_model_names_the_start_and_both_licences(
     smears: SmearFolder, tiny: Synthesizer, tmp_path: Path
 ) -> None:
     source = DataSource(name="own", smears=6, licence="CC-BY-4.0", citation="Doe 2026")
-    child = learn(smears, preset("tiny", steps=1), TrainingRun(tmp_path / "child"), start=tiny, source=source)
+    child = train_synthesizer(
+        smears, preset("tiny", steps=1), TrainingRun(tmp_path / "child"), pretrained=tiny, source=source
+    )
     assert child is not None
     loaded = Synthesizer.load(tmp_path / "child").config
-    assert loaded.start is not None
-    assert (loaded.start.hash, loaded.start.data) == (tiny.hash, tiny.config.data)
+    assert loaded.pretrained is not None
+    assert (loaded.pretrained.hash, loaded.pretrained.data) == (tiny.hash, tiny.config.data)
     assert loaded.licence == "CC-BY-4.0 (own), CC0-1.0 (analytic)"
     card = (tmp_path / "child" / "model-card.md").read_text()
     assert "| data licence | CC-BY-4.0 |" in card
@@ -272,7 +274,7 @@ def test_the_new_model_names_the_start_and_both_licences(
 
     # and so does the model that starts with that one
     third = DataSource(name="third", smears=6, licence="MIT")
-    config = child.config.model_copy(update={"data": third, "start": child.as_start})
+    config = child.config.model_copy(update={"data": third, "pretrained": child.as_pretrained})
     assert [start.data.name for start in config.starts] == ["own", "analytic"]
     assert config.licence == "MIT (third), CC-BY-4.0 (own), CC0-1.0 (analytic)"
     assert ModelConfig.model_validate_json(config.model_dump_json()) == config
@@ -292,6 +294,6 @@ def test_cells_of_another_size_are_remarked_on(tiny: Synthesizer, tmp_path: Path
     for scale, remarked in ((1.0, False), (2.0, True)):
         said: list[str] = []
         smears = [random_smear(k).resized(scale) for k in range(2)]
-        stopped = TrainingRun(tmp_path / str(scale), minutes=0)
-        assert learn(smears, preset("tiny", steps=2), stopped, start=tiny, say=said.append) is None
+        stopped = TrainingRun(tmp_path / str(scale), time_limit=0)
+        assert train_synthesizer(smears, preset("tiny", steps=2), stopped, pretrained=tiny, say=said.append) is None
         assert any("px in the model to start with; at 0.5" in line for line in said) is remarked, said

@@ -142,7 +142,7 @@ def test_every_step_done_is_saved_whenever_the_request_comes(smears, tmp_path, m
 
 
 def test_time_that_is_up_is_a_stop_request(smears, unbroken, tmp_path):
-    state = train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, minutes=0))
+    state = train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, time_limit=0))
     assert state.step == 1
     assert_same(train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1)), unbroken[1])
 
@@ -254,7 +254,7 @@ def test_bf16_trains(smears, tmp_path):
     ("network", "training"),
     [
         ({"padding": "zeros", "modulation": True, "debris": True}, {}),
-        ({"discriminator_norm": "spectral"}, {"augment": 0.5}),
+        ({"discriminator_norm": "spectral"}, {"discriminator_augmentation": 0.5}),
         ({"label_discriminator": True}, {"r1": 1.0}),
     ],
 )
@@ -264,8 +264,8 @@ def test_every_option_trains_and_continues_bit_for_bit(smears, tmp_path, network
         return base.model_copy(update={"network": base.network.model_copy(update=network)})
 
     whole = train(smears, settings(4), TrainingRun(tmp_path / "whole", log_every=1))
-    for minutes in (0, 0, None):
-        state = train(smears, settings(4), TrainingRun(tmp_path / "pieces", log_every=1, minutes=minutes))
+    for time_limit in (0, 0, None):
+        state = train(smears, settings(4), TrainingRun(tmp_path / "pieces", log_every=1, time_limit=time_limit))
 
     assert_same(state, whole)
     assert all(torch.isfinite(tensor).all() for tensor in contents(whole).values())
@@ -311,7 +311,7 @@ def test_both_stages_run_in_turn_and_go_on_where_they_stopped(smears, tmp_path):
         second=base.training.model_copy(update={"steps": 2}),
     )
     told = []
-    run = TrainingRun(tmp_path, minutes=0, on_step=lambda step, row: told.append(step))
+    run = TrainingRun(tmp_path, time_limit=0, on_step=lambda step, row: told.append(step))
     stops = [_train_stages(smears, settings, run, None, lambda line: None) for _ in range(3)]
     assert stops == [None] * 3
 

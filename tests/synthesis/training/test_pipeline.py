@@ -19,7 +19,7 @@ from smearsynth.synthesis.model.card import StyleFidelity, mean_colours, model_c
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.training.loop import TrainingRun
-from smearsynth.synthesis.training.pipeline import examine, learn
+from smearsynth.synthesis.training.pipeline import examine, train_synthesizer
 
 SHORT = preset("tiny", steps=2)
 
@@ -44,7 +44,7 @@ def short(*class_names: str) -> Preset:
 def test_learning_gives_the_model_that_is_in_the_folder(tmp_path: Path) -> None:
     said: list[str] = []
     smears = [random_smear(k) for k in range(3)]
-    made = learn(smears, SHORT, TrainingRun(tmp_path), command="as typed", say=said.append)
+    made = train_synthesizer(smears, SHORT, TrainingRun(tmp_path), command="as typed", say=said.append)
     assert made is not None
     loaded = Synthesizer.load(tmp_path)
     assert loaded.hash == made.hash
@@ -62,14 +62,14 @@ def test_the_same_smears_and_seed_give_the_same_model(tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(3)]
     hashes = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        made = learn(smears, preset("tiny", steps=2, seed=seed), TrainingRun(tmp_path / name))
+        made = train_synthesizer(smears, preset("tiny", steps=2, seed=seed), TrainingRun(tmp_path / name))
         assert made is not None
         hashes.append(made.hash)
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_parametric_model_holds_no_contour(tmp_path: Path) -> None:
-    made = learn([random_smear(k) for k in range(4)], SHORT, TrainingRun(tmp_path), parametric=True)
+    made = train_synthesizer([random_smear(k) for k in range(4)], SHORT, TrainingRun(tmp_path), parametric=True)
     assert made is not None
     assert not (tmp_path / "shapes.safetensors").exists()
     loaded = Synthesizer.load(tmp_path)
@@ -92,7 +92,7 @@ def test_a_parametric_model_holds_no_contour(tmp_path: Path) -> None:
     ids=["one smear", "small smears", "one cell", "some empty"],
 )
 def test_little_data_is_enough(tmp_path: Path, smears: list[Smear]) -> None:
-    made = learn(smears, SHORT, TrainingRun(tmp_path))
+    made = train_synthesizer(smears, SHORT, TrainingRun(tmp_path))
     assert made is not None
     loaded = Synthesizer.load(tmp_path)
     for style in ("joint", "independent"):
@@ -111,14 +111,14 @@ def test_smears_without_a_whole_cell_are_refused_before_anything_is_written(
     tmp_path: Path, discs: list[tuple[float, float, float]], said: str
 ) -> None:
     with pytest.raises(DataError, match=f"no whole cell.*{said}.*add smears with whole cells"):
-        learn([analytic_smear((96, 96), discs)], SHORT, TrainingRun(tmp_path / "m"))
+        train_synthesizer([analytic_smear((96, 96), discs)], SHORT, TrainingRun(tmp_path / "m"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_class_without_cells_is_refused_before_training(tmp_path: Path) -> None:
     smears = [analytic_smear(class_names=("red cell", "white cell"), name=str(k)) for k in range(2)]
     with pytest.raises(DataError, match=r"no cell of class white cell in the 2 smears .*leave the class out"):
-        learn(smears, short("red cell", "white cell"), TrainingRun(tmp_path / "m"))
+        train_synthesizer(smears, short("red cell", "white cell"), TrainingRun(tmp_path / "m"))
     assert list(tmp_path.iterdir()) == []
     assert examine(smears, short("red cell")).statistics.smears == 2
 
@@ -126,9 +126,9 @@ def test_a_class_without_cells_is_refused_before_training(tmp_path: Path) -> Non
 def test_an_output_that_is_a_file_is_refused_before_the_smears_are_read(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("x")
     with pytest.raises(ModelError, match="m: is a file; name a folder"):
-        learn(Unreadable(), SHORT, TrainingRun(tmp_path / "m"))
+        train_synthesizer(Unreadable(), SHORT, TrainingRun(tmp_path / "m"))
     with pytest.raises(DataError, match="cannot be written"):
-        learn([random_smear(1)], SHORT, TrainingRun(tmp_path / "m" / "below"))
+        train_synthesizer([random_smear(1)], SHORT, TrainingRun(tmp_path / "m" / "below"))
     assert (tmp_path / "m").read_text() == "x"
 
 
@@ -137,22 +137,22 @@ def test_an_output_that_is_a_file_is_refused_before_the_smears_are_read(tmp_path
 
 def test_a_run_goes_on_with_the_same_smears_alone(tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(3)]
-    stopped = TrainingRun(tmp_path, minutes=0)
-    assert learn(smears, SHORT, stopped) is None
+    stopped = TrainingRun(tmp_path, time_limit=0)
+    assert train_synthesizer(smears, SHORT, stopped) is None
     with pytest.raises(ModelError, match="not finished"):
         Synthesizer.load(tmp_path)
     with pytest.raises(ModelError, match="was started on other smears; use the same smears, another output"):
-        learn(smears[:2], SHORT, TrainingRun(tmp_path))
+        train_synthesizer(smears[:2], SHORT, TrainingRun(tmp_path))
     with pytest.raises(ModelError, match="was started with seed = 0, now it is 1"):
-        learn(smears, preset("tiny", steps=2, seed=1), TrainingRun(tmp_path))
-    made = learn(smears, SHORT, TrainingRun(tmp_path))
+        train_synthesizer(smears, preset("tiny", steps=2, seed=1), TrainingRun(tmp_path))
+    made = train_synthesizer(smears, SHORT, TrainingRun(tmp_path))
     assert made is not None
     assert made.config.steps_done == 2
     # a finished model is trained further, and stays whole until it is replaced
     longer = preset("tiny", steps=4)
-    assert learn(smears, longer, TrainingRun(tmp_path, minutes=0)) is None
+    assert train_synthesizer(smears, longer, TrainingRun(tmp_path, time_limit=0)) is None
     assert Synthesizer.load(tmp_path).hash == made.hash
-    further = learn(smears, longer, TrainingRun(tmp_path))
+    further = train_synthesizer(smears, longer, TrainingRun(tmp_path))
     assert further is not None
     assert Synthesizer.load(tmp_path).hash == further.hash != made.hash
 
@@ -161,29 +161,29 @@ def test_a_run_goes_on_with_the_same_smears_alone(tmp_path: Path) -> None:
 def test_other_smears_under_the_same_names_are_refused(tmp_path: Path, finished: bool) -> None:
     folder = write_folder(tmp_path / "data", [random_smear(k) for k in range(3)])
     model = tmp_path / "m"
-    made = learn(open_smears(folder), SHORT, TrainingRun(model, minutes=None if finished else 0))
+    made = train_synthesizer(open_smears(folder), SHORT, TrainingRun(model, time_limit=None if finished else 0))
     assert (made is not None) == finished
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
     changed = random_smear(1)
     changed.image[changed.labels == 0] //= 2
     write_folder(folder, [random_smear(0), changed, random_smear(2)])
     with pytest.raises(ModelError, match=r"on other smears \(smear-01 is new or has changed\); use the same"):
-        learn(open_smears(folder), SHORT, TrainingRun(model))
+        train_synthesizer(open_smears(folder), SHORT, TrainingRun(model))
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
     write_folder(folder, [random_smear(k) for k in range(3)])
-    assert learn(open_smears(folder), SHORT, TrainingRun(model)) is not None
+    assert train_synthesizer(open_smears(folder), SHORT, TrainingRun(model)) is not None
 
 
 def test_a_run_of_a_version_that_did_not_note_the_content_goes_on_and_says_so(tmp_path: Path) -> None:
     smears = [random_smear(k) for k in range(2)]
-    assert learn(smears, SHORT, TrainingRun(tmp_path, minutes=0)) is None
+    assert train_synthesizer(smears, SHORT, TrainingRun(tmp_path, time_limit=0)) is None
     noted = tmp_path / "state" / "smears.json"
     rows = json.loads(noted.read_text())
     noted.write_text(json.dumps([row[:-1] for row in rows]))
     with pytest.raises(ModelError, match=r"other smears \(smear-05 is new"):
-        learn([smears[0], random_smear(5)], SHORT, TrainingRun(tmp_path))
+        train_synthesizer([smears[0], random_smear(5)], SHORT, TrainingRun(tmp_path))
     said: list[str] = []
-    assert learn(smears, SHORT, TrainingRun(tmp_path), say=said.append) is not None
+    assert train_synthesizer(smears, SHORT, TrainingRun(tmp_path), say=said.append) is not None
     assert any("noted names and sizes of its smears; their content is noted now" in line for line in said)
     assert json.loads(noted.read_text()) == rows
 
@@ -241,14 +241,14 @@ def test_the_card_states_source_and_limits_whatever_the_names_hold(tiny: Synthes
 
 def test_a_folder_of_smears_can_be_learned_from_at_another_scale(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", [random_smear(k) for k in range(3)])
-    made = learn(open_smears(folder, scale=0.75), SHORT, TrainingRun(tmp_path / "m"))
+    made = train_synthesizer(open_smears(folder, scale=0.75), SHORT, TrainingRun(tmp_path / "m"))
     assert made is not None
     assert made.statistics.field_size == (72, 72)
     assert SyntheticSmears(made)[0].shape == (72, 72)
 
 
 def test_the_averaged_networks_are_kept(tmp_path: Path) -> None:
-    made = learn([random_smear(k) for k in range(2)], preset("tiny", steps=3), TrainingRun(tmp_path))
+    made = train_synthesizer([random_smear(k) for k in range(2)], preset("tiny", steps=3), TrainingRun(tmp_path))
     assert made is not None
     state = next((tmp_path / "state").glob("step-*"))
     average, last = (load_file(state / f"{name}.safetensors") for name in ("average", "weights"))

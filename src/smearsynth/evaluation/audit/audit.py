@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.errors import DataError, OptionError, naming
+from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.evaluation.audit.descriptors import CellIndex, CellViews, FloatArray, Nearest, view_cells
-from smearsynth.evaluation.audit.planted import plant_copies
-from smearsynth.evaluation.audit.record import ALARMS, Audit, CopiedSmear, Pair, beyond_chance, share_interval
+from smearsynth.evaluation.audit.positive_controls import make_positive_controls
+from smearsynth.evaluation.audit.record import ALARMS, Audit, CopiedSmear, Pair, beyond_chance, fraction_interval
 from smearsynth.evaluation.audit.repeated_fields import SURE, FieldAgain, fields_again
 from smearsynth.evaluation.comparability import folder_of, median_diameter, same_scale
 from smearsynth.smear import Smear
 
-PLANTED = 500
+CONTROLS = 500
 _HELD_OUT = 2000  # cells
 _LEAST = 50  # held-out cells
 _SHOWN = 24
@@ -30,7 +30,7 @@ def audit(
     *,
     held_out: Sequence[Smear] | None = None,
     most: int = 10_000,
-    planted: int = PLANTED,
+    controls: int = CONTROLS,
     rng: int | np.random.Generator = 0,
     on_stage: Stage | None = None,
 ) -> Audit:
@@ -51,7 +51,7 @@ def audit(
         Real smears it has not learned from; without them each training cell is searched in the other smears.
     most : int
         So many synthetic cells are looked at, at most.
-    planted : int
+    controls : int
         Copies to test the test with.
     rng : int or numpy.random.Generator
     on_stage : callable, optional
@@ -68,40 +68,42 @@ def audit(
     OptionError
         When a number of cells is below 1.
     """
-    if min(most, planted) < 1:
-        raise OptionError(f"{min(most, planted)} cells cannot be looked at; give 1 at least")
+    if min(most, controls) < 1:
+        raise OptionError(f"{min(most, controls)} cells cannot be looked at; give 1 at least")
     generator = np.random.default_rng(rng)
     stages = _Stages(on_stage)
     diameter = median_diameter(training)
-    with naming(folder_of(synthetic)):
+    with error_location(folder_of(synthetic)):
         painted = median_diameter(synthetic)
     same_scale(diameter, painted, getattr(training, "scale", 1.0))
     index = CellIndex(view_cells(training, diameter, stages("training cells", len(training))))
     new = _held_out(index, training, held_out, diameter, generator, stages)
-    copies = view_cells(plant_copies(training, planted, generator), diameter, stages("planting copies", planted))
-    caught = index.nearest(copies, on_cell=stages("finding copies", len(copies))).lead > new.threshold
+    copies = view_cells(
+        make_positive_controls(training, controls, generator), diameter, stages("planting copies", controls)
+    )
+    caught = index.nearest(copies, on_cell=stages("finding copies", len(copies))).margin > new.threshold
     ours = view_cells(synthetic, diameter, stages("synthetic cells", len(synthetic)))
     ours = _sample(ours, most, generator)
     if not len(ours):
         raise DataError("no whole cell in the synthetic smears; give larger ones", folder_of(synthetic))
     nearest = index.nearest(ours, on_cell=stages("comparing", len(ours)))
-    flagged = nearest.lead > new.threshold
-    order = np.argsort(-nearest.lead, kind="stable")
+    flagged = nearest.margin > new.threshold
+    order = np.argsort(-nearest.margin, kind="stable")
     copied = _copied(ours, fields_again(ours, nearest, index.views, diameter), synthetic, training)
-    interval = share_interval(int(flagged.sum()), len(ours))
+    interval = fraction_interval(int(flagged.sum()), len(ours))
     return Audit(
         memorised=bool(copied) or beyond_chance(interval, new.false_alarms),
         cells=len(ours),
         smears=len(np.unique(ours.smears)),
         flagged=int(flagged.sum()),
-        flagged_share=float(flagged.mean()),
+        flagged_fraction=float(flagged.mean()),
         interval=interval,
-        lead=float(np.median(nearest.lead)),
-        held_out_lead=new.median,
+        margin=float(np.median(nearest.margin)),
+        held_out_margin=new.median,
         threshold=new.threshold,
         false_alarms=new.false_alarms,
-        planted=len(copies),
-        planted_caught=float(caught.mean()) if len(caught) else 0.0,
+        controls=len(copies),
+        controls_detected=float(caught.mean()) if len(caught) else 0.0,
         training_smears=len(training),
         training_cells=len(index.views),
         held_out_cells=new.cells,
@@ -146,23 +148,23 @@ def _held_out(
         excluded=some.smears if held_out is None else None,
         on_cell=stages("comparing real cells", len(some)),
     )
-    again = _overlapping(index, views, some.smears[nearest.lead > SURE], held_out is None, diameter)
+    again = _overlapping(index, views, some.smears[nearest.margin > SURE], held_out is None, diameter)
     kept = ~np.isin(some.smears, [one.smear for one in again])
-    lead, smears = nearest.lead[kept], some.smears[kept]
-    if len(lead) < _LEAST:
+    margin, smears = nearest.margin[kept], some.smears[kept]
+    if len(margin) < _LEAST:
         known = len({one.smear for one in again})
         why = (
             f" ({known} of {len(real)} smears show the cells of training smears and do not count)" if known else ""
         )
         raise DataError(
-            f"{len(lead)} whole held-out cells{why} are too few for a threshold; give {_LEAST} at least, of smears "
+            f"{len(margin)} whole held-out cells{why} are too few for a threshold; give {_LEAST} at least, of smears "
             "that were not trained on"
         )
     return _HeldOut(
-        len(lead),
-        float(np.median(lead)),
-        _threshold(lead),
-        _cross_checked(lead, smears),
+        len(margin),
+        float(np.median(margin)),
+        _threshold(margin),
+        _cross_checked(margin, smears),
         tuple((_name(real, one.smear), _name(training, one.training)) for one in again),
     )
 
@@ -176,24 +178,24 @@ def _overlapping(
     return fields_again(all_of, nearest, index.views, diameter)
 
 
-def _threshold(lead: FloatArray) -> float:
+def _threshold(margin: FloatArray) -> float:
     """Lead that at most 1 % of new cells exceed, on average over draws of so many known ones.
 
     Of n known cells and a new one each rank is as likely (Vovk et al. 2005, conformal prediction).
     """
-    rank = min(len(lead), int(np.ceil((1 - ALARMS) * (len(lead) + 1))))
-    return float(np.sort(lead)[rank - 1])
+    rank = min(len(margin), int(np.ceil((1 - ALARMS) * (len(margin) + 1))))
+    return float(np.sort(margin)[rank - 1])
 
 
-def _cross_checked(lead: FloatArray, smears: npt.NDArray[np.int64]) -> float:
+def _cross_checked(margin: FloatArray, smears: npt.NDArray[np.int64]) -> float:
     """Share above a threshold set on the other half of the smears."""
     first = np.isin(smears, np.unique(smears)[::2])
     alarms = sum(
-        int((lead[there] > _threshold(lead[here])).sum())
+        int((margin[there] > _threshold(margin[here])).sum())
         for here, there in ((first, ~first), (~first, first))
         if here.any()
     )
-    return alarms / len(lead)
+    return alarms / len(margin)
 
 
 def _sample(views: CellViews, most: int, rng: np.random.Generator) -> CellViews:
@@ -235,7 +237,7 @@ def _pair(
         training_label=int(theirs.labels[there]),
         synthetic_at=_at(ours, k),
         training_at=_at(theirs, there),
-        lead=float(nearest.lead[k]),
+        margin=float(nearest.margin[k]),
         correlation=float(nearest.correlation[k]),
         turn=float(nearest.turn[k]),
         mirrored=bool(nearest.mirrored[k]),

@@ -155,7 +155,7 @@ class Nearest:
         Of the nearest cell.
     correlation : (n,) float64 array
         With it, in the best pose.
-    lead : (n,) float64 array
+    margin : (n,) float64 array
         By how much it is nearer than the third nearest, in Fisher's z: artanh of one correlation less that of
         the other. Plain round cells have many near neighbours; only a copy has one far ahead of the rest. Odd
         cells have few of their kind, so that one leads by chance: divided by the root of how odd the cell is.
@@ -167,7 +167,7 @@ class Nearest:
 
     index: npt.NDArray[np.int64]
     correlation: FloatArray
-    lead: FloatArray
+    margin: FloatArray
     turn: FloatArray
     mirrored: Mask
 
@@ -260,7 +260,7 @@ class CellIndex:
             none = np.zeros(0)
             return Nearest(np.zeros(0, np.int64), none, none, none, np.zeros(0, np.bool_))
         found = Nearest(*(np.concatenate([part[k].numpy() for part in parts]) for k in range(5)))
-        return replace(found, lead=found.lead / np.sqrt(oddness))
+        return replace(found, margin=found.margin / np.sqrt(oddness))
 
     def _search(self, query: torch.Tensor, barred: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """For a block of cells, first coarsely among all, then finely among the best."""

@@ -20,7 +20,7 @@ class Pair(BaseModel):
         Labels of the cells there: k for the k-th smallest number of the label image as read.
     synthetic_at, training_at : (float, float)
         x and y of the centres of their labels, px of the smears as read: at the scale given.
-    lead : float
+    margin : float
         By how much this training cell is nearer than the third nearest, in Fisher's z, for a cell as odd as most.
     correlation : float
     turn : float
@@ -33,7 +33,7 @@ class Pair(BaseModel):
     Examples
     --------
     >>> at = {"synthetic_at": (9.6, 30.0), "training_at": (120.2, 7.0)}
-    >>> Pair(synthetic="s", synthetic_label=1, training="t", training_label=5, lead=0.1, correlation=0.7, turn=90,
+    >>> Pair(synthetic="s", synthetic_label=1, training="t", training_label=5, margin=0.1, correlation=0.7, turn=90,
     ...      mirrored=False, flagged=False, **at).places
     ('s (10, 30)', 't (120, 7)')
     """
@@ -46,7 +46,7 @@ class Pair(BaseModel):
     training_label: int
     synthetic_at: tuple[float, float]
     training_at: tuple[float, float]
-    lead: float
+    margin: float
     correlation: float
     turn: float
     mirrored: bool
@@ -94,18 +94,18 @@ class Audit(BaseModel):
         Synthetic cells looked at, and the smears they are from.
     flagged : int
         Cells taken for copies of training cells.
-    flagged_share : float
+    flagged_fraction : float
     interval : (float, float)
         95 % interval of the share (Clopper and Pearson 1934), as of independent cells.
-    lead, held_out_lead : float
+    margin, held_out_margin : float
         Median lead of the nearest training cell, of synthetic and of held-out real cells.
     threshold : float
         Lead above which a cell is taken for a copy: that of 1 % of the held-out real cells.
     false_alarms : float
         Share of held-out cells above a threshold set on the other half of the held-out smears.
-    planted : int
+    controls : int
         Disguised copies of training cells put to the test.
-    planted_caught : float
+    controls_detected : float
         Share of them that it flagged.
     training_smears, training_cells, held_out_cells : int
     held_out : str
@@ -124,14 +124,14 @@ class Audit(BaseModel):
     cells: int
     smears: int
     flagged: int
-    flagged_share: float
+    flagged_fraction: float
     interval: tuple[float, float]
-    lead: float
-    held_out_lead: float
+    margin: float
+    held_out_margin: float
     threshold: float
     false_alarms: float
-    planted: int
-    planted_caught: float
+    controls: int
+    controls_detected: float
     training_smears: int
     training_cells: int
     held_out_cells: int
@@ -143,12 +143,12 @@ class Audit(BaseModel):
     @property
     def reliable(self) -> bool:
         """Whether the test caught nearly all planted copies."""
-        return self.planted_caught >= 0.99
+        return self.controls_detected >= 0.99
 
     def verdict(self) -> str:
         """What was found, in plain sentences."""
         share = (
-            f"{self.flagged} of {self.cells} synthetic cells ({_percent(self.flagged_share)}, 95 % interval "
+            f"{self.flagged} of {self.cells} synthetic cells ({_percent(self.flagged_fraction)}, 95 % interval "
             f"{_percent(self.interval[0])} to {_percent(self.interval[1])}) are taken for copies of training "
             f"cells, of new real cells {_percent(self.false_alarms)}"
         )
@@ -160,11 +160,11 @@ class Audit(BaseModel):
                 "outlines.",
             ]
         else:
-            more = self.flagged_share > max(ALARMS, self.false_alarms)
+            more = self.flagged_fraction > max(ALARMS, self.false_alarms)
             said.append(f"{share}{': the difference is within chance' if more else ''}.")
         weak = "" if self.reliable else ", so copies may have been missed"
         said.append(
-            f"The test caught {_percent(self.planted_caught)} of {self.planted} planted copies (turned, mirrored, "
+            f"The test caught {_percent(self.controls_detected)} of {self.controls} planted copies (turned, mirrored, "
             f"recoloured, slightly blurred or compressed){weak}."
         )
         return " ".join(said)
@@ -195,12 +195,12 @@ class Audit(BaseModel):
         )
 
 
-def share_interval(count: int, n: int) -> tuple[float, float]:
+def fraction_interval(count: int, n: int) -> tuple[float, float]:
     """Exact 95 % interval of a share (Clopper and Pearson 1934).
 
     Examples
     --------
-    >>> share_interval(0, 100)[1] < 0.04, share_interval(50, 100)[0] > 0.39
+    >>> fraction_interval(0, 100)[1] < 0.04, fraction_interval(50, 100)[0] > 0.39
     (True, True)
     """
     low = stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
@@ -213,7 +213,7 @@ def beyond_chance(interval: tuple[float, float], false_alarms: float) -> bool:
 
     Examples
     --------
-    >>> beyond_chance(share_interval(30, 1000), 0.01), beyond_chance(share_interval(12, 1000), 0.01)
+    >>> beyond_chance(fraction_interval(30, 1000), 0.01), beyond_chance(fraction_interval(12, 1000), 0.01)
     (True, False)
     """
     return interval[0] > max(ALARMS, false_alarms)

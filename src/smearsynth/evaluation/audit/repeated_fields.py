@@ -88,7 +88,7 @@ def fields_again(views: CellViews, nearest: Nearest, training: CellViews, diamet
         groups.tolist(), np.split(order, np.flatnonzero(np.diff(member[order])) + 1), strict=True
     ):
         alike = _alike(here[cells], there[cells], turns[cells], diameter)
-        count, leading = alike.sum(axis=1), alike[:, nearest.lead[cells] > SURE].sum(axis=1)
+        count, leading = alike.sum(axis=1), alike[:, nearest.margin[cells] > SURE].sum(axis=1)
         proof = (count >= _PROOF) & (leading >= _LEADING) | (count >= _MANY)
         anchors = np.where(proof, count, 0)
         if anchors.any():

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from smearsynth.errors import DataError, naming
+from smearsynth.errors import DataError, error_location
 from smearsynth.evaluation.comparability import folder_of, median_diameter, same_scale
 from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, label_fidelity, set_limits
 from smearsynth.evaluation.realism.appearance import Compared, appearance, compare_appearance
@@ -139,15 +139,15 @@ def comparable(real: Sequence[Smear], synthetic: Sequence[Smear], crop: int | No
     """
     diameters = []
     for what, smears in (("real", real), ("synthetic", synthetic)):
-        with naming(folder_of(smears)):
+        with error_location(folder_of(smears)):
             if len(smears) < _LEAST_SMEARS:
                 raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
             diameters.append(median_diameter(smears))
-    with naming(folder_of(real)):
+    with error_location(folder_of(real)):
         same_scale(diameters[0], diameters[1], getattr(real, "scale", 1.0))
     side = crop or crop_side(diameters[0])
     for smears in (real, synthetic):
-        with naming(folder_of(smears)):
+        with error_location(folder_of(smears)):
             refuse_small(smears, side)
     return diameters[0], side
 
@@ -194,7 +194,7 @@ def realism(
     """
     diameter, side = comparable(real, synthetic, crop)
     # streams of their own: what is drawn of the real smears alone is the same whatever the synthetic ones
-    of_real, of_synthetic, between, halving, slips = np.random.default_rng(rng).spawn(5)
+    of_real, of_synthetic, between, halving, simulated_errors = np.random.default_rng(rng).spawn(5)
 
     def stage(name: str, total: int) -> Callable[[int], object]:
         return (lambda done: None) if on_stage is None else (lambda done: on_stage(name, done, total))
@@ -209,9 +209,11 @@ def realism(
     labels = None
     if segmenter is not None:
         known = real if unseen is None else unseen
-        limits = set_limits(known, segmenter, diameter, rng=slips, on_smear=stage("real labels", len(known)))
+        limits = set_limits(
+            known, segmenter, diameter, rng=simulated_errors, on_smear=stage("real labels", len(known))
+        )
         tick = stage("synthetic labels", len(synthetic))
-        with naming(folder_of(synthetic)):
+        with error_location(folder_of(synthetic)):
             labels = label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
     return Realism(
         features=net.name,

@@ -9,7 +9,7 @@ import numpy as np
 
 from smearsynth.errors import DataError
 from smearsynth.layout.contact.moments import FieldMoments, MeasuredField, measure_field, pooled, uncertainty
-from smearsynth.layout.contact.parameters import ContactForm, ContactLaw, FloatArray, border_for, field_areas
+from smearsynth.layout.contact.parameters import ContactForm, ContactParameters, FloatArray, border_for, field_areas
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.painting import paint_labels
 from smearsynth.layout.record import Layout
@@ -50,7 +50,7 @@ def fit_contact(
     *,
     rng: int | np.random.Generator = 0,
     on_trial: Callable[[int, int], object] | None = None,
-) -> ContactLaw:
+) -> ContactParameters:
     """Fit the law of contact layouts to real smears.
 
     Trial laws lay out fields like a sample of the real smears, each with the count and the cell size of its own
@@ -70,7 +70,7 @@ def fit_contact(
 
     Returns
     -------
-    ContactLaw
+    ContactParameters
         With one smear, or a few, the deviation between smears is mostly that of smears in general: 20 % in
         density, 5 % in cell size.
 
@@ -164,12 +164,14 @@ class _Trials:
         self._last = [field.moments for _, field in self._lay_out(self.law(point))]
         return pooled(self._last)
 
-    def _lay_out(self, law: ContactLaw) -> Iterator[tuple[Layout, MeasuredField]]:
+    def _lay_out(self, law: ContactParameters) -> Iterator[tuple[Layout, MeasuredField]]:
         """A field like each of the chosen smears."""
         for k in self.chosen:
             row = self.rows[k]
             size = row.height, row.width
-            laid = contact_layout(size, row.count, self.shapes, law=law.smear(law.smears[k]), rng=self.generator)
+            laid = contact_layout(
+                size, row.count, self.shapes, parameters=law.smear(law.smears[k]), rng=self.generator
+            )
             yield laid, measure_field(paint_labels(laid, self.shapes), laid.placed)
 
     def settle(self, point: FloatArray, pace: float) -> None:
@@ -242,7 +244,7 @@ class _Trials:
             limits = np.array([0.3, 1.0])
             self.shift = np.clip(self.shift + np.median(gaps, axis=0), -limits, limits)
 
-    def law(self, point: FloatArray) -> ContactLaw:
+    def law(self, point: FloatArray) -> ContactParameters:
         """The law at a point of the unbounded coordinates."""
         values = {
             name: math.exp(x) if name in _LENGTHS else 1 / (1 + math.exp(-x))
@@ -261,7 +263,7 @@ class _Trials:
         moved = self.smears + np.array([0.0, *self.shift, 0.0])
         moved[:, 3] = self._touch(point)
         kept = [tuple(round(value, 5) for value in row) for row in moved.tolist()]
-        return ContactLaw(
+        return ContactParameters(
             form=form,
             adhesion=round(float(point[0]), 5),
             adhesion_slope=round(float(point[1]), 5),

@@ -74,7 +74,7 @@ class FieldMoments:
             np.array(row.pair_correlation, np.float64),
             np.array([cells[sizes >= least].sum() for least in _CLUSTERS], np.float64),
             row.border_fraction,
-            np.array(row.empty_shares or [math.nan] * len(patterns.EMPTY_DISTANCES), np.float64),
+            np.array(row.empty_fractions or [math.nan] * len(patterns.EMPTY_DISTANCES), np.float64),
         )
 
     @classmethod
@@ -123,7 +123,7 @@ def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> MeasuredF
         patterns.pair_correlation(centres, (labels.shape[1], labels.shape[0]), mean),
         np.array([(groups >= least).sum() for least in _CLUSTERS], np.float64),
         1 - float(whole.mean()) if count else math.nan,
-        patterns.empty_shares(labels, mean),
+        patterns.empty_fractions(labels, mean),
     )
     return MeasuredField(moments, sums[:, 0], ~whole, groups)
 

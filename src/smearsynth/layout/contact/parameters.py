@@ -14,7 +14,7 @@ from smearsynth.errors import DataError, OptionError
 
 FloatArray = npt.NDArray[np.float64]
 
-# What one smear is like, in the order of the columns of `ContactLaw.smears`.
+# What one smear is like, in the order of the columns of `ContactParameters.smears`.
 PARAMETERS = ("log intensity", "log diameter", "log spread", "logit touch")
 # As good as this many smears of the usual spread are added to the data's: so few smears do not repeat themselves.
 _PRIOR_SMEARS = 4.0
@@ -61,8 +61,8 @@ class ContactForm(_Record):
     border: float = Field(0.0, ge=0, le=20)
 
 
-class SmearLaw(_Record):
-    """The law of one smear: what `ContactLaw.draw` gives, and `contact_layout` takes.
+class SmearParameters(_Record):
+    """The law of one smear: what `ContactParameters.draw` gives, and `contact_layout` takes.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class SmearLaw(_Record):
 
     Examples
     --------
-    >>> round(SmearLaw(adhesion=0.3, intensity=200).count_on((1000, 1000), 40.0), 2)
+    >>> round(SmearParameters(adhesion=0.3, intensity=200).count_on((1000, 1000), 40.0), 2)
     216.25
     """
 
@@ -103,7 +103,7 @@ class SmearLaw(_Record):
 
         Examples
         --------
-        >>> law = SmearLaw(adhesion=0.5, class_adhesion={"platelet": -2.0})
+        >>> law = SmearParameters(adhesion=0.5, class_adhesion={"platelet": -2.0})
         >>> law.adhesion_of(["rbc", "platelet"]).round(2).tolist()
         [0.5, 0.12]
         """
@@ -118,7 +118,7 @@ class SmearLaw(_Record):
         return density * self.intensity * (whole + cut * kept_of_cut(self.form.border)) / 1e6
 
 
-class ContactLaw(_Record):
+class ContactParameters(_Record):
     """Where the cells of a data set lie: one form of contact, and the parameters of its smears, drawn together.
 
     Parameters
@@ -129,20 +129,20 @@ class ContactLaw(_Record):
     adhesion_slope : float
         Its change with the logit of touch.
     class_adhesion : dict of str to float
-        As in `SmearLaw`.
+        As in `SmearParameters`.
     empty : float
         Share of the smears without a cell.
     smears : tuple of (float, float, float, float)
         Of each real smear: the logarithms of its intensity (cells per Mpx), of its mean diameter (px) and of the
-        deviation of its cells' log diameter; and the logit of `SmearLaw.touch`.
+        deviation of its cells' log diameter; and the logit of `SmearParameters.touch`.
 
     Examples
     --------
-    >>> law = ContactLaw(adhesion=0, smears=((5.3, 3.7, -2.3, -1.0),) * 9)
+    >>> law = ContactParameters(adhesion=0, smears=((5.3, 3.7, -2.3, -1.0),) * 9)
     >>> smear = law.draw(rng=1)
     >>> 0 < smear.adhesion < 1, 20 < smear.diameter < 80
     (True, True)
-    >>> ContactLaw.from_json(law.to_json()) == law
+    >>> ContactParameters.from_json(law.to_json()) == law
     True
     """
 
@@ -154,7 +154,7 @@ class ContactLaw(_Record):
     empty: float = Field(0.0, ge=0, lt=1)
     smears: tuple[tuple[float, float, float, float], ...] = Field(min_length=1)
 
-    def draw(self, rng: int | np.random.Generator, like: int | None = None) -> SmearLaw:
+    def draw(self, rng: int | np.random.Generator, like: int | None = None) -> SmearParameters:
         """Draw the parameters of one smear together: those of a real one, number `like` or any, smoothed."""
         generator = np.random.default_rng(rng)
         smear = self.smear(self._draw_row(generator, like))
@@ -162,11 +162,11 @@ class ContactLaw(_Record):
             smear = smear.model_copy(update={"intensity": 0.0})
         return smear
 
-    def smear(self, row: npt.ArrayLike) -> SmearLaw:
+    def smear(self, row: npt.ArrayLike) -> SmearParameters:
         """The law of a smear with these four parameters, ordered as in `smears`."""
         intensity, diameter, spread, touch = np.asarray(row, np.float64).tolist()
         middling = sum(own[3] for own in self.smears) / len(self.smears)
-        return SmearLaw(
+        return SmearParameters(
             adhesion=_share(self.adhesion + self.adhesion_slope * (touch - middling)),
             touch=_share(touch),
             diameter=math.exp(diameter),
@@ -202,7 +202,7 @@ class ContactLaw(_Record):
         return self.model_dump_json(indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> ContactLaw:
+    def from_json(cls, text: str) -> ContactParameters:
         """Read what `to_json` wrote.
 
         Raises

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.layout.contact.parameters import ContactLaw, FloatArray, SmearLaw
+from smearsynth.layout.contact.parameters import ContactParameters, FloatArray, SmearParameters
 from smearsynth.layout.kernels.sliding import Adhesion
 from smearsynth.layout.record import Layout, as_layout, make_job
 from smearsynth.layout.workspace import Workspace, check_size, ready
@@ -29,7 +29,7 @@ def contact_layout(
     count: int,
     shapes: ShapeLibrary | Workspace,
     *,
-    law: ContactLaw | SmearLaw,
+    parameters: ContactParameters | SmearParameters,
     n_colours: int = 8,
     augmentation: ShapeAugmentation | None = None,
     mix: Sequence[float] | None = None,
@@ -53,7 +53,7 @@ def contact_layout(
         Cells to see on it, those cut by its border included.
     shapes : ShapeLibrary or Workspace
         A `Workspace` keeps its buffers warm: use it for many layouts.
-    law : ContactLaw or SmearLaw
+    parameters : ContactParameters or SmearParameters
         Of a data set: the parameters of one of its smears are drawn. Or of one smear. Its intensity is not used.
     n_colours, augmentation, mix
         As in `ring_layout`.
@@ -76,16 +76,16 @@ def contact_layout(
     >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
-    >>> contact_layout((120, 160), 25, discs, law=SmearLaw(adhesion=0.5), rng=1).placed
+    >>> contact_layout((120, 160), 25, discs, parameters=SmearParameters(adhesion=0.5), rng=1).placed
     25
-    >>> contact_layout((20, 20), 250, discs, law=SmearLaw(adhesion=0.5), rng=1).placed < 250
+    >>> contact_layout((20, 20), 250, discs, parameters=SmearParameters(adhesion=0.5), rng=1).placed < 250
     True
     """
     size = check_size(size)
     generator = np.random.default_rng(rng)
     warm = ready(shapes)
     job = make_job(count, warm, n_colours, augmentation, mix)
-    smear = law.draw(generator) if isinstance(law, ContactLaw) else law
+    smear = parameters.draw(generator) if isinstance(parameters, ContactParameters) else parameters
     scale, diameter = shape_sizes(warm, smear, job.odds)
     job = job._replace(sizes=scale)
     margin = warm.reach(job)
@@ -116,7 +116,7 @@ def contact_layout(
 
 
 def shape_sizes(
-    shapes: Workspace, law: SmearLaw, odds: npt.NDArray[np.float64]
+    shapes: Workspace, law: SmearParameters, odds: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Factor on each shape, so that a smear's cells are as large, and as unlike in size, as its law says.
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from smearsynth.layout.contact.parameters import ContactForm, ContactLaw, kept_of_cut
+from smearsynth.layout.contact.parameters import ContactForm, ContactParameters, kept_of_cut
 from smearsynth.statistics import DataStatistics, Spread
 
 _FEW_SMEARS = 5  # up to so many, a law takes half or more of the spread between smears from smears in general
@@ -35,7 +35,7 @@ _OF_FORM = {
 }
 
 
-class LawSummary(BaseModel):
+class ContactSummary(BaseModel):
     """The parameters of a contact law, and how they vary from smear to smear.
 
     Parameters
@@ -64,8 +64,8 @@ class LawSummary(BaseModel):
 
     Examples
     --------
-    >>> law = ContactLaw(adhesion=0, smears=((5.3, 3.7, -2.3, -1.0), (5.5, 3.7, -2.3, 1.0)))
-    >>> summary = LawSummary.of(law)
+    >>> law = ContactParameters(adhesion=0, smears=((5.3, 3.7, -2.3, -1.0), (5.5, 3.7, -2.3, 1.0)))
+    >>> summary = ContactSummary.of(law)
     >>> round(summary.diameter.mean, 1), round(summary.touch.mean, 3), summary.smears
     (40.4, 0.5, 2)
     """
@@ -84,7 +84,7 @@ class LawSummary(BaseModel):
     empty: float = 0.0
 
     @classmethod
-    def of(cls, law: ContactLaw) -> LawSummary:
+    def of(cls, law: ContactParameters) -> ContactSummary:
         """Sum up a law: the figures of each of its smears, not of draws from it."""
         own = [law.smear(row) for row in law.smears]
         middle = law.smear(np.mean(law.smears, axis=0))
@@ -128,6 +128,6 @@ class LawSummary(BaseModel):
         return table
 
 
-def with_law(statistics: DataStatistics, law: LawSummary) -> str:
+def with_contact_summary(statistics: DataStatistics, law: ContactSummary) -> str:
     """JSON text: the statistics of some smears with the contact law of the same ones under the key ``layout``."""
     return json.dumps({**json.loads(statistics.to_json()), "layout": law.model_dump()}, indent=1)

@@ -51,7 +51,7 @@ _MOST_JOINED = 64
 
 
 class Adhesion(NamedTuple):
-    """A `SmearLaw` as the kernels read it, on a canvas with a margin all round. Lengths in px."""
+    """A `SmearParameters` as the kernels read it, on a canvas with a margin all round. Lengths in px."""
 
     adhesion: npt.NDArray[np.float64]  # (n_classes,) probability of being attached
     strongest: float  # the largest of them

@@ -60,7 +60,7 @@ def _without_specks(mask: Mask) -> Mask:
 
 
 @dataclass(frozen=True, eq=False)
-class DebrisLaw:
+class DebrisModel:
     """How much debris smears have, and how large it is.
 
     Parameters
@@ -75,7 +75,7 @@ class DebrisLaw:
     axes: npt.NDArray[np.float64]
 
     @classmethod
-    def fit(cls, smears: Sequence[Smear], rng: int | np.random.Generator = 0) -> DebrisLaw:
+    def fit(cls, smears: Sequence[Smear], rng: int | np.random.Generator = 0) -> DebrisModel:
         """Measure the debris of smears.
 
         What the border cuts, and what is half as large as a cell, may be a cell that was not labelled: the

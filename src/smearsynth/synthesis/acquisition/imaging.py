@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy import ndimage
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.migrations import to_current
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
-from smearsynth.synthesis.acquisition.debris import DebrisLaw, find_debris
+from smearsynth.synthesis.acquisition.debris import DebrisModel, find_debris
 from smearsynth.synthesis.acquisition.out_of_focus import Haze
 
 _BLOCK = 8  # px: the illumination is smooth, block means do
@@ -45,7 +47,7 @@ class Acquisition(BaseModel):
     noise : float
         Standard deviation of the sensor noise, grey levels, beyond what the generator paints: every pixel and
         channel its own.
-    mottle : float
+    correlated_noise : float
         Standard deviation of the grain that neighbouring pixels and all channels share, grey levels, beyond what
         the generator paints.
     debris : int
@@ -61,7 +63,7 @@ class Acquisition(BaseModel):
     illumination: tuple[float, ...] = Field((0.0,) * 15, min_length=15, max_length=15)
     blur: float = Field(0.0, ge=0, le=20)
     noise: float = Field(0.0, ge=0, le=100)
-    mottle: float = Field(0.0, ge=0, le=100)
+    correlated_noise: float = Field(0.0, ge=0, le=100)
     debris: int = Field(0, ge=0)
     haze: Haze | None = None
     seed: int = Field(0, ge=0)
@@ -75,7 +77,9 @@ class Acquisition(BaseModel):
             lost, depths = self.haze.light(image, labels)
         taken = np.empty_like(image)
         rng = np.random.default_rng([self.seed, 1])
-        mottle = self.mottle * _mottled(image.shape[:2], self.seed) if self.mottle else None
+        correlated_noise = (
+            self.correlated_noise * _mottled(image.shape[:2], self.seed) if self.correlated_noise else None
+        )
         for channel in range(3):  # one at a time: large fields stay within bounds
             light = np.exp(_polynomial(self.illumination[5 * channel : 5 * channel + 5], image.shape[:2]))
             plane = image[..., channel].astype(np.float32)
@@ -84,8 +88,8 @@ class Acquisition(BaseModel):
             plane *= light
             if lost is not None:
                 plane *= np.exp(-np.float32(depths[channel]) * lost)
-            if mottle is not None:
-                plane += mottle
+            if correlated_noise is not None:
+                plane += correlated_noise
             if self.noise:
                 plane += np.float32(self.noise) * rng.standard_normal(plane.shape, np.float32)
             taken[..., channel] = np.clip(np.rint(plane), 0, 255)
@@ -93,21 +97,26 @@ class Acquisition(BaseModel):
 
 
 class _Measured(BaseModel):
-    """`AcquisitionLaw` as JSON."""
+    """`AcquisitionModel` as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     illumination: list[list[float]]
     blur: list[float]
     noise: list[float]
-    mottle: list[float] = []
+    correlated_noise: list[float] = []
     debris_densities: list[float]
     debris_axes: list[list[float]]
     joint: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, record: Any) -> Any:
+        return to_current("acquisition", record)
+
 
 @dataclass(frozen=True, eq=False)
-class AcquisitionLaw:
+class AcquisitionModel:
     """How the training smears were taken.
 
     Parameters
@@ -115,8 +124,8 @@ class AcquisitionLaw:
     illumination : (n, 15) float64 array
         As in `Acquisition`, one row a smear.
     focus : (m, 3) float64 array
-        Blur, noise and mottle that smears have beyond their reconstructions, drawn together.
-    debris : DebrisLaw
+        Blur, noise and correlated_noise that smears have beyond their reconstructions, drawn together.
+    debris : DebrisModel
     joint : bool
         Whether row k of all of them is of smear k, so that a new smear is taken as the one was whose style it has:
         a grey stain with dark corners is the work of one microscope. Models made before drew each by itself.
@@ -124,7 +133,7 @@ class AcquisitionLaw:
 
     illumination: npt.NDArray[np.float64]
     focus: npt.NDArray[np.float64]
-    debris: DebrisLaw
+    debris: DebrisModel
     joint: bool = False
 
     @classmethod
@@ -135,7 +144,7 @@ class AcquisitionLaw:
         rng: int | np.random.Generator = 0,
         *,
         debris: bool = True,
-    ) -> AcquisitionLaw:
+    ) -> AcquisitionModel:
         """Measure smears, and what their reconstructions lack.
 
         Parameters
@@ -159,7 +168,7 @@ class AcquisitionLaw:
         # of many smears the next one measured stands for those between: names follow the slides
         nearest = np.abs(np.arange(len(smears))[:, None] - shown).argmin(1)
         found = np.round(focus, 3)[nearest]
-        return cls(np.round(light, 5), found, DebrisLaw.fit(smears if debris else [], rng), joint=True)
+        return cls(np.round(light, 5), found, DebrisModel.fit(smears if debris else [], rng), joint=True)
 
     def draw(
         self,
@@ -191,14 +200,14 @@ class AcquisitionLaw:
         more_blur, more_noise = np.exp(0.1 * rng.standard_normal(2))
         if unlike:
             light += rng.normal(0, _UNLIKE[0]) + rng.normal(0, _UNLIKE[1], (3, 5))
-        blur, noise, mottle = self.focus[focused] * (more_blur, more_noise, more_noise)
+        blur, noise, correlated_noise = self.focus[focused] * (more_blur, more_noise, more_noise)
         debris = self.debris.draw_count(int((labels == 0).sum()), rng, own)
         seed = int(rng.integers(2**32))
         return Acquisition(
             illumination=tuple(float(value) for value in light.ravel()),
             blur=round(float(blur), 3),
             noise=round(float(noise), 3),
-            mottle=round(float(mottle), 3),
+            correlated_noise=round(float(correlated_noise), 3),
             debris=debris,
             haze=Haze.draw(labels, rng) if unlike else None,
             seed=seed,
@@ -210,21 +219,23 @@ class AcquisitionLaw:
             illumination=self.illumination.tolist(),
             blur=self.focus[:, 0].tolist(),
             noise=self.focus[:, 1].tolist(),
-            mottle=self.focus[:, 2].tolist() if self.focus[:, 2].any() else [],
+            correlated_noise=self.focus[:, 2].tolist() if self.focus[:, 2].any() else [],
             debris_densities=self.debris.densities.tolist(),
             debris_axes=self.debris.axes.tolist(),
             joint=self.joint,
         ).model_dump_json(exclude_defaults=True)
 
     @classmethod
-    def from_json(cls, text: str) -> AcquisitionLaw:
+    def from_json(cls, text: str) -> AcquisitionModel:
         """The inverse of `to_json`; `DataError` for anything else."""
         try:
             found = _Measured.model_validate_json(text)
             law = cls(
                 np.array(found.illumination, np.float64).reshape(-1, 15),
-                np.array([found.blur, found.noise, found.mottle or [0.0] * len(found.blur)], np.float64).T,
-                DebrisLaw(np.array(found.debris_densities), np.array(found.debris_axes).reshape(-1, 2)),
+                np.array(
+                    [found.blur, found.noise, found.correlated_noise or [0.0] * len(found.blur)], np.float64
+                ).T,
+                DebrisModel(np.array(found.debris_densities), np.array(found.debris_axes).reshape(-1, 2)),
                 found.joint,
             )
         except (ValidationError, ValueError):
@@ -299,21 +310,21 @@ def _trimmed(values: npt.NDArray[np.float32]) -> float:
 
 
 def _missing_grain(real: ImageArray, painted: ImageArray, labels: LabelArray) -> tuple[float, float]:
-    """Noise and mottle that a painted image needs for the grain of the real one."""
-    (own, shared), (of_noise, noise_shared, of_mottle) = grain(real, labels), _seen()
+    """Noise and correlated_noise that a painted image needs for the grain of the real one."""
+    (own, shared), (of_noise, noise_shared, of_correlated_noise) = grain(real, labels), _seen()
     painted_own, painted_shared = grain(painted, labels)
     noise = max(0.0, own**2 - painted_own**2) ** 0.5 / of_noise
     # three channels' own noise does not quite cancel in their mean
     left = shared**2 - painted_shared**2 - (noise * noise_shared) ** 2
-    return noise, max(0.0, left) ** 0.5 / of_mottle
+    return noise, max(0.0, left) ** 0.5 / of_correlated_noise
 
 
 @cache
 def _seen() -> tuple[float, float, float]:
-    """What `grain` finds of noise of deviation 1, by itself and shared, and of mottle of deviation 1."""
+    """What `grain` finds of noise of deviation 1, by itself and shared, and of correlated_noise of deviation 1."""
     grey, bare = np.full((256, 256, 3), 128, np.uint8), np.zeros((256, 256), np.int32)
     own, shared = grain(Acquisition(noise=10).expose(grey), bare)
-    return own / 10, shared / 10, grain(Acquisition(mottle=10).expose(grey), bare)[1] / 10
+    return own / 10, shared / 10, grain(Acquisition(correlated_noise=10).expose(grey), bare)[1] / 10
 
 
 def _mottled(shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from smearsynth.smear import ImageArray
 
-StainName = Literal["own", "varied"]
+StainName = Literal["original", "augmented"]
 
 _Row = tuple[float, float, float]
 
@@ -66,7 +66,7 @@ class Stain(BaseModel):
         return levels
 
 
-def restain(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
+def stain_augmentation(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
     """The same field under a stain drawn anew.
 
     Parameters
@@ -82,7 +82,7 @@ def restain(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
     Examples
     --------
     >>> plain = np.full((2, 2, 3), (200, 150, 160), np.uint8)
-    >>> bool((restain(plain, np.random.default_rng(0)) == plain).all())
+    >>> bool((stain_augmentation(plain, np.random.default_rng(0)) == plain).all())
     False
     """
     return Stain.draw(rng).applied(pixels)

@@ -94,9 +94,9 @@ def model_card(model: Synthesizer, fidelity: StyleFidelity, command: str) -> str
     )
     training = config.training
     starts = "".join(
-        f"\n| started with | a model trained on {_smears(start.data)} (hash {start.hash[:12]}); "
-        f"data licence {_cell(start.data.licence)}; citation {_cell(start.data.citation)} |"
-        for start in config.starts
+        f"\n| started with | a model trained on {_smears(pretrained.data)} (hash {pretrained.hash[:12]}); "
+        f"data licence {_cell(pretrained.data.licence)}; citation {_cell(pretrained.data.citation)} |"
+        for pretrained in config.starts
     )
     inherited = f"\n\n{_INHERITED} {_cell(config.licence)}." if config.starts else ""
     height, width = model.statistics.field_size
@@ -107,7 +107,7 @@ A smearsynth synthesizer: from instance labels to blood-smear images. Its images
 | | |
 |---|---|
 | made with | smearsynth {config.smearsynth} |
-| command | `{_cell(command) or "smearsynth.synthesis.training.pipeline.learn"}` |
+| command | `{_cell(command) or "smearsynth.synthesis.training.pipeline.train_synthesizer"}` |
 | data | {_smears(data)} |
 | data licence | {_cell(data.licence)} |
 | citation | {_cell(data.citation)} |{starts}

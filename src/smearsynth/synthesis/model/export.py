@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from smearsynth.errors import OptionError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.runs import StopRequest
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import condition, paint_styles
@@ -126,7 +126,7 @@ def export_sampler(model: Synthesizer, path: Path) -> None:
             shapes.append({1: cells})
         else:
             shapes.append({1: grid * height, 2: grid * width})
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.touch()  # told now that it cannot be written, not after the tracing
         # Ctrl-C amid the tracing ends as an error of the exporter
         with StopRequest() as stop, warnings.catch_warnings():

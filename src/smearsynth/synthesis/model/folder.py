@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.errors import DataError, ModelError
 from smearsynth.files import COPY_AGAIN, SUMS, check_sums, read_sums, read_text
+from smearsynth.migrations import to_current
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
-from smearsynth.synthesis.model.provenance import DataSource, StartRecord
+from smearsynth.synthesis.model.provenance import DataSource, PretrainedRecord
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.styles import StyleBank
 
@@ -50,12 +51,12 @@ class ModelConfig(BaseModel):
     second: TrainingConfig | None = None
     steps_done: int
     data: DataSource = DataSource()
-    start: StartRecord | None = None
+    pretrained: PretrainedRecord | None = None
 
     @property
-    def starts(self) -> tuple[StartRecord, ...]:
+    def starts(self) -> tuple[PretrainedRecord, ...]:
         """The model it began with, what that one began with, and so on; nearest first."""
-        return self.start.lineage if self.start else ()
+        return self.pretrained.lineage if self.pretrained else ()
 
     @property
     def licence(self) -> str:
@@ -66,9 +67,9 @@ class ModelConfig(BaseModel):
         >>> Synthesizer.load("default").config.licence
         'MIT'
         """
-        if self.start is None:
+        if self.pretrained is None:
             return self.data.licence
-        sources = (self.data, *(start.data for start in self.starts))
+        sources = (self.data, *(pretrained.data for pretrained in self.starts))
         return ", ".join(dict.fromkeys(f"{source.licence} ({source.name})" for source in sources))
 
 
@@ -115,7 +116,7 @@ def read_config(path: Path) -> ModelConfig:
     if number != 1:
         raise ModelError(f"of format {number}, and this smearsynth reads 1; install a newer smearsynth", path)
     try:
-        return ModelConfig.model_validate(content)
+        return ModelConfig.model_validate(to_current("model", content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -18,13 +18,13 @@ class DataSource(BaseModel):
     citation: str = "not stated"
 
 
-class StartRecord(BaseModel):
+class PretrainedRecord(BaseModel):
     """The model whose weights a training began with: its data are data of the trained model, too.
 
     Examples
     --------
-    >>> first = StartRecord(hash="ab", data=DataSource(name="first"))
-    >>> [record.data.name for record in StartRecord(hash="cd", data=DataSource(name="second"), start=first).lineage]
+    >>> first = PretrainedRecord(hash="ab", data=DataSource(name="first"))
+    >>> [record.data.name for record in PretrainedRecord(hash="cd", data=DataSource(name="second"), pretrained=first).lineage]
     ['second', 'first']
     """
 
@@ -32,9 +32,9 @@ class StartRecord(BaseModel):
 
     hash: str
     data: DataSource
-    start: StartRecord | None = None
+    pretrained: PretrainedRecord | None = None
 
     @property
-    def lineage(self) -> tuple[StartRecord, ...]:
+    def lineage(self) -> tuple[PretrainedRecord, ...]:
         """The record itself, that of the model it began with, and so on."""
-        return (self, *(self.start.lineage if self.start else ()))
+        return (self, *(self.pretrained.lineage if self.pretrained else ()))

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.files import SUMS, replacing, write_sums
-from smearsynth.layout import ContactLaw
-from smearsynth.layout.labels import MaskSource
+from smearsynth.files import SUMS, atomic_write, write_sums
+from smearsynth.layout import ContactParameters
+from smearsynth.layout.labels import LabelSource
+from smearsynth.migrations import RecordKind, text_to_format_1
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.statistics import DataStatistics
 from smearsynth.synthesis.acquisition.debris import find_debris
-from smearsynth.synthesis.acquisition.imaging import Acquisition, AcquisitionLaw
+from smearsynth.synthesis.acquisition.imaging import Acquisition, AcquisitionModel
 from smearsynth.synthesis.acquisition.stain import Stain
 from smearsynth.synthesis.model.folder import (
     ACQUISITION_FILE,
@@ -44,11 +45,17 @@ from smearsynth.synthesis.model.folder import (
     read_styles,
     verify_folder,
 )
-from smearsynth.synthesis.model.provenance import StartRecord
+from smearsynth.synthesis.model.provenance import PretrainedRecord
 from smearsynth.synthesis.model.tiling import MAX_TILE_PIXELS, encode_field, paint_field
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.styles import StyleBank, Styles
 
+# Fields were renamed after the first models were written; the hash of a model must not change with them.
+_HASHED_AS_FORMAT_1: dict[str, RecordKind] = {
+    CONFIG_FILE: "model",
+    STATISTICS_FILE: "statistics",
+    ACQUISITION_FILE: "acquisition",
+}
 _POOL = 1_000  # shapes drawn from a parametric model for each layout's use
 
 
@@ -65,9 +72,9 @@ class Synthesizer:
     statistics : DataStatistics
         Of the training smears, at the scale of the model.
     shapes : ShapeLibrary or ParametricShapes
-    layout : ContactLaw, optional
+    contact : ContactParameters, optional
         Fitted to the training smears; without it layouts are the paper's rings.
-    acquisition : AcquisitionLaw, optional
+    acquisition : AcquisitionModel, optional
         Fitted to the training smears; without it fields are evenly lit, in focus and clean.
 
     Examples
@@ -85,12 +92,12 @@ class Synthesizer:
     styles: StyleBank
     statistics: DataStatistics
     shapes: ShapeLibrary | ParametricShapes
-    layout: ContactLaw | None = None
-    acquisition: AcquisitionLaw | None = None
+    contact: ContactParameters | None = None
+    acquisition: AcquisitionModel | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # the layout's workspace stays with its process: workers that are not forked make their own
-        return {name: value for name, value in self.__dict__.items() if name != "masks"}
+        return {name: value for name, value in self.__dict__.items() if name != "label_source"}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -103,10 +110,10 @@ class Synthesizer:
         return next(self.generator.parameters()).device
 
     @cached_property
-    def masks(self) -> MaskSource:
+    def label_source(self) -> LabelSource:
         """What masks are drawn from: the shape library itself, or a fixed draw from the parametric model."""
         shapes = self.shapes if isinstance(self.shapes, ShapeLibrary) else self.shapes.sample(_POOL, rng=0)
-        return MaskSource(shapes, self.statistics, self.layout)
+        return LabelSource(shapes, self.statistics, self.contact)
 
     @cached_property
     def hash(self) -> str:
@@ -115,14 +122,17 @@ class Synthesizer:
         contents = self._contents()
         # settings that later versions add have the old behaviour as their default: the model stays the same
         contents[CONFIG_FILE] = self.config.model_dump_json(exclude_defaults=True).encode()
+        for name, kind in _HASHED_AS_FORMAT_1.items():
+            if name in contents:
+                contents[name] = text_to_format_1(kind, contents[name].decode()).encode()
         for name, content in sorted(contents.items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()
 
     @property
-    def as_start(self) -> StartRecord:
+    def as_pretrained(self) -> PretrainedRecord:
         """How a model that began with this one names it."""
-        return StartRecord(hash=self.hash, data=self.config.data, start=self.config.start)
+        return PretrainedRecord(hash=self.hash, data=self.config.data, pretrained=self.config.pretrained)
 
     def encode(self, smear: Smear) -> Styles:
         """Style of the background (row 0) and of every cell of a smear, (n + 1, S) float32."""
@@ -260,7 +270,7 @@ class Synthesizer:
             reason = error.strerror or error
             raise ModelError(f"the model cannot be written ({reason}); choose another folder", folder) from error
         for name, content in contents.items():
-            with replacing(folder / name) as temporary:
+            with atomic_write(folder / name) as temporary:
                 temporary.write_bytes(content)
         write_sums(folder, contents)
 
@@ -282,8 +292,10 @@ class Synthesizer:
         )
         styles = read_styles(root / STYLES_FILE, config.network)
         statistics = read_part(root / STATISTICS_FILE, DataStatistics.from_json)
-        layout = read_part(root / LAYOUT_FILE, ContactLaw.from_json) if LAYOUT_FILE in listed else None
-        taken = read_part(root / ACQUISITION_FILE, AcquisitionLaw.from_json) if ACQUISITION_FILE in listed else None
+        layout = read_part(root / LAYOUT_FILE, ContactParameters.from_json) if LAYOUT_FILE in listed else None
+        taken = (
+            read_part(root / ACQUISITION_FILE, AcquisitionModel.from_json) if ACQUISITION_FILE in listed else None
+        )
         generator, encoder = generator.to(device), encoder.to(device)
         return cls(config, generator, encoder, styles, statistics, shapes, layout, taken)
 
@@ -302,8 +314,8 @@ class Synthesizer:
         }
         name = EXEMPLARS_FILE if isinstance(self.shapes, ShapeLibrary) else PARAMETRIC_FILE
         files[name] = self.shapes.to_bytes()
-        if self.layout is not None:
-            files[LAYOUT_FILE] = self.layout.to_json().encode()
+        if self.contact is not None:
+            files[LAYOUT_FILE] = self.contact.to_json().encode()
         if self.acquisition is not None:
             files[ACQUISITION_FILE] = self.acquisition.to_json().encode()
         return files

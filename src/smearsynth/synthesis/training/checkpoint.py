@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from smearsynth.errors import ModelError
+from smearsynth.migrations import to_current
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.training.state import TrainingState
 
@@ -39,7 +40,7 @@ def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
                 {k: t.detach().cpu().contiguous() for k, t in tensors.items()},
                 partial / f"{name}.safetensors",
             )
-        record = {"step": state.step, "start": state.start, "preset": preset.model_dump(mode="json")}
+        record = {"step": state.step, "pretrained": state.pretrained, "preset": preset.model_dump(mode="json")}
         (partial / "state.json").write_text(json.dumps(record, indent=2))
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
@@ -73,8 +74,8 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
         return False
     newest = found[-1]
     try:
-        record = json.loads((newest / "state.json").read_text())
-        _refuse_other_start(record.get("start"), state.start, newest)
+        record = to_current("state", json.loads((newest / "state.json").read_text()))
+        _refuse_other_start(record.get("pretrained"), state.pretrained, newest)
         _refuse_other_settings(record["preset"], preset, newest)
         step = int(record["step"])
         _refuse_fewer_steps(step, preset, newest)
@@ -168,7 +169,10 @@ def _refuse_fewer_steps(done: int, preset: Preset, folder: Path) -> None:
 
 def _refuse_other_start(stored: str | None, wanted: str | None, folder: Path) -> None:
     if stored != wanted:
-        was, now = (f"the model of hash {start[:12]}" if start else "random weights" for start in (stored, wanted))
+        was, now = (
+            f"the model of hash {pretrained[:12]}" if pretrained else "random weights"
+            for pretrained in (stored, wanted)
+        )
         raise ModelError(
             f"this run was started with {was}, now it is {now}; "
             "start with the same, use another output folder, or delete this one",

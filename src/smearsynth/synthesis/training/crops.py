@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from smearsynth.smear import ImageArray, LabelArray, Smear, close_ids
 from smearsynth.synthesis.acquisition.debris import find_debris
-from smearsynth.synthesis.acquisition.stain import restain
+from smearsynth.synthesis.acquisition.stain import stain_augmentation
 from smearsynth.synthesis.config import TrainingConfig
 from smearsynth.synthesis.styles import Styles
 from smearsynth.synthesis.training.discriminator_augment import draw_changes
@@ -34,7 +34,7 @@ class CropBatch(NamedTuple):
     channels_of : (B, n + 1) int64 tensor
         One-hot channel of every label: 0 background, class id + 1 for cells.
     changes : (B, COLUMNS) float32 tensor or None
-        How D sees the crops (see `disguise`); None where it sees them as they are.
+        How D sees the crops (see `augment_for_discriminator`); None where it sees them as they are.
     debris : (B, h, w) bool tensor or None
         Where there is debris (see `find_debris`); None where G is not told of it.
     styles : (B, n + 1, S) float32 tensor or None
@@ -165,10 +165,17 @@ def draw_crops(
         for rows, smear, crop in zip(vectors, chosen, crops, strict=True):
             rows[: len(crop.ids) + 1] = torch.from_numpy(styles[smear][[0, *crop.ids]])
     blobs = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
-    changes = draw_changes(len(crops), config.augment, rng) if config.augment else None
+    changes = (
+        draw_changes(len(crops), config.discriminator_augmentation, rng)
+        if config.discriminator_augmentation
+        else None
+    )
     seen = [crop.pixels for crop in crops]
-    if config.restain and styles is None:  # styles computed before are those of the stain as it is
-        seen = [restain(pixels, rng) if rng.random() < config.restain else pixels for pixels in seen]
+    if config.stain_augmentation and styles is None:  # styles computed before are those of the stain as it is
+        seen = [
+            stain_augmentation(pixels, rng) if rng.random() < config.stain_augmentation else pixels
+            for pixels in seen
+        ]
     return CropBatch(
         torch.from_numpy(np.stack(seen)),
         torch.from_numpy(np.stack([crop.labels for crop in crops])),

@@ -48,7 +48,7 @@ def draw_changes(n: int, share: float, rng: np.random.Generator) -> npt.NDArray[
     return drawn.astype(np.float32)
 
 
-def disguise(condition: Tensor, image: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+def augment_for_discriminator(condition: Tensor, image: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
     """Change conditions and images as drawn.
 
     Parameters

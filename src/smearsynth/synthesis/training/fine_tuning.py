@@ -11,31 +11,31 @@ from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.training.state import TrainingState
 
 
-def begin_with(state: TrainingState, start: Synthesizer) -> None:
+def initialise_from(state: TrainingState, pretrained: Synthesizer) -> None:
     """Give a fresh state the generator and the encoder of a model, and its hash; discriminators stay as they are.
 
     Parameters
     ----------
     state : TrainingState
-        Before its first step, of the networks of the model (`Preset.starting_with`). Its classes may be others.
-    start : Synthesizer
+        Before its first step, of the networks of the model (`Preset.initialised_from`). Its classes may be others.
+    pretrained : Synthesizer
 
     Raises
     ------
     OptionError
         When the networks differ in more than their classes.
     """
-    own, its = state.translator.generator.config, start.config.network
-    weights = translated(start.generator.state_dict(), its, own.class_names)
+    own, its = state.translator.generator.config, pretrained.config.network
+    weights = translated(pretrained.generator.state_dict(), its, own.class_names)
     for translator in (state.translator, state.average):
         try:
             translator.generator.load_state_dict(weights)
-            translator.encoder.load_state_dict(start.encoder.state_dict())
+            translator.encoder.load_state_dict(pretrained.encoder.state_dict())
         except RuntimeError:
             raise OptionError(
-                "the preset has other networks than the model to start with; take Preset.starting_with"
+                "the preset has other networks than the model to start with; take Preset.initialised_from"
             ) from None
-    state.start = start.hash
+    state.pretrained = pretrained.hash
 
 
 def translated(

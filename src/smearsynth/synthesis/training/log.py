@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.formats.images import save_png
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.networks.conditioning import condition
@@ -64,7 +64,7 @@ class TrainingLog:
             **means,
         }
         self._rows.append({key: str(value) if key == "step" else f"{value:.6g}" for key, value in row.items()})
-        with replacing(self._file) as temporary, temporary.open("w", newline="") as out:
+        with atomic_write(self._file) as temporary, temporary.open("w", newline="") as out:
             writer = csv.DictWriter(out, fieldnames=list(self._rows[-1]), extrasaction="ignore")
             writer.writeheader()
             writer.writerows(self._rows)
@@ -88,7 +88,7 @@ class TrainingLog:
         rows = [_label_picture(batch.labels), _pixels(batch.image), _pixels(fake)]
         grid = np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
         path = self.folder / "samples" / f"step-{state.step:08d}.png"
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             save_png(temporary, grid)
         if self._board is not None:
             self._board.add_image("sample", grid, state.step, dataformats="HWC")

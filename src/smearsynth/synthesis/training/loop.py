@@ -25,7 +25,7 @@ from smearsynth.synthesis.networks.generator import draw_noise
 from smearsynth.synthesis.styles import Styles
 from smearsynth.synthesis.training.checkpoint import load_state, save_state
 from smearsynth.synthesis.training.crops import CropBatch, Downsized, crop_stream, draw_crops
-from smearsynth.synthesis.training.fine_tuning import begin_with
+from smearsynth.synthesis.training.fine_tuning import initialise_from
 from smearsynth.synthesis.training.log import TrainingLog
 from smearsynth.synthesis.training.state import TrainingState
 from smearsynth.synthesis.training.step import GraphedStep, Step
@@ -47,7 +47,7 @@ class TrainingRun:
         Steps between states, log rows and sample grids.
     workers : int
         Processes that read crops ahead; worth it with a GPU.
-    minutes : float, optional
+    time_limit : float, optional
         Stop after so long, state saved, as if interrupted.
     graphs : bool
         Record the step as CUDA graphs where there is a GPU.
@@ -61,7 +61,7 @@ class TrainingRun:
     log_every: int = 50
     sample_every: int = 1000
     workers: int = 0
-    minutes: float | None = None
+    time_limit: float | None = None
     graphs: bool = True
     on_step: OnStep | None = None
 
@@ -85,15 +85,15 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * min(1.0, left)
 
 
-def head_start(config: TrainingConfig, step: int) -> float:
+def warmup(config: TrainingConfig, step: int) -> float:
     """Share of the rate that G and E learn at while a new D learns to judge a G that is trained already.
 
     Examples
     --------
-    >>> [head_start(TrainingConfig(head_start=4), step) for step in (0, 1, 3, 9)]
+    >>> [warmup(TrainingConfig(warmup=4), step) for step in (0, 1, 3, 9)]
     [0.25, 0.5, 1.0, 1.0]
     """
-    return min(1.0, (step + 1) / max(config.head_start, 1))
+    return min(1.0, (step + 1) / max(config.warmup, 1))
 
 
 def train(
@@ -102,7 +102,7 @@ def train(
     run: TrainingRun,
     features: PerceptualFeatures | None = None,
     *,
-    start: Synthesizer | None = None,
+    pretrained: Synthesizer | None = None,
     earlier: TrainingState | None = None,
     styles: Sequence[Styles] | None = None,
 ) -> TrainingState:
@@ -116,8 +116,8 @@ def train(
     run : TrainingRun
     features : PerceptualFeatures, optional
         For the perceptual loss; None leaves it out.
-    start : Synthesizer, optional
-        Model whose G and E the run starts with; the preset has its networks (`Preset.starting_with`).
+    pretrained : Synthesizer, optional
+        Model whose G and E the run starts with; the preset has its networks (`Preset.initialised_from`).
     earlier : TrainingState, optional
         State of stage one, whose networks stage two starts with.
     styles : sequence of (n + 1, S) float32 arrays, optional
@@ -133,8 +133,8 @@ def train(
     config, fabric = preset.training, run.fabric
     on_gpu = fabric.device.type == "cuda"
     state = TrainingState.fresh(preset)
-    if start is not None:
-        begin_with(state, start)
+    if pretrained is not None:
+        initialise_from(state, pretrained)
     if earlier is not None:
         state.continue_from(earlier)
     if on_gpu:
@@ -145,7 +145,7 @@ def train(
     update = GraphedStep(step) if on_gpu and run.graphs else step
     noise_source = torch.Generator(fabric.device)
     log = TrainingLog(run.folder, state.step)
-    deadline = None if run.minutes is None else time.monotonic() + 60 * run.minutes
+    deadline = None if run.time_limit is None else time.monotonic() + 60 * run.time_limit
 
     smears = smears if config.scale == 1 else Downsized(smears, config.scale)
     crops = crop_stream(
@@ -157,8 +157,8 @@ def train(
             batch = next(crops).to(fabric.device)
             rate = learning_rate(config, state.step)
             _set_rate(state.optimiser_d, rate * config.discriminator_rate)
-            if start is not None:
-                rate *= head_start(config, state.step)
+            if pretrained is not None:
+                rate *= warmup(config, state.step)
             _set_rate(state.optimiser_g, rate)
             noise_source.manual_seed(hash_seed(config.seed, state.step))
             noise = draw_noise(tuple(batch.labels.shape), preset.network.downs, noise_source)  # type: ignore[arg-type]

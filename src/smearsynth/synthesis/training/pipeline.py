@@ -16,11 +16,11 @@ import numpy as np
 
 from smearsynth.errors import DataError, ModelError
 from smearsynth.files import read_text, write_text
-from smearsynth.layout.labels import MaskSource
+from smearsynth.layout.labels import LabelSource
 from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import Smear, digest
 from smearsynth.statistics import DataStatistics
-from smearsynth.synthesis.acquisition.imaging import AcquisitionLaw
+from smearsynth.synthesis.acquisition.imaging import AcquisitionModel
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.model.card import StyleFidelity, model_card
 from smearsynth.synthesis.model.folder import ModelConfig
@@ -32,20 +32,20 @@ from smearsynth.synthesis.styles import StyleBank, Styles, without_slivers
 from smearsynth.synthesis.training.loop import OnStep, TrainingRun, fabric_for, train
 from smearsynth.synthesis.training.state import TrainingState
 
-Say = Callable[[str], None]
+MessageCallback = Callable[[str], None]
 
 
-def learn(
+def train_synthesizer(
     smears: Sequence[Smear],
     preset: Preset,
     run: TrainingRun,
     *,
-    start: Synthesizer | None = None,
+    pretrained: Synthesizer | None = None,
     source: DataSource | None = None,
     features: PerceptualFeatures | None = None,
     parametric: bool = False,
     command: str = "",
-    say: Say = lambda line: None,
+    say: MessageCallback = lambda line: None,
 ) -> Synthesizer | None:
     """Learn a synthesizer from annotated smears and write its model folder, ``run.folder``.
 
@@ -55,7 +55,7 @@ def learn(
         The training split.
     preset : Preset
     run : TrainingRun
-    start : Synthesizer, optional
+    pretrained : Synthesizer, optional
         Finished model whose generator and encoder are trained further, with new discriminators; the preset's
         settings of G and E give way to the model's.
     source : DataSource, optional
@@ -76,23 +76,23 @@ def learn(
     """
     if run.folder.exists() and not run.folder.is_dir():
         raise ModelError("is a file; name a folder for the model", run.folder)
-    if start is not None:
-        preset = preset.starting_with(start.config.network)
+    if pretrained is not None:
+        preset = preset.initialised_from(pretrained.config.network)
     say(f"measuring {len(smears)} smears")
     measured = examine(smears, preset)
     say(str(measured.shapes.report))
-    if start is not None and (remark := _size_remark(measured.statistics, start.statistics)):
+    if pretrained is not None and (remark := _size_remark(measured.statistics, pretrained.statistics)):
         say(remark)
     _claim(run.folder / "state", smears, measured.statistics, say)
     preset = preset.on_features("none" if features is None else features.name)
     if preset.second:
         preset = preset.within(measured.statistics.field_size)
-    found = _train_stages(smears, preset, run, features, say, start)
+    found = _train_stages(smears, preset, run, features, say, pretrained)
     if found is None:
         return None
     state, encoded = found
     say("fitting the layout")
-    law = measured.contact_law
+    law = measured.contact_parameters
     say("clustering styles")
     telling = [without_slivers(styles, smear) for styles, smear in zip(encoded, smears, strict=True)]
     model = Synthesizer(
@@ -103,7 +103,7 @@ def learn(
             second=preset.second,
             steps_done=preset.steps,
             data=source or DataSource(smears=len(smears)),
-            start=None if start is None else start.as_start,
+            pretrained=None if pretrained is None else pretrained.as_pretrained,
         ),
         state.average.generator.eval(),
         state.average.encoder.eval(),
@@ -118,7 +118,7 @@ def learn(
         law,
     )
     say("measuring illumination, focus, noise and debris")
-    taken = AcquisitionLaw.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
+    taken = AcquisitionModel.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
     model = replace(model, acquisition=taken)
     # what travels is small: fp16 weights, for a model that is to be passed on
     model.save(run.folder, half=parametric)
@@ -128,7 +128,7 @@ def learn(
     return model
 
 
-def examine(smears: Sequence[Smear], preset: Preset) -> MaskSource:
+def examine(smears: Sequence[Smear], preset: Preset) -> LabelSource:
     """Measure smears and take their shapes; what cannot be learned from is refused here, before the long work.
 
     Raises
@@ -136,7 +136,7 @@ def examine(smears: Sequence[Smear], preset: Preset) -> MaskSource:
     DataError
         When there is no whole cell, or none of a class that the preset names.
     """
-    found = MaskSource.from_smears(smears)
+    found = LabelSource.from_smears(smears)
     counts = found.statistics.class_counts
     bare = [name for name in preset.network.class_names if name not in counts or not counts[name].mean]
     if bare:
@@ -147,7 +147,7 @@ def examine(smears: Sequence[Smear], preset: Preset) -> MaskSource:
     return found
 
 
-def rehearse(
+def benchmark_steps(
     smears: Sequence[Smear], preset: Preset, device: str, features: PerceptualFeatures | None, steps: int = 8
 ) -> dict[str, float]:
     """Time a few training steps in either precision; nothing is kept.
@@ -179,12 +179,12 @@ def _train_stages(
     preset: Preset,
     run: TrainingRun,
     features: PerceptualFeatures | None,
-    say: Say,
-    start: Synthesizer | None = None,
+    say: MessageCallback,
+    pretrained: Synthesizer | None = None,
 ) -> tuple[TrainingState, list[Styles]] | None:
     """Train all stages; the last state and the styles of every smear, or None when stopped before the end."""
     stages = preset.stages
-    state = train(smears, stages[0], run, features, start=start)
+    state = train(smears, stages[0], run, features, pretrained=pretrained)
     if state.step < preset.training.steps:
         return None
     say("encoding the styles of every instance")
@@ -220,7 +220,7 @@ def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 
     return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
 
 
-def _claim(folder: Path, smears: Sequence[Smear], statistics: DataStatistics, say: Say) -> None:
+def _claim(folder: Path, smears: Sequence[Smear], statistics: DataStatistics, say: MessageCallback) -> None:
     """Refuse to go on with a run on other smears; also shows early that the folder can be written."""
     path = folder / "smears.json"
     measured = [[row.name, row.width, row.height, row.count] for row in statistics.rows]

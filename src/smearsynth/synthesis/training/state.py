@@ -53,7 +53,7 @@ class TrainingState:
     optimiser_g, optimiser_d : Adam
     step : int
         Steps done.
-    start : str, optional
+    pretrained : str, optional
         Hash of the model that the translator was at step 0; None where it was drawn at random.
     """
 
@@ -63,7 +63,7 @@ class TrainingState:
     optimiser_g: torch.optim.Adam
     optimiser_d: torch.optim.Adam
     step: int = 0
-    start: str | None = None
+    pretrained: str | None = None
 
     @classmethod
     def fresh(cls, preset: Preset) -> TrainingState:

@@ -12,7 +12,7 @@ from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.networks.conditioning import condition
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 from smearsynth.synthesis.training.crops import CropBatch
-from smearsynth.synthesis.training.discriminator_augment import disguise
+from smearsynth.synthesis.training.discriminator_augment import augment_for_discriminator
 from smearsynth.synthesis.training.losses import discriminator_loss, generator_objective, label_loss, slope_penalty
 from smearsynth.synthesis.training.state import TrainingState
 
@@ -66,8 +66,8 @@ class Step:
             fake = state.translator(real, batch.labels, given, noise, n, batch.styles).float()
         seen, seen_real, seen_fake = given, real, fake
         if batch.changes is not None:
-            seen, seen_real = disguise(given, real, batch.changes)
-            seen_fake = disguise(given, fake, batch.changes)[1]
+            seen, seen_real = augment_for_discriminator(given, real, batch.changes)
+            seen_fake = augment_for_discriminator(given, fake, batch.changes)[1]
 
         # max over D of equation 5
         with self.fabric.autocast():

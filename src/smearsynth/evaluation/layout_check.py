@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from smearsynth.errors import DataError
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.layout.contact.moments import MeasuredField, measure_field
-from smearsynth.layout.labels import LayoutName, MaskSource
+from smearsynth.layout.labels import LabelSource, LayoutName
 from smearsynth.smear import Smear
 from smearsynth.statistics import BIN_WIDTH, BINS, patterns
 
@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 LAYOUTS: tuple[LayoutName, ...] = ("contact", "ring", "uniform")
 CONFIDENCE = 0.95
 _BOOTSTRAPS = 1000
-LEAST_DRAWS = 300  # synthetic fields of each layout: enough that chance moves them little beside the real ones
+MIN_DRAWS = 300  # synthetic fields of each layout: enough that chance moves them little beside the real ones
 _MIN_SMEARS = 4
 _MIDDLES = (np.arange(BINS, dtype=np.float64) + 0.5) * BIN_WIDTH
 _PAIRS = slice(3, 30)  # bins of 0.3 to 3 diameters
@@ -74,8 +74,8 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """What `certify` found.
+class LayoutCheck:
+    """What `check_layout` found.
 
     Parameters
     ----------
@@ -120,24 +120,24 @@ class Certificate:
 
     def figure(self, path: Path | str | None = None) -> Any:
         """Draw each statistic: the real one, its envelope, the layouts; write a PNG to `path` if one is given."""
-        from smearsynth.evaluation.figures import certificate_figure
+        from smearsynth.evaluation.figures import layout_check_figure
 
-        figure = certificate_figure(self)
+        figure = layout_check_figure(self)
         if path is not None:
-            with replacing(Path(path)) as temporary:
+            with atomic_write(Path(path)) as temporary:
                 figure.savefig(temporary, format="png", dpi=110, metadata={"Software": "smearsynth"})
         return figure
 
 
-def certify(
+def check_layout(
     smears: Iterable[Smear],
-    source: MaskSource,
+    source: LabelSource,
     *,
     layouts: Sequence[LayoutName] = LAYOUTS,
     draws: int | None = None,
     rng: int | np.random.Generator = 0,
     on_field: Callable[[int], object] | None = None,
-) -> Certificate:
+) -> LayoutCheck:
     """Test synthetic layouts against real smears, best those of a test split.
 
     The envelopes hold what another set of as many real smears would give: the statistics of two bootstrap
@@ -148,7 +148,7 @@ def certify(
     ----------
     smears : iterable of Smear
         Real ones, at the scale of the source; read once.
-    source : MaskSource
+    source : LabelSource
     layouts : sequence of str
     draws : int, optional
         Synthetic fields of each layout; as many as there are smears when None, but 300 at least.
@@ -182,7 +182,7 @@ def certify(
         raise DataError(
             f"no whole cell in the {len(real)} smears, so nothing to compare layouts by; give smears with cells"
         )
-    wanted = max(len(real), LEAST_DRAWS) if draws is None else draws
+    wanted = max(len(real), MIN_DRAWS) if draws is None else draws
     laid: dict[str, list[_Field]] = {}
     for layout in layouts:
         laid[layout] = []
@@ -198,7 +198,7 @@ def certify(
         ours = _Sums.of(real, parts, unit)
         theirs = {layout: _Sums.of(fields, parts, unit).curve() for layout, fields in laid.items()}
         curves[name], statistics[name] = _judge(Curve(title, x_name, x, x, x, x, theirs), ours, samples)
-    return Certificate(len(real), wanted, statistics, curves)
+    return LayoutCheck(len(real), wanted, statistics, curves)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from smearsynth.benefit.arms import ALONE, BESIDE, COMPARED, OF_FEW, ArmName
-from smearsynth.benefit.experiment import Experiment
-from smearsynth.benefit.plan import chosen
-from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Metric, Run
 from smearsynth.errors import DataError
+from smearsynth.experiment.arms import ALONE, BESIDE, COMPARED, OF_FEW, ArmName
+from smearsynth.experiment.experiment import Experiment
+from smearsynth.experiment.plan import chosen
+from smearsynth.experiment.records import METRICS, BenefitResult, Difference, Facts, Metric, Run
 from smearsynth.metrics.intervals import Resampled, paired_interval
 from smearsynth.tasks.config import TaskName
 
@@ -56,12 +56,12 @@ def _facts(experiment: Experiment, runs: Sequence[Run], data_set: str, command: 
         device=experiment.device,
         scale=experiment.train.scale,
         seeds=settings.seeds,
-        best_by=settings.best_by,
+        select_by=settings.select_by,
         train=train,
         held_out=min(experiment.held_out(job) for job in settings.jobs(train) if job.reals == largest),
         test=len(experiment.test),
         synthetic=settings.synthetic_of(largest),
-        share=settings.share,
+        synthetic_fraction=settings.synthetic_fraction,
         stain=settings.stain_of("RD+SD"),
         steps={run.task: run.steps for run in runs},
         synthesizers={reals: source.facts for reals, source in experiment.sources.items()},

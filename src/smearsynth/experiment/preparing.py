@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from smearsynth.benefit.experiment import Experiment, Source
-from smearsynth.benefit.plan import Settings, chosen, digests, key_of
-from smearsynth.benefit.records import SynthesizerFacts
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
+from smearsynth.experiment.experiment import Experiment, Source
+from smearsynth.experiment.plan import Settings, chosen, digests, key_of
+from smearsynth.experiment.records import SynthesizerFacts
 from smearsynth.statistics import DataStatistics, measure
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import load_features
 from smearsynth.synthesis.training.loop import OnStep, TrainingRun, fabric_for
-from smearsynth.synthesis.training.pipeline import learn
+from smearsynth.synthesis.training.pipeline import train_synthesizer
 
-Say = Callable[[str], None]
+MessageCallback = Callable[[str], None]
 
 _FEW = 8  # smears show the size of cells
 _STEPS_ON = 3_000  # of a synthesizer that goes on from a finished one
@@ -36,10 +36,10 @@ def prepare(
     folder: Path,
     models: Mapping[int, Path | str] | None = None,
     *,
-    start: Path | str | None = None,
+    pretrained: Path | str | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
-    say: Say = lambda line: None,
+    say: MessageCallback = lambda line: None,
 ) -> Experiment | None:
     """All that the runs need.
 
@@ -53,7 +53,7 @@ def prepare(
     models : mapping of int to Path or str, optional
         Synthesizers by the number of real smears they have seen. Where none is given, one is trained on these
         smears alone, in a `synthesizer_folder`; that takes an hour or two on a CPU.
-    start : Path or str, optional
+    pretrained : Path or str, optional
         A model that has seen no test smear, from which those trained here go on: a quarter of an hour each.
     device : str
         cpu or cuda.
@@ -83,7 +83,7 @@ def prepare(
     for smears, what, why in ((train, "train", "learn from"), (test, "test", "find in")):
         if not any(smear.count for smear in smears):
             raise DataError(f"no {what} smear has a cell; there is nothing to {why} them", smears.root)
-    begun = Synthesizer.load(start) if start else None
+    begun = Synthesizer.load(pretrained) if pretrained else None
     sources: dict[int, Source] = {}
     few = measure(train[k] for k in range(min(_FEW, len(train))))
     for reals in sizes if settings.draws else ():
@@ -113,7 +113,7 @@ def _size_remark(here: DataStatistics, model: Synthesizer) -> str | None:
     )
 
 
-def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, start: Synthesizer | None) -> Path:
+def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, pretrained: Synthesizer | None) -> Path:
     """Where the synthesizer of so many smears is trained: of other smears, or from another start, elsewhere.
 
     Parameters
@@ -123,10 +123,10 @@ def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, start: Sy
     train : sequence of str
         Hash of each train smear, as `digests` gives them.
     reals : int
-    start : Synthesizer, optional
+    pretrained : Synthesizer, optional
     """
     seen = [train[k] for k in chosen(len(train), reals)]
-    return folder / f"synthesizer-{reals}-{key_of(seen, start and start.hash)[:8]}"
+    return folder / f"synthesizer-{reals}-{key_of(seen, pretrained and pretrained.hash)[:8]}"
 
 
 def is_finished(folder: Path) -> bool:
@@ -138,22 +138,22 @@ def _learned(
     train: SmearFolder,
     reals: int,
     folder: Path,
-    start: Synthesizer | None,
+    pretrained: Synthesizer | None,
     device: str,
     on_step: OnStep | None,
-    say: Say,
+    say: MessageCallback,
 ) -> Synthesizer | None:
     """A synthesizer that has seen so many of these smears and no others of them, trained now or before."""
     if is_finished(folder):
         return Synthesizer.load(folder)
-    wanted = preset_of(device, going_on=start is not None)
+    wanted = preset_of(device, going_on=pretrained is not None)
     say(f"training a synthesizer on {reals} real smears, {wanted.steps} steps; Ctrl-C is safe")
-    return learn(
-        train.chosen(chosen(len(train), reals)),
+    return train_synthesizer(
+        train.subset(chosen(len(train), reals)),
         wanted,
         TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step),
         source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
-        start=start,
+        pretrained=pretrained,
         features=load_features(wanted.training.perceptual_features),
         say=say,
     )

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from smearsynth.benefit.arms import ARMS, COMPARED, ArmName
-from smearsynth.benefit.records import METRICS, BenefitResult, Difference
+from smearsynth.experiment.arms import ARMS, COMPARED, ArmName
+from smearsynth.experiment.records import METRICS, BenefitResult, Difference
 from smearsynth.tasks.config import TaskName
 
 TITLES: dict[TaskName, str] = {

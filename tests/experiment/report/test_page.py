@@ -14,13 +14,13 @@ from PIL import Image
 
 from pages import Page
 from smears import analytic_smear
-from smearsynth.benefit import ARMS, COMPARED, ArmName, BenefitResult, Difference, Facts, Run
-from smearsynth.benefit.arms import OF_FEW
-from smearsynth.benefit.records import ImageRow, SynthesizerFacts
-from smearsynth.benefit.report.figures import changes, verdict_pair
-from smearsynth.benefit.report.page import Example, write_report
-from smearsynth.benefit.report.wording import against_all, comparisons, table, warnings
-from smearsynth.benefit.report.wording import facts as facts_said
+from smearsynth.experiment import ARMS, COMPARED, ArmName, BenefitResult, Difference, Facts, Run
+from smearsynth.experiment.arms import OF_FEW
+from smearsynth.experiment.records import ImageRow, SynthesizerFacts
+from smearsynth.experiment.report.figures import changes, verdict_pair
+from smearsynth.experiment.report.page import Example, write_report
+from smearsynth.experiment.report.wording import against_all, comparisons, table, warnings
+from smearsynth.experiment.report.wording import facts as facts_said
 from smearsynth.smear import Smear
 from smearsynth.tasks import Prediction
 from smearsynth.tasks.config import TaskName
@@ -37,7 +37,7 @@ def facts(**other: Any) -> Facts:
     usual = {
         "data_set": "my smears", "command": "smearsynth benefit my-smears --seeds 3", "smearsynth": "0.1.0",
         "torch": "2.6", "machine": "2 cores", "preset": "cpu", "device": "cpu", "scale": 0.5, "seeds": 3,
-        "best_by": "validation", "train": 60, "held_out": 8, "test": 12, "synthetic": 900, "share": 0.5,
+        "select_by": "validation", "train": 60, "held_out": 8, "test": 12, "synthetic": 900, "synthetic_fraction": 0.5,
         "steps": {task: 400 for task in TASKS}, "synthesizers": {60: known("mine", 60)},
         "minutes": 83.0,
     }  # fmt: skip
@@ -336,7 +336,7 @@ def test_a_synthesizer_that_does_not_fit_is_warned_of_and_nothing_held_out_is_sa
 
 
 def test_the_papers_habit_is_flagged_and_the_sound_way_is_not() -> None:
-    assert "flatters all arms" in " ".join(warnings(facts(best_by="test")))
+    assert "flatters all arms" in " ".join(warnings(facts(select_by="test")))
     assert not list(warnings(facts()))
 
 

@@ -3,13 +3,13 @@
 `prepare` gives an `Experiment`, `run_all` does the work that `work_of` says is left, `summarise` gives the result.
 """
 
-from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, Arm, ArmName
-from smearsynth.benefit.experiment import Experiment
-from smearsynth.benefit.plan import Settings
-from smearsynth.benefit.preparing import prepare
-from smearsynth.benefit.records import BenefitResult, Difference, Facts, Run
-from smearsynth.benefit.running import run_all, work_of
-from smearsynth.benefit.verdict import summarise
+from smearsynth.experiment.arms import ARMS, COMPARED, PAPER, Arm, ArmName
+from smearsynth.experiment.experiment import Experiment
+from smearsynth.experiment.plan import Settings
+from smearsynth.experiment.preparing import prepare
+from smearsynth.experiment.records import BenefitResult, Difference, Facts, Run
+from smearsynth.experiment.running import run_all, work_of
+from smearsynth.experiment.verdict import summarise
 
 __all__ = [
     "ARMS",

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from smearsynth.benefit.arms import ArmName
-from smearsynth.benefit.records import BenefitResult
-from smearsynth.benefit.report import wording as words
-from smearsynth.benefit.report.figures import (
+from smearsynth.experiment.arms import ArmName
+from smearsynth.experiment.records import BenefitResult
+from smearsynth.experiment.report import wording as words
+from smearsynth.experiment.report.figures import (
     DARK,
     LIGHT,
     TITLES,
@@ -27,7 +27,7 @@ from smearsynth.benefit.report.figures import (
     png_of,
     verdict_pair,
 )
-from smearsynth.files import replacing
+from smearsynth.files import atomic_write
 from smearsynth.report.html import data_uri, jpeg_uri, template, write_page
 from smearsynth.smear import ImageArray
 from smearsynth.tasks.config import TaskName
@@ -124,11 +124,11 @@ def write_report(result: BenefitResult, folder: Path, pictures: Sequence[Example
     Examples
     --------
     >>> import tempfile
-    >>> from smearsynth.benefit import Facts
+    >>> from smearsynth.experiment import Facts
     >>> facts = Facts(
     ...     data_set="mine", command="smearsynth benefit mine", smearsynth="1", torch="2", machine="a laptop",
-    ...     preset="cpu", device="cpu", scale=1, seeds=1, best_by="validation", train=9, held_out=1, test=3,
-    ...     synthetic=90, share=0.5, steps={}, minutes=2)
+    ...     preset="cpu", device="cpu", scale=1, seeds=1, select_by="validation", train=9, held_out=1, test=3,
+    ...     synthetic=90, synthetic_fraction=0.5, steps={}, minutes=2)
     >>> html, _ = write_report(BenefitResult(facts=facts, runs=(), differences=(), verdict=("None yet.",)),
     ...     Path(tempfile.mkdtemp()))
     >>> "None yet." in html.read_text(encoding="utf-8")
@@ -137,7 +137,7 @@ def write_report(result: BenefitResult, folder: Path, pictures: Sequence[Example
     folder = Path(folder)
     page = _page(result, pictures)
     for picture in page.pictures:
-        with replacing(folder / picture.file) as temporary:
+        with atomic_write(folder / picture.file) as temporary:
             temporary.write_bytes(picture.png)
     html = write_page(folder / "report.html", template("benefit.html").render(page=page, words=words))
     return html, write_page(folder / "report.md", _markdown(page))

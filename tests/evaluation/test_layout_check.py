@@ -7,17 +7,17 @@ import pytest
 
 from layout_reference import ellipses
 from smearsynth.errors import DataError
-from smearsynth.evaluation import certify
-from smearsynth.layout import ContactForm, ContactLaw, Workspace, contact_layout
+from smearsynth.evaluation import check_layout
+from smearsynth.layout import ContactForm, ContactParameters, Workspace, contact_layout
 from smearsynth.layout.contact.fitting import fit_contact
-from smearsynth.layout.labels import MaskSource
+from smearsynth.layout.labels import LabelSource
 from smearsynth.layout.painting import paint_labels
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure
 
 SIZE = (300, 400)
 SHAPES = Workspace(ellipses(np.random.default_rng(0).normal(9, 0.7, (60, 2))))
-LAW = ContactLaw(
+LAW = ContactParameters(
     form=ContactForm(gap=0.05),
     adhesion=1.0,
     smears=[(6.4 + 0.2 * z, 2.9, -2.3, z) for z in np.random.default_rng(0).normal(0, 0.5, 40)],
@@ -29,7 +29,7 @@ def made_smears(n, seed):
     rng = np.random.default_rng(seed)
     for k in range(n):
         one = LAW.draw(rng)
-        laid = contact_layout(SIZE, round(one.count_on(SIZE, one.diameter)), SHAPES, law=one, rng=rng)
+        laid = contact_layout(SIZE, round(one.count_on(SIZE, one.diameter)), SHAPES, parameters=one, rng=rng)
         labels = paint_labels(laid, SHAPES).astype(np.int32)
         yield Smear(np.zeros((*SIZE, 3), np.uint8), labels, laid.classes, name=str(k))
 
@@ -37,25 +37,27 @@ def made_smears(n, seed):
 @pytest.fixture(scope="module")
 def fitted():
     statistics = measure(made_smears(30, 1))
-    return MaskSource(SHAPES.shapes, statistics, fit_contact(statistics, SHAPES, rng=0))
+    return LabelSource(SHAPES.shapes, statistics, fit_contact(statistics, SHAPES, rng=0))
 
 
 @pytest.fixture(scope="module")
 def certificate(fitted):
-    return certify(list(made_smears(30, 2)), fitted, rng=3)
+    return check_layout(list(made_smears(30, 2)), fitted, rng=3)
 
 
 def test_the_true_law_cannot_be_told_from_its_own_smears_and_others_can(fitted):
-    found = certify(list(made_smears(30, 2)), MaskSource(SHAPES.shapes, fitted.statistics, LAW), rng=3)
+    found = check_layout(list(made_smears(30, 2)), LabelSource(SHAPES.shapes, fitted.statistics, LAW), rng=3)
     assert len(found.outside("contact")) <= 1  # at 95 % each, one of seven may fail
     for layout in ("ring", "uniform"):
         assert {"pair_correlation", "nearest_neighbour", "touching_fraction"} <= set(found.outside(layout))
 
 
 def test_a_fitted_law_comes_near(certificate, fitted):
-    assert fitted.law.form.gap == pytest.approx(LAW.form.gap, abs=0.03)
-    assert fitted.law.form.overlap * fitted.law.form.depth < 0.005  # diameters, in the mean of attached cells
-    assert fitted.law.adhesion == pytest.approx(LAW.adhesion, abs=0.8)
+    assert fitted.contact.form.gap == pytest.approx(LAW.form.gap, abs=0.03)
+    assert (
+        fitted.contact.form.overlap * fitted.contact.form.depth < 0.005
+    )  # diameters, in the mean of attached cells
+    assert fitted.contact.adhesion == pytest.approx(LAW.adhesion, abs=0.8)
     real = float(certificate.curves["touching_fraction"].real[0])
     assert certificate.statistics["touching_fraction"]["contact"].value == pytest.approx(real, abs=0.1)
     for name in ("pair_correlation", "nearest_neighbour", "cluster_sizes"):
@@ -65,7 +67,7 @@ def test_a_fitted_law_comes_near(certificate, fitted):
 
 def test_the_fit_is_reproducible_and_keeps_every_smear(fitted):
     again = fit_contact(fitted.statistics, SHAPES, rng=0)
-    assert again == fitted.law
+    assert again == fitted.contact
     assert len(again.smears) == 30
 
 
@@ -88,7 +90,7 @@ def test_the_certificate_says_value_low_high_inside(certificate, tmp_path):
 
 def test_too_few_smears_for_an_envelope_are_named(fitted):
     with pytest.raises(DataError, match="too few"):
-        certify(list(made_smears(2, 4)), fitted)
+        check_layout(list(made_smears(2, 4)), fitted)
 
 
 def test_one_smear_is_enough_for_a_law():
@@ -110,14 +112,14 @@ def test_smears_without_a_whole_cell_are_named():
 
 def test_the_command_prints_the_same_and_draws(run, tiny_folder, smear_folder, tmp_path):
     picture = tmp_path / "c.png"
-    ran = run("certify", smear_folder, "--model", tiny_folder, "--draws", 6, "--json", "--figure", picture)
+    ran = run("check_layout", smear_folder, "--model", tiny_folder, "--draws", 6, "--json", "--figure", picture)
     assert ran.code == 0
     assert set(json.loads(ran.out)["touching_fraction"]) == {"contact", "ring", "uniform"}
     assert picture.exists()
-    ran = run("certify", smear_folder, "--model", tiny_folder, "--draws", 6, "--format", "labels")
+    ran = run("check_layout", smear_folder, "--model", tiny_folder, "--draws", 6, "--format", "labels")
     assert ran.code == 0
     assert all(f"{layout}: " in ran.out for layout in ("contact", "ring", "uniform"))
-    ran = run("certify", smear_folder, "--model", tiny_folder, "--format", "coco")
+    ran = run("check_layout", smear_folder, "--model", tiny_folder, "--format", "coco")
     assert ran.code == 2
 
 

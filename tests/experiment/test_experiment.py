@@ -18,15 +18,15 @@ import pytest
 
 from conftest import Run as Command
 from smears import random_smear, write_folder
-from smearsynth.benefit.arms import ARMS, COMPARED, PAPER, ArmName
-from smearsynth.benefit.experiment import Experiment, Mixture, Source
-from smearsynth.benefit.plan import Job, Settings, chosen, digests
-from smearsynth.benefit.preparing import prepare
-from smearsynth.benefit.records import BenefitResult, Difference, Run, SynthesizerFacts
-from smearsynth.benefit.running import Pool, expected_seconds, run_all, work_of
-from smearsynth.benefit.verdict import differences, verdict
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
+from smearsynth.experiment.arms import ARMS, COMPARED, PAPER, ArmName
+from smearsynth.experiment.experiment import Experiment, Mixture, Source
+from smearsynth.experiment.plan import Job, Settings, chosen, digests
+from smearsynth.experiment.preparing import prepare
+from smearsynth.experiment.records import BenefitResult, Difference, Run, SynthesizerFacts
+from smearsynth.experiment.running import Pool, expected_seconds, run_all, work_of
+from smearsynth.experiment.verdict import differences, verdict
 from smearsynth.metrics.intervals import Resampled
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure
@@ -74,10 +74,10 @@ def test_jobs_cover_all_and_begin_with_the_first_seed() -> None:
     jobs = settings.jobs(10)
     assert len(jobs) == len(set(jobs)) == 2 * 2 * 3 * 7
     assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
-    assert (settings.pool_of(10, "own"), settings.pool_of(10, "varied")) == (10, 150)
-    assert Settings(stain="own").pool_of(10, "own") == 150
-    assert Settings(arms=("RD", "SD")).pool_of(10, "own") == 10
-    assert Settings(arms=("RD", "RD+aug")).pool_of(10, "varied") == 0
+    assert (settings.pool_of(10, "original"), settings.pool_of(10, "augmented")) == (10, 150)
+    assert Settings(stain="original").pool_of(10, "original") == 150
+    assert Settings(arms=("RD", "SD")).pool_of(10, "original") == 10
+    assert Settings(arms=("RD", "RD+aug")).pool_of(10, "augmented") == 0
 
 
 def test_crops_of_a_mixture_are_synthetic_as_often_as_asked() -> None:
@@ -94,7 +94,7 @@ def test_the_papers_way_learns_from_all_train_smears_and_chooses_by_all_test_sme
     experiment: Experiment,
 ) -> None:
     job = Job("segmentation", "RD", 6, 0)
-    as_paper = replace(experiment, settings=SETTINGS.model_copy(update={"best_by": "test"}))
+    as_paper = replace(experiment, settings=SETTINGS.model_copy(update={"select_by": "test"}))
     assert (experiment.held_out(job), experiment.chosen_by(job)) == (1, 1)
     assert (as_paper.held_out(job), as_paper.chosen_by(job)) == (0, len(experiment.test))
     assert as_paper.config(job).fit.slack == 0
@@ -109,7 +109,13 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
     keys |= {experiment.key(other) for other in (job._replace(seed=1), job._replace(arm="RD"))}
     changed = [
         replace(experiment, settings=SETTINGS.model_copy(update=update))
-        for update in ({"share": 0.4}, {"synthetic": 5}, {"steps": 3}, {"stain": "own"}, {"best_by": "test"})
+        for update in (
+            {"synthetic_fraction": 0.4},
+            {"synthetic": 5},
+            {"steps": 3},
+            {"stain": "original"},
+            {"select_by": "test"},
+        )
     ]
     changed.append(
         replace(experiment, sources={6: Source(Path("x"), SynthesizerFacts(hash="other", name="other", smears=6))})
@@ -132,7 +138,7 @@ def test_a_result_is_kept_under_all_that_decides_it(experiment: Experiment, tiny
 
 def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -> None:
     work = work_of(experiment)
-    pools = [Pool(6, 0, "own"), Pool(6, 0, "varied")]
+    pools = [Pool(6, 0, "original"), Pool(6, 0, "augmented")]
     assert work == [*pools, *(Job("segmentation", arm, 6, 0) for arm in SETTINGS.arms)]
     assert expected_seconds(experiment, work, 1) > 0
     done: list[object] = []
@@ -152,7 +158,7 @@ def test_runs_are_done_once_and_a_damaged_result_again(experiment: Experiment) -
     (experiment.folder / "runs" / f"{runs['SD'].key}.json").write_text("{")
     (experiment.folder / "runs" / f"{runs['RD'].key}.npy").write_bytes(b"")  # of a full disk
     redone = [Job("segmentation", arm, 6, 0) for arm in ("RD", "SD")]
-    assert work_of(experiment) == [Pool(6, 0, "own"), *redone]  # type: ignore[comparison-overlap]
+    assert work_of(experiment) == [Pool(6, 0, "original"), *redone]  # type: ignore[comparison-overlap]
     assert run_all(experiment, work_of(experiment))
     again = experiment.stored(runs["SD"].key)
     assert again is not None
@@ -299,7 +305,7 @@ def _stains_in(folder: Path) -> tuple[str, int]:
 def test_synthesizers_go_on_from_a_finished_one(
     run: Command, smear_folder: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smearsynth.benefit import preparing
+    from smearsynth.experiment import preparing
     from smearsynth.synthesis import config
 
     monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=9))
@@ -307,23 +313,23 @@ def test_synthesizers_go_on_from_a_finished_one(
     out = tmp_path / "out"
     asked = ["benefit", smear_folder, "-o", out, "--preset", "tiny", "--steps", 2, "--seeds", 1, "--synthetic", 2]
     asked += ["--tasks", "segmentation", "--arms", "SD,RD+SD", "--workers", 1]
-    dry = run(*asked, "--start", tiny_folder, "--dry-run")
+    dry = run(*asked, "--pretrained", tiny_folder, "--dry-run")
     assert "each is trained first, 2 steps" in dry.err
     assert dry.code == 0
-    found = run(*asked, "--start", tiny_folder)
+    found = run(*asked, "--pretrained", tiny_folder)
     assert found.code == 0, found.err
     (folder,) = out.glob("synthesizer-6-*")
     made = Synthesizer.load(folder).config
     assert made.steps_done == 2
-    assert made.start is not None
-    assert made.start.hash == Synthesizer.load(tiny_folder).hash
-    assert BenefitResult.load(out / "benefit.json").facts.stain == "varied"
+    assert made.pretrained is not None
+    assert made.pretrained.hash == Synthesizer.load(tiny_folder).hash
+    assert BenefitResult.load(out / "benefit.json").facts.stain == "augmented"
     assert "in stains that no train smear has" in (out / "report.md").read_text()
     # smears that stand alone have the stains of the real ones
     stains = {path.name: _stains_in(path) for path in (out / "synthetic").iterdir()}
-    assert sorted(stains.values()) == [("own", 6), ("varied", 2)]
-    assert run(*asked, "--start", tiny_folder, "--stain", "own").code == 0
-    assert BenefitResult.load(out / "benefit.json").facts.stain == "own"
+    assert sorted(stains.values()) == [("original", 6), ("augmented", 2)]
+    assert run(*asked, "--pretrained", tiny_folder, "--stain", "original").code == 0
+    assert BenefitResult.load(out / "benefit.json").facts.stain == "original"
     other = run(*asked, "--dry-run")
     assert "no --model for 6 real smears: each is trained first, 9 steps" in other.err  # and from nothing
 
@@ -368,7 +374,7 @@ def test_ctrl_c_while_processes_start_ends_cleanly(
         (["--sizes", "3,many"], "sizes '3,many'"),
         (["--sizes", "7"], "7 real smears asked for; the train split has 6"),
         (["--best-by", "luck"], "choose validation or test"),
-        (["--stain", "blue"], "choose own or varied"),
+        (["--stain", "blue"], "choose original or augmented"),
         (["--test-split", "train"], "cannot be both"),
         (["--preset", "huge"], "unknown preset 'huge' of segmentation"),
         (["--share", "1.5"], "less than or equal to 0.99"),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from smearsynth.benefit.arms import ARMS, PAPER, ArmName
-from smearsynth.benefit.records import METRICS, BenefitResult, Difference, Facts, Reading, Run, decimals
-from smearsynth.benefit.report.figures import (
+from smearsynth.experiment.arms import ARMS, PAPER, ArmName
+from smearsynth.experiment.records import METRICS, BenefitResult, Difference, Facts, Reading, Run, decimals
+from smearsynth.experiment.report.figures import (
     NAMED,
     TITLES,
     changes,
@@ -189,7 +189,7 @@ def changed(result: BenefitResult) -> Iterable[tuple[str, tuple[str, ...]]]:
 
 def warnings(made: Facts) -> Iterable[str]:
     """What must not be overlooked before a figure is believed."""
-    if made.best_by == "test":
+    if made.select_by == "test":
         yield (
             "Weights chosen on the test smears. As in the paper, the best weights of every run were picked by "
             "their score on the very smears they are tested on. That flatters all arms: do not quote these scores "
@@ -230,20 +230,20 @@ def facts(result: BenefitResult) -> Iterable[tuple[str, str]]:
     for reals, names in made.at_hand.items():
         yield f"The {_counted(reals, 'real smear')}", ", ".join(names)
     if any(run.synthesizer for run in result.runs):
-        stains = ", there in stains that no train smear has" if made.stain == "varied" else ""
+        stains = ", there in stains that no train smear has" if made.stain == "augmented" else ""
         yield (
             "Synthetic smears",
-            f"{made.synthetic}, and {made.share:.0%} of the crops of RD+SD{stains}; in light that falls off as in "
+            f"{made.synthetic}, and {made.synthetic_fraction:.0%} of the crops of RD+SD{stains}; in light that falls off as in "
             "no train smear, with haze",
         )
         for reals, synthesizer in made.synthesizers.items():
             yield f"Synthesizer beside {_counted(reals, 'real smear')}", str(synthesizer)
-    best_by = "the smears held out, the last within a standard error of the best"
-    if made.best_by == "test":
-        best_by = "the test smears, as in the paper"
+    select_by = "the smears held out, the last within a standard error of the best"
+    if made.select_by == "test":
+        select_by = "the test smears, as in the paper"
     elif not made.held_out:
-        best_by = "none, the last are kept: there are too few train smears to hold any out"
-    yield "Best weights by", best_by
+        select_by = "none, the last are kept: there are too few train smears to hold any out"
+    yield "Best weights by", select_by
     yield (
         "Steps of every arm",
         ", ".join(f"{TITLES[task]} {steps:,}" for task, steps in made.steps.items()) or _DASH,

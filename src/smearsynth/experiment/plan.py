@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from smearsynth.benefit.arms import ARMS, ArmName
 from smearsynth.errors import DataError, OptionError
+from smearsynth.experiment.arms import ARMS, ArmName
 from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
@@ -32,10 +32,10 @@ class Settings(BaseModel):
     seeds: int = Field(3, ge=1, le=1000)
     sizes: tuple[int, ...] = Field((), description="numbers of real smears; none: all there are")
     synthetic: int | None = Field(None, ge=1, description="synthetic smears of the mixed arms; None: as the preset")
-    share: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
-    stain: StainName = Field("varied", description="of the synthetic smears of mixed arms")
+    synthetic_fraction: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
+    stain: StainName = Field("augmented", description="of the synthetic smears of mixed arms")
     steps: int | None = Field(None, ge=1, description="of every arm; None: as the preset")
-    best_by: Literal["validation", "test"] = "validation"
+    select_by: Literal["validation", "test"] = "validation"
 
     def sizes_of(self, train: int) -> tuple[int, ...]:
         """Numbers of real smears of a train split of `train`, the largest first.
@@ -70,15 +70,15 @@ class Settings(BaseModel):
 
     def stain_of(self, arm: ArmName) -> StainName:
         """Of the synthetic smears of an arm: alone they have to bring the stains of the real ones."""
-        return self.stain if ARMS[arm].real else "own"
+        return self.stain if ARMS[arm].real else "original"
 
     def pool_of(self, reals: int, stain: StainName) -> int:
-        """Synthetic smears to make in own or varied stains: arms of them alone have as many as there are real ones.
+        """Synthetic smears to make with original or augmented stain: arms of them alone have as many as there are real ones.
 
         Examples
         --------
-        >>> plain = Settings(stain="own")
-        >>> Settings().pool_of(10, "own"), Settings().pool_of(10, "varied"), plain.pool_of(10, "own")
+        >>> plain = Settings(stain="original")
+        >>> Settings().pool_of(10, "original"), Settings().pool_of(10, "augmented"), plain.pool_of(10, "original")
         (10, 150, 150)
         """
         kinds = [ARMS[arm] for arm in self.arms if ARMS[arm].synthetic and self.stain_of(arm) == stain]

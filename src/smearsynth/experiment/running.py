@@ -14,18 +14,18 @@ from typing import NamedTuple
 
 import torch
 
-from smearsynth.benefit.arms import ARMS
-from smearsynth.benefit.experiment import Experiment
-from smearsynth.benefit.plan import Job
 from smearsynth.errors import DataError
+from smearsynth.experiment.arms import ARMS
+from smearsynth.experiment.experiment import Experiment
+from smearsynth.experiment.plan import Job
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.runs import StopRequest
 from smearsynth.synthesis.acquisition.stain import StainName
-from smearsynth.tasks.fitting import rehearse
+from smearsynth.tasks.fitting import benchmark_steps
 
 
 class Pool(NamedTuple):
-    """The synthetic smears of a seed in own or varied stains, to be made before the runs."""
+    """The synthetic smears of a seed with original or augmented stain, to be made before the runs."""
 
     reals: int
     seed: int
@@ -67,7 +67,7 @@ def _timed(experiment: Experiment, one: Work) -> float:
     task = experiment.task(one)
     fit = task.config.fit
     few = experiment.test[:2]
-    seconds = fit.steps * rehearse(task, experiment.train[:4], experiment.device)
+    seconds = fit.steps * benchmark_steps(task, experiment.train[:4], experiment.device)
     started = time.perf_counter()
     task.to(experiment.device).evaluate(few)
     scored = len(experiment.test) + experiment.chosen_by(one) * fit.steps / fit.validate_every

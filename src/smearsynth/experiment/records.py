@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from smearsynth.benefit.arms import ArmName
 from smearsynth.errors import DataError
+from smearsynth.experiment.arms import ArmName
 from smearsynth.files import read_text, write_text
+from smearsynth.migrations import to_current
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
 
@@ -165,15 +166,15 @@ class Facts(_Record):
     device : str
     scale : float
     seeds : int
-    best_by : {"validation", "test"}
+    select_by : {"validation", "test"}
         What chose the best weights; "test" as the paper did.
     train, held_out, test : int
         Real smears: all of the train split, those of them held out for validation, and test smears.
     synthetic : int
         Synthetic smears that RD+SD draws from beside all real ones.
-    share : float
+    synthetic_fraction : float
         Of the crops of RD+SD that are synthetic.
-    stain : {"own", "varied"}
+    stain : {"original", "augmented"}
         Of the synthetic smears of RD+SD; those of SD have their own.
     steps : dict of str to int
         Of every arm, by task.
@@ -194,13 +195,13 @@ class Facts(_Record):
     device: str
     scale: float
     seeds: int
-    best_by: Literal["validation", "test"]
+    select_by: Literal["validation", "test"]
     train: int
     held_out: int
     test: int
     synthetic: int
-    share: float
-    stain: StainName = "own"
+    synthetic_fraction: float
+    stain: StainName = "original"
     steps: dict[TaskName, int]
     synthesizers: dict[int, SynthesizerFacts] = {}
     at_hand: dict[int, tuple[str, ...]] = {}
@@ -284,7 +285,7 @@ class BenefitResult(_Record):
             When it is not such a file.
         """
         try:
-            given = json.loads(read_text(Path(path)))
+            given = to_current("benefit", json.loads(read_text(Path(path))))
             images: dict[tuple[object, ...], list[dict[str, object]]] = {}
             for row in given["rows"]:
                 del row["data_set"]

@@ -13,15 +13,16 @@ from typing import overload
 import numpy as np
 from pydantic import ValidationError
 
-from smearsynth.benefit.arms import ARMS
-from smearsynth.benefit.plan import Job, Settings, chosen, key_of
-from smearsynth.benefit.records import ImageRow, Run, SynthesizerFacts
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
-from smearsynth.files import read_text, replacing, write_text
+from smearsynth.experiment.arms import ARMS
+from smearsynth.experiment.plan import Job, Settings, chosen, key_of
+from smearsynth.experiment.records import ImageRow, Run, SynthesizerFacts
+from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.generation.recipe import LightName
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.metrics.intervals import Resampled
+from smearsynth.migrations import to_format_1
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.synthesis.model.synthesizer import Synthesizer
@@ -55,12 +56,12 @@ class Source:
 
 
 class Mixture(Sequence[Smear]):
-    """Real and synthetic smears, of which one drawn at random is synthetic with probability `share`.
+    """Real and synthetic smears, of which one drawn at random is synthetic with probability `synthetic_fraction`.
 
     Parameters
     ----------
     real, synthetic : sequence of Smear
-    share : float
+    synthetic_fraction : float
 
     Examples
     --------
@@ -70,9 +71,9 @@ class Mixture(Sequence[Smear]):
     0.25
     """
 
-    def __init__(self, real: Sequence[Smear], synthetic: Sequence[Smear], share: float) -> None:
+    def __init__(self, real: Sequence[Smear], synthetic: Sequence[Smear], synthetic_fraction: float) -> None:
         self._real, self._synthetic = real, synthetic
-        self._turn = round(share * _PLACES)
+        self._turn = round(synthetic_fraction * _PLACES)
 
     def __len__(self) -> int:
         return _PLACES
@@ -118,9 +119,9 @@ class Experiment:
         """Hash of all that decides the result of a run."""
         settings, arm = self.settings, ARMS[job.arm]
         train, test = self.digests
-        facts: list[object] = [job.task, self.config(job).model_dump(mode="json"), arm.real]
+        facts: list[object] = [job.task, to_format_1("task", self.config(job).model_dump(mode="json")), arm.real]
         facts += [
-            settings.best_by,
+            settings.select_by,
             self.device,
             version("torch"),
             [train[k] for k in chosen(len(train), job.reals)],
@@ -128,15 +129,15 @@ class Experiment:
             self.test.names,
         ]
         if arm.synthetic:
-            drawn = [settings.synthetic_of(job.reals), settings.share] if arm.real else [job.reals]
+            drawn = [settings.synthetic_of(job.reals), settings.synthetic_fraction] if arm.real else [job.reals]
             facts += [self._source(job.reals).hash, job.seed, *drawn]
-            facts += [f"{settings.stain_of(job.arm)} stain, varied light"]
+            facts += [f"{_format_1_stain(settings.stain_of(job.arm))} stain, varied light"]
         return key_of(*facts)
 
     def config(self, job: Job) -> TaskConfig:
         """How the model of a run is built and trained."""
         settings = self.settings
-        as_paper = settings.best_by == "test"
+        as_paper = settings.select_by == "test"
         return task_type(job.task).configured(
             settings.preset,
             steps=settings.steps,
@@ -169,7 +170,7 @@ class Experiment:
         started = time.perf_counter()
         key, task = self.key(job), self.task(job)
         smears, validation = self._smears(job)
-        if self.settings.best_by == "test":
+        if self.settings.select_by == "test":
             validation = self.test
         state = self.folder / "unfinished" / key
         run = FitRun(state, self.device, on_step=lambda step, row: on_step(step))
@@ -204,20 +205,20 @@ class Experiment:
     def make_pool(
         self, reals: int, seed: int, stain: StainName, on_smear: Callable[[int], object] = lambda done: None
     ) -> bool:
-        """Write the missing synthetic smears of a seed, in own or varied stains; False when interrupted."""
+        """Write the missing synthetic smears of a seed, with original or augmented stain; False when interrupted."""
         wanted = self.settings.pool_of(reals, stain)
         if not wanted:
             return True
         model = Synthesizer.load(self._source(reals).folder, self.device)
         # light and haze that no train smear has, in every stain: what is dark on the ground is taken for cells else
-        light: LightName = "own" if model.acquisition is None else "varied"
+        light: LightName = "original" if model.acquisition is None else "augmented"
         stream = SyntheticSmears(model, stain=stain, light=light, seed=seed, device=self.device)
         return len(stream.write(self._pool(reals, seed, stain), wanted, on_smear=on_smear)) == wanted
 
     def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
         """What to train on, and the real smears to choose the best weights by: the same in every arm."""
         arm, settings = ARMS[job.arm], self.settings
-        at_hand = self.train.chosen(chosen(len(self.train), job.reals))
+        at_hand = self.train.subset(chosen(len(self.train), job.reals))
         real, validation = hold_out(at_hand, self.config(job).fit)
         if not arm.synthetic:
             return real, validation
@@ -225,7 +226,7 @@ class Experiment:
             self._pool(job.reals, job.seed, settings.stain_of(job.arm)), classes="one", cache_mb=_CACHE_MB
         )
         if arm.real:
-            return Mixture(real, pool[: settings.synthetic_of(job.reals)], settings.share), validation
+            return Mixture(real, pool[: settings.synthetic_of(job.reals)], settings.synthetic_fraction), validation
         return pool[: len(real)], validation
 
     def held_out(self, job: Job) -> int:
@@ -234,7 +235,7 @@ class Experiment:
 
     def chosen_by(self, job: Job) -> int:
         """Smears that choose the best weights."""
-        return len(self.test) if self.settings.best_by == "test" else self.held_out(job)
+        return len(self.test) if self.settings.select_by == "test" else self.held_out(job)
 
     def _at_hand(self, job: Job) -> int:
         """Distinct smears that the crops come from."""
@@ -244,7 +245,7 @@ class Experiment:
 
     def _keep(self, job: Job, run: Run, resampled: Resampled, state: Path) -> None:
         record, draws = self._result(run.key)
-        with replacing(draws) as temporary, temporary.open("wb") as file:
+        with atomic_write(draws) as temporary, temporary.open("wb") as file:
             np.save(file, resampled.draws)
         if job.seed == 0:  # the report shows what it predicts
             shutil.copytree(state, self.model_folder(job), dirs_exist_ok=True)
@@ -259,9 +260,14 @@ class Experiment:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
     def _pool(self, reals: int, seed: int, stain: StainName) -> Path:
-        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{stain}"
+        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{_format_1_stain(stain)}"
 
     def _source(self, reals: int) -> Source:
         if reals not in self.sources:
             raise OptionError(f"no synthesizer for {reals} real smears")
         return self.sources[reals]
+
+
+def _format_1_stain(stain: StainName) -> str:
+    """The name of a stain in hashes and folder names, which later versions must still find."""
+    return str(to_format_1("benefit", {"stain": stain})["stain"])

@@ -16,7 +16,7 @@ BLUR = 0.7  # px, the most a copy is blurred
 QUALITY = 85  # of the JPEG compression of every second copy
 
 
-def plant_copies(smears: Sequence[Smear], n: int, rng: np.random.Generator) -> Iterator[Smear]:
+def make_positive_controls(smears: Sequence[Smear], n: int, rng: np.random.Generator) -> Iterator[Smear]:
     """Cut out whole cells of random smears and disguise them, one cell to a small smear.
 
     Each is turned by any angle, shifted by a part of a pixel, in half of the cases mirrored, recoloured, in half
@@ -39,7 +39,7 @@ def plant_copies(smears: Sequence[Smear], n: int, rng: np.random.Generator) -> I
     >>> labels = np.zeros((40, 40), np.int32)
     >>> labels[12:28, 14:26] = 1
     >>> smear = Smear(np.full((40, 40, 3), 90, np.uint8), labels, np.array([0]), name="a")
-    >>> copy, = plant_copies([smear], 1, np.random.default_rng(0))
+    >>> copy, = make_positive_controls([smear], 1, np.random.default_rng(0))
     >>> copy.name, copy.count, bool(abs(copy.areas()[0] - 192) < 20)
     ('a', 1, True)
     """

@@ -1,0 +1,106 @@
+"""Names in files of format 1, as written before the fields were renamed, and their translation to current names.
+
+Format 1 is what smearsynth wrote up to revision f25f8b7. Files of that format stay readable (`to_current`).
+Hashes and recipes are still computed over the names of format 1 (`to_format_1`, `text_to_format_1`): a model keeps its
+hash, a cached result its key, and a recipe its bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+RecordKind = Literal["model", "state", "statistics", "acquisition", "recipe", "task", "benefit"]
+
+_TRAINING = {
+    "augment": "discriminator_augmentation",
+    "restain": "stain_augmentation",
+    "head_start": "warmup",
+}
+
+# Former field name to current field name, at any depth of a record of this kind.
+_FIELDS: dict[RecordKind, dict[str, str]] = {
+    "model": {**_TRAINING, "start": "pretrained"},
+    "state": {**_TRAINING, "start": "pretrained"},
+    "statistics": {"empty_shares": "empty_fractions"},
+    "acquisition": {"mottle": "correlated_noise"},
+    "recipe": {"mottle": "correlated_noise"},
+    "task": {"least_area": "min_area", "least_anchor": "min_anchor"},
+    "benefit": {"share": "synthetic_fraction", "best_by": "select_by"},
+}
+
+# Fields whose values were renamed, and former value to current value.
+_VALUE_FIELDS: dict[RecordKind, tuple[str, ...]] = {"recipe": ("stain", "light"), "benefit": ("stain",)}
+_VALUES = {"own": "original", "varied": "augmented"}
+
+
+def to_current(kind: RecordKind, record: Any) -> Any:
+    """Translate a decoded JSON record of format 1 to current field names; current names stay as they are.
+
+    Parameters
+    ----------
+    kind : str
+        What the record describes.
+    record : object
+        As `json.loads` returns it.
+
+    Returns
+    -------
+    object
+        A new record.
+
+    Examples
+    --------
+    >>> to_current("recipe", {"seed": 3, "stain": "own", "acquisition": {"mottle": 0.2}})
+    {'seed': 3, 'stain': 'original', 'acquisition': {'correlated_noise': 0.2}}
+    """
+    return _translate(record, _FIELDS[kind], _VALUE_FIELDS.get(kind, ()), _VALUES)
+
+
+def to_format_1(kind: RecordKind, record: Any) -> Any:
+    """Translate a record to the field names of format 1, the inverse of `to_current`.
+
+    Examples
+    --------
+    >>> to_format_1("task", {"min_area": 30})
+    {'least_area': 30}
+    """
+    return _translate(record, _inverse(_FIELDS[kind]), _VALUE_FIELDS.get(kind, ()), _inverse(_VALUES))
+
+
+def text_to_format_1(kind: RecordKind, text: str) -> str:
+    """Translate JSON text to the field names of format 1 and leave every other byte as it is.
+
+    Numbers keep their digits, which decoding and encoding again would not guarantee.
+
+    Examples
+    --------
+    >>> text_to_format_1("recipe", '{"stain":"augmented","seed":1e-05}')
+    '{"stain":"varied","seed":1e-05}'
+    """
+    for field in _VALUE_FIELDS.get(kind, ()):
+        for former, current in _VALUES.items():
+            text = re.sub(rf'"{field}":(\s*)"{current}"', rf'"{field}":\1"{former}"', text)
+    for former, current in _FIELDS[kind].items():
+        text = re.sub(rf'"{current}"(\s*):', rf'"{former}"\1:', text)
+    return text
+
+
+def _translate(
+    record: Any, fields: Mapping[str, str], value_fields: tuple[str, ...], values: Mapping[str, str]
+) -> Any:
+    if isinstance(record, Mapping):
+        translated = {}
+        for name, value in record.items():
+            if name in value_fields and isinstance(value, str):
+                value = values.get(value, value)
+            translated[fields.get(name, name)] = _translate(value, fields, value_fields, values)
+        return translated
+    if isinstance(record, (list, tuple)):
+        return [_translate(value, fields, value_fields, values) for value in record]
+    return record
+
+
+def _inverse(names: Mapping[str, str]) -> dict[str, str]:
+    return {current: former for former, current in names.items()}
