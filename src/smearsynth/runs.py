@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next clean point."""
+"""What every long computation needs: a clean stop, progress callbacks, seeds, and the device it runs on."""
 
 from __future__ import annotations
 
@@ -6,16 +6,38 @@ import ctypes
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smearsynth.errors import OptionError
 
-if TYPE_CHECKING:  # PyTorch takes seconds to import
-    pass
+
+class Progress:
+    """Receives the progress of a long computation. This base class ignores it; override what you want to show.
+
+    Examples
+    --------
+    >>> class Printed(Progress):
+    ...     def advance(self, stage, done, total=None):
+    ...         print(f"{stage}: {done} of {total}")
+    >>> Printed().advance("measuring", 3, 9)
+    measuring: 3 of 9
+    """
+
+    def message(self, text: str) -> None:
+        """Receive one line about what happens now or what the user should know."""
+
+    def advance(self, stage: str, done: int, total: int | None = None) -> None:
+        """Receive how many items of a stage are done; `total` is None while it is unknown."""
+
+    def step(self, step: int, total: int, losses: Mapping[str, float] | None = None) -> None:
+        """Receive the number of training steps done; `losses` are given now and then."""
+
+
+SILENT = Progress()
 
 
 class StopRequest:
@@ -65,32 +87,52 @@ def hash_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, "u8")[0] >> 1)
 
 
-def device_of(name: str) -> str:
-    """The device meant by auto, cpu or cuda; sets the number of threads for the CPU."""
-    import torch
+def select_device(name: str) -> str:
+    """Resolve a device name to "cpu" or "cuda".
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "cuda"}
+        "auto" is a CUDA device if one is available, else the CPU.
+
+    Raises
+    ------
+    OptionError
+        If the name is unknown or no CUDA device is available.
+
+    Examples
+    --------
+    >>> select_device("cpu")
+    'cpu'
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise OptionError(f"device {name!r}: choose auto, cpu or cuda")
+    if name == "cpu":
+        return name
+    import torch  # takes seconds
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if name == "cuda":
+        raise OptionError("no CUDA device is available; use --device cpu")
+    return "cpu"
+
+
+def configure_cpu() -> None:
+    """Set the number of PyTorch threads and the memory allocator of this process for the work of smearsynth.
+
+    The command line calls this once. A program that imports smearsynth keeps its own settings.
+    """
+    import torch  # takes seconds
 
     if "OMP_NUM_THREADS" not in os.environ:
-        # One core stays free: threads that wait for a core that is busy elsewhere slow the others down 16 times
+        # One core stays free. Threads that wait for a core that is busy with other work slow the others down 16 times
         # (256 × 256 px on two cores at a load of 3: 2.06 s with two threads, 0.13 s with one).
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    _keep_memory()
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise OptionError(f"device {name!r}: choose auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("no CUDA device here; use --device cpu")
-    return name
-
-
-def _keep_memory() -> None:
-    """Have glibc keep large blocks for the next layer, not give them back and ask for zeroed pages again.
-
-    A field of 1920 × 1200 px takes 3.4 s of processor time instead of 5.3, and 2.3 GB instead of 1.9. Of a process
-    of ours alone: a program that imports smearsynth keeps its own settings.
-    """
-    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    with suppress(OSError, AttributeError):  # another C library
+    # glibc keeps large blocks for the next layer instead of returning them and requesting zeroed pages again. A field of
+    # 1920 × 1200 px takes 3.4 s of processor time instead of 5.3 s, and 2.3 GB instead of 1.9 GB.
+    mmap_threshold, trim_threshold = -3, -1  # constants of malloc.h
+    with suppress(OSError, AttributeError):  # not glibc
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -14,7 +14,7 @@ from smearsynth.cli.options import AsJson, Binary, Data, Device, Reading, Scale,
 from smearsynth.cli.terminal import err, out, progress, say, training_progress
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError, ModelError, OptionError, error_location
-from smearsynth.runs import device_of
+from smearsynth.runs import select_device
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.experiment.experiment import Experiment
@@ -94,7 +94,7 @@ def benefit(
         steps=steps,
         select_by=_either(select_by, ("validation", "test"), "best weights by"),
     )
-    device = device_of(device)
+    device = select_device(device)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     given = _given(model or [], len(train), settings.sizes_of(len(train)))
     for task in settings.tasks:

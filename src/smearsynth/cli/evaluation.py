@@ -14,7 +14,7 @@ from smearsynth.errors import OptionError, error_location
 from smearsynth.evaluation.segmenter import segmenter_for as _segmenter
 from smearsynth.evaluation.splits import divide_by_split as _divided
 from smearsynth.evaluation.splits import learned_and_held_out as _learned
-from smearsynth.runs import device_of
+from smearsynth.runs import select_device
 from smearsynth.smear import Smear
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -68,7 +68,7 @@ def realism(
     compared, taught, unseen = _divided(smears, split)
     compared, unseen = (compared[:limit], unseen[:limit]) if limit else (compared, unseen)
     ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
-    device = device_of(device)
+    device = select_device(device)
     with stages(quiet=json) as on_stage, error_location(real):
         comparable(compared, ours, crop)  # before the minutes that a segmenter takes
         judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
@@ -153,7 +153,7 @@ def verifier(
     smears = open_data(data, None, scale, classes="one", cache_mb=2000)
     _, taught, unseen = _divided(smears, None)
     with stages() as on_stage, error_location(data):
-        judge = _segmenter(taught, segmenter, seed, device_of(device), on_stage)
+        judge = _segmenter(taught, segmenter, seed, select_device(device), on_stage)
         diameter = median_diameter(unseen)
         limits = set_limits(
             unseen, judge, diameter, rng=seed, on_smear=lambda done: on_stage("real labels", done, len(unseen))

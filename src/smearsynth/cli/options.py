@@ -15,7 +15,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.images import read_rgb
 from smearsynth.formats.listing import IMAGE_FOLDER
 from smearsynth.layout.labels import LayoutName
-from smearsynth.runs import device_of
+from smearsynth.runs import select_device
 from smearsynth.smear import Smear
 from smearsynth.tasks.registry import load_segmentation
 
@@ -152,13 +152,13 @@ def load_model(model: str, device: str = "cpu") -> Any:
     """Load a model by its folder or the name ``default``."""
     from smearsynth.synthesis.model.synthesizer import Synthesizer
 
-    return Synthesizer.load(model, device_of(device))
+    return Synthesizer.load(model, select_device(device))
 
 
 def resolve_features(text: str | None) -> PerceptualFeatures | None:
     """The features of the segmentation model whose folder is named; None for features known by name."""
+    from smearsynth.evaluation.realism.task_features import perceptual_features
     from smearsynth.synthesis.config import FeatureName
-    from smearsynth.synthesis.networks.task_features import perceptual_features
 
     known = get_args(FeatureName)
     if text is None or text in known:

@@ -27,7 +27,7 @@ from smearsynth.cli.options import (
 from smearsynth.cli.terminal import err, out, progress, say, training_progress
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError, OptionError, error_location
-from smearsynth.runs import device_of
+from smearsynth.runs import select_device
 from smearsynth.smear import check_scale
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -74,7 +74,7 @@ def fit_task(
 
     kind = task_type(task)
     refuse_smears(output)
-    device = device_of(device)
+    device = select_device(device)
     smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
     smears, _ = named_split(smears, split, limit, default="train")
     names = smears.class_names if kind is Detection else None
@@ -117,7 +117,7 @@ def predict(
     from smearsynth.tasks import load_model
     from smearsynth.tasks.prediction import find_images, images_below, write_predictions
 
-    task = load_model(model, device_of(device))
+    task = load_model(model, select_device(device))
     found = find_images(images)
     if left := images_below(images, output):
         say(err, f"{left} images in folders of {images} are left out; name each folder to have them")
@@ -146,7 +146,7 @@ def score(
 
     from smearsynth.tasks import load_model
 
-    task = load_model(model, device_of(device))
+    task = load_model(model, select_device(device))
     smears = open_data(data, None, _scale_of(task, scale), classes=classes, format=format, binary=binary)
     smears, split = named_split(smears, split, limit, default="test")
     with progress("scoring", len(smears), quiet=json) as tick, error_location(data):

@@ -28,7 +28,7 @@ from smearsynth.cli.options import (
 from smearsynth.cli.terminal import err, out, say, training_progress
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import OptionError, error_location
-from smearsynth.runs import device_of
+from smearsynth.runs import select_device
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.synthesis.config import Preset
@@ -120,7 +120,7 @@ def train(
     }
     chosen = choose_preset(preset, smears.class_names, options, parse_settings(settings or []), starting)
     net = own or load_features(chosen.training.perceptual_features, vgg)
-    device = device_of(device)
+    device = select_device(device)
     workers = 4 if device == "cuda" else 0
     if dry_run:
         return _dry_run(smears, chosen, device, net)

@@ -6,8 +6,8 @@ from smearsynth.metrics.intervals import Interval, Resampled, paired_interval
 from smearsynth.metrics.matching import Matches, match
 
 __all__ = [
-    "LayoutCheck",
     "Interval",
+    "LayoutCheck",
     "Matches",
     "Resampled",
     "average_precision",

@@ -15,11 +15,11 @@ from smears import random_smear
 from smearsynth.errors import OptionError
 from smearsynth.evaluation.realism.crops import embed
 from smearsynth.evaluation.realism.distances import kid
+from smearsynth.evaluation.realism.task_features import perceptual_features
 from smearsynth.smear import Smear
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import PerceptualFeatures, load_features
-from smearsynth.synthesis.networks.task_features import perceptual_features
 from smearsynth.synthesis.training.loop import TrainingRun
 from smearsynth.synthesis.training.losses import perceptual_loss
 from smearsynth.synthesis.training.pipeline import train_synthesizer
