@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 
 import numpy as np
@@ -38,6 +39,35 @@ class Progress:
 
 
 SILENT = Progress()
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a long computation is executed. None of it changes the result.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+    time_limit : float, optional
+        Stop cleanly after this many minutes, as after Ctrl-C.
+    workers : int, optional
+        Number of processes; each function states its default.
+    command : str
+        Command line to name in reports and model cards.
+    progress : Progress
+        Receives messages and progress.
+
+    Examples
+    --------
+    >>> Execution(device="cpu", time_limit=30).time_limit
+    30
+    """
+
+    device: str = "auto"
+    time_limit: float | None = None
+    workers: int | None = None
+    command: str = ""
+    progress: Progress = SILENT
 
 
 class StopRequest:
