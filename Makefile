@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# one thread per process is the fastest beside other work on small machines
+# One thread per process is fastest beside other work on small machines.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test lint docs bench package slow clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("smearsynth needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.12" % v[:2])'
@@ -14,19 +14,37 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# Eight annotated smears of the shipped model and a page that shows them.
 demo: $(VENV)/.installed
 	$(BIN)/smearsynth demo -o demo
 
 test: lint
 	$(BIN)/python -m pytest
 
+# Style, types, and the direction of imports.
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Links and code blocks of the Markdown pages.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/check.py
+
+# Times and sizes of layouts and painting; benchmarks/README.md says what the figures mean.
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/layout.py
+	$(BIN)/python benchmarks/synthesis.py
+
+# Wheel and sdist in dist/, with a check of what is in them.
+package: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python benchmarks/check_package.py dist
 
 slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -23,7 +23,6 @@ _STATE = hashlib.sha256(_KERNELS).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"smearsynth-numba-{_STATE}"))
 
 from smears import random_smear, write_folder
-from smearsynth.cli.app import main
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.model.provenance import DataSource
@@ -93,6 +92,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
 
     def call(*arguments: object) -> Ran:
+        from smearsynth.cli.app import main
+
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
         return Ran(code, *capsys.readouterr())

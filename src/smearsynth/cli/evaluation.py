@@ -1,161 +1,233 @@
-"""The commands that hold synthetic smears against real ones: how real they look, and whether they are copies."""
+"""Commands that compare synthetic smears with real ones: realism, memorisation and layouts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from smearsynth.cli.options import AsJson, Binary, Device, Limit, Reading, Scale, Seed, open_data, resolve_features
-from smearsynth.cli.terminal import err, out, say, stages
-from smearsynth.errors import OptionError, error_location
-from smearsynth.evaluation.segmenter import segmenter_for as _segmenter
-from smearsynth.evaluation.splits import divide_by_split as _divided
-from smearsynth.evaluation.splits import learned_and_held_out as _learned
-from smearsynth.runs import select_device
-from smearsynth.smear import Smear
+from smearsynth.cli.options import (
+    AsJson,
+    Data,
+    DataOptions,
+    ExecutionOptions,
+    FigureFile,
+    Limit,
+    Model,
+    ReadingOptions,
+    Seed,
+    Vgg,
+    perceptual_features,
+)
+from smearsynth.cli.terminal import TerminalProgress, err, out, say
+from smearsynth.datasets import open_smears
+from smearsynth.errors import OptionError
+from smearsynth.runs import Execution
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    pass
+    from smearsynth.evaluation.audit.record import Audit
 
-Real = Annotated[Path, typer.Argument(help="Folder of annotated real smears.", show_default=False)]
+Real = Annotated[Path, typer.Argument(metavar="REAL", help="Folder of annotated real smears.", show_default=False)]
 Synthetic = Annotated[
-    Path, typer.Argument(help="Folder of synthetic smears, at their own size.", show_default=False)
+    Path,
+    typer.Argument(metavar="SYNTH", help="Folder of synthetic smears, read at their size.", show_default=False),
 ]
-Figure = Annotated[Path | None, typer.Option(help="Also draw what was found into this PNG.")]
-_LISTED = 4  # wrong labels, and as many missing cells; JSON has more
+_LISTED = 4  # wrong labels and as many missing cells; the JSON lists more
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """What the comparison uses."""
+
+    panel: ClassVar[str] = "Comparison"
+
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare with this split of REAL. Default: test if it exists, else all."),
+    ] = None
+    features: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="Image features: efficientnet_lite0, vgg19, or the folder of a segmentation model.",
+        ),
+    ] = "efficientnet_lite0"
+    vgg: Vgg = None
+    crop: Annotated[
+        int | None,
+        typer.Option(metavar="PX", help="Side of the compared crops. Default: about one cell.", min=16),
+    ] = None
+    labels: Annotated[
+        bool, typer.Option(help="Check the labels with a segmenter, which is trained if none is given.")
+    ] = True
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Segmentation model trained on real smears, to check the labels."),
+    ] = None
+    limit: Limit = None
+    seed: Seed = 0
 
 
 def realism(
     real: Real,
     synth: Synthetic,
-    split: Annotated[str | None, typer.Option(help="Compare with this split; default: test, if any.")] = None,
-    features: Annotated[
-        str, typer.Option(help="efficientnet_lite0, vgg19, or the folder of a segmentation model.")
-    ] = "efficientnet_lite0",
-    vgg: Annotated[Path | None, typer.Option(help="Local weight file of torchvision's vgg19.")] = None,
-    crop: Annotated[int | None, typer.Option(help="Side of the crops, px; default: spans a cell.", min=16)] = None,
-    segmenter: Annotated[
-        Path | None, typer.Option(help="Segmentation model fitted on real smears, to judge the labels.")
-    ] = None,
-    labels: Annotated[bool, typer.Option(help="Judge the labels; without --segmenter one is trained.")] = True,
-    scale: Scale = 1.0,
-    format: Reading = "auto",
-    binary: Binary = False,
-    limit: Limit = None,
-    device: Device = "auto",
-    figure: Figure = None,
-    sheet: Annotated[
+    comparison: ComparisonOptions,
+    reading: ReadingOptions,
+    where: ExecutionOptions,
+    figure: FigureFile = None,
+    quiz: Annotated[
         Path | None,
-        typer.Option(help="Also write an HTML quiz, real among synthetic; its key in a file beside it."),
+        typer.Option(
+            metavar="PATH", help="Also write a quiz of real and synthetic images (HTML); its key is a second file."
+        ),
     ] = None,
-    seed: Seed = 0,
     json: AsJson = False,
 ) -> None:
-    """Measure how far synthetic smears are from real ones, and whether their labels fit."""
-    from smearsynth.evaluation.realism.realism import comparable
+    """Measure how much synthetic smears differ from real ones, and whether their labels fit their images."""
     from smearsynth.evaluation.realism.realism import realism as measure
-    from smearsynth.synthesis.networks.features import load_features
 
-    if figure is not None and not labels:
+    if figure is not None and not comparison.labels:
         raise OptionError("--figure shows labels that do not fit; leave out --no-labels")
-    net = resolve_features(features) or load_features(features, vgg)
-    if net is None:
-        raise OptionError(f"features {features!r} leave nothing to compare; choose others")
-    smears = open_data(real, None, scale, classes="one", format=format, binary=binary, cache_mb=2000)
-    compared, taught, unseen = _divided(smears, split)
-    compared, unseen = (compared[:limit], unseen[:limit]) if limit else (compared, unseen)
-    ours = open_data(synth, None, 1.0, classes="one", limit=limit, cache_mb=2000)
-    device = select_device(device)
-    with stages(quiet=json) as on_stage, error_location(real):
-        comparable(compared, ours, crop)  # before the minutes that a segmenter takes
-        judge = _segmenter(taught, segmenter, seed, device, on_stage) if labels else None
-        found = measure(
-            compared,
-            ours,
-            net.to(device),
-            segmenter=judge,
-            unseen=unseen,
-            crop=crop,
-            rng=seed,
-            on_stage=on_stage,
+    features = perceptual_features(comparison.features, comparison.vgg)
+    smears = reading.open(real, cache_mb=2000)
+    synthetic = open_smears(synth, classes="one", limit=comparison.limit, cache_mb=2000)
+    with TerminalProgress(quiet=json) as progress:
+        result = measure(
+            smears,
+            synthetic,
+            split=comparison.split,
+            features=features,
+            segmenter=comparison.segmenter,
+            labels=comparison.labels,
+            crop=comparison.crop,
+            limit=comparison.limit,
+            rng=comparison.seed,
+            execution=where.execution(progress),
         )
-    if sheet is not None:
+    if quiz is not None:
         from smearsynth.evaluation.realism.quiz import write_quiz
 
-        key = write_quiz(sheet, compared, ours, rng=seed)
-        say(err, f"quiz: {sheet}, key: {key}")
-    if figure is not None:
-        assert found.labels is not None
+        key = write_quiz(quiz, smears, synthetic, rng=comparison.seed)
+        say(err, f"quiz: {quiz}, key: {key}")
+    if figure is not None and result.labels is not None:
         from smearsynth.evaluation.figures import disagreements_figure
 
-        disagreements_figure(found.labels, ours, figure)
+        disagreements_figure(result.labels, synthetic, figure)
     if json:
-        print(found.model_dump_json(indent=1))
+        print(result.model_dump_json(indent=1))
         return
-    out.print(found.table())
-    out.print(found.appearance_table())
-    for line in found.verdict():
+    out.print(result.table())
+    out.print(result.appearance_table())
+    for line in result.verdict():
         say(out, line)
-    for one in found.labels.worst(_LISTED) if found.labels else ():
-        say(out, f"{one.smear}: {one.what}")
+    for mismatch in result.labels.worst(_LISTED) if result.labels else ():
+        say(out, f"{mismatch.smear}: {mismatch.what}")
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Which cells are searched for among which."""
+
+    panel: ClassVar[str] = "Search"
+
+    train_split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Split that was trained on. Default: train if it exists, else all."),
+    ] = None
+    held_out: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Split that was not trained on. Default: test if it exists."),
+    ] = None
+    cells: Annotated[
+        int, typer.Option(metavar="N", help="Largest number of synthetic cells to search for.", min=1)
+    ] = 10_000
+    limit: Limit = None
+    seed: Seed = 0
 
 
 def audit(
     real: Real,
     synth: Synthetic,
-    train_split: Annotated[str | None, typer.Option(help="What was trained on; default: train, else all.")] = None,
-    held_out: Annotated[str | None, typer.Option(help="What was not; default: test, if any.")] = None,
-    cells: Annotated[int, typer.Option(help="Look at so many synthetic cells at most.", min=1)] = 10_000,
-    scale: Scale = 1.0,
-    format: Reading = "auto",
-    binary: Binary = False,
-    limit: Limit = None,
-    figure: Figure = None,
-    card: Annotated[Path | None, typer.Option(help="Also write the record for a model card, Markdown.")] = None,
-    seed: Seed = 0,
+    search: SearchOptions,
+    reading: ReadingOptions,
+    figure: FigureFile = None,
+    card: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also write the section for a model card (Markdown).")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Search the training smears for the cells of synthetic ones, turned, mirrored or recoloured."""
-    from smearsynth.evaluation.audit.audit import audit as search
+    """Test whether synthetic cells are copies of training cells, also rotated, mirrored or recoloured."""
+    from smearsynth.evaluation.audit.audit import audit as search_copies
     from smearsynth.files import write_text
 
-    smears = open_data(real, None, scale, classes="one", format=format, binary=binary)
-    trained, other = _learned(smears, train_split, held_out)
-    ours = open_data(synth, None, 1.0, classes="one", limit=limit)
-    with stages(quiet=json) as on_stage, error_location(real):
-        found = search(trained, ours, held_out=other, most=cells, rng=seed, on_stage=on_stage)
+    smears = reading.open(real)
+    synthetic = open_smears(synth, classes="one", limit=search.limit)
+    with TerminalProgress(quiet=json) as progress:
+        result = search_copies(
+            smears,
+            synthetic,
+            train_split=search.train_split,
+            held_out=search.held_out,
+            max_cells=search.cells,
+            limit=search.limit,
+            rng=search.seed,
+            execution=Execution(device="cpu", progress=progress),
+        )
     if figure is not None:
         from smearsynth.evaluation.figures import pairs_figure
 
-        pairs_figure(found, ours, trained, figure)
+        pairs_figure(result, synthetic, smears, figure)
     if card is not None:
-        write_text(card, found.card())
+        write_text(card, result.card())
     if json:
-        print(found.model_dump_json(indent=1))
+        print(result.model_dump_json(indent=1))
         return
-    for pair in found.pairs[:8]:
-        mark = "taken for a copy of" if pair.flagged else "nearest to"
-        ours_is, theirs_is = pair.places
-        say(out, f"{pair.margin:z.2f}  {ours_is} {mark} {theirs_is}")
-    say(out, found.verdict())
+    for line in _pair_lines(result):
+        say(out, line)
+    say(out, result.verdict())
 
 
-def verifier(
-    data: Path, segmenter: Path | None, *, scale: float, seed: int, device: str
-) -> Callable[[Smear], bool]:
-    """What `generate --verify` asks of each smear, its limits set on these real smears."""
-    from smearsynth.evaluation.comparability import median_diameter
-    from smearsynth.evaluation.label_fidelity import labels_fit, set_limits
+def check_layout(
+    data: Data,
+    reading: DataOptions,
+    model: Model = "default",
+    draws: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of synthetic fields of each layout.", min=4)
+    ] = None,
+    figure: FigureFile = None,
+    seed: Seed = 0,
+    json: AsJson = False,
+) -> None:
+    """Test whether the layouts of a model differ from those of real smears, statistic by statistic."""
+    from smearsynth.evaluation.layout_check import LAYOUTS
+    from smearsynth.evaluation.layout_check import check_layout as compare
 
-    smears = open_data(data, None, scale, classes="one", cache_mb=2000)
-    _, taught, unseen = _divided(smears, None)
-    with stages() as on_stage, error_location(data):
-        judge = _segmenter(taught, segmenter, seed, select_device(device), on_stage)
-        diameter = median_diameter(unseen)
-        limits = set_limits(
-            unseen, judge, diameter, rng=seed, on_smear=lambda done: on_stage("real labels", done, len(unseen))
+    smears = reading.select(data)
+    with TerminalProgress(quiet=json) as progress:
+        check = compare(smears, model, draws=draws, rng=seed, execution=Execution(device="cpu", progress=progress))
+    if figure is not None:
+        from smearsynth.evaluation.figures import layout_check_figure
+
+        layout_check_figure(check, figure)
+    if json:
+        print(check.to_json())
+        return
+    out.print(check.table())
+    for layout in LAYOUTS:
+        statistics = check.outside(layout)
+        verdict = (
+            f"differs from the real smears in {', '.join(statistics)}" if statistics else "no difference found"
         )
-    return lambda smear: labels_fit(smear, judge, limits, diameter)
+        say(out, f"{layout}: {verdict}")
+
+
+def _pair_lines(result: Audit, count: int = 8) -> list[str]:
+    """Describe the pairs of cells with the largest margins."""
+    lines = []
+    for pair in result.pairs[:count]:
+        relation = "flagged as a copy of" if pair.flagged else "nearest to"
+        synthetic, training = pair.places
+        lines.append(f"{pair.margin:z.2f}  {synthetic} {relation} {training}")
+    return lines

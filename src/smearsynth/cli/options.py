@@ -1,48 +1,183 @@
-"""What the words of a command line mean: sizes, mixes, smears, models, devices."""
+"""Options that several commands share, and the parsing of their text."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
 import typer
 
 from smearsynth.cli.terminal import err, say
 from smearsynth.datasets import SmearFolder, open_smears
-from smearsynth.errors import DataError, OptionError
-from smearsynth.formats.images import read_rgb
-from smearsynth.formats.listing import IMAGE_FOLDER
-from smearsynth.layout.labels import LayoutName
-from smearsynth.runs import select_device
-from smearsynth.smear import Smear
-from smearsynth.tasks.registry import load_segmentation
+from smearsynth.errors import OptionError
+from smearsynth.runs import Execution, Progress
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.synthesis.networks.features import PerceptualFeatures
 
-Data = Annotated[Path, typer.Argument(help="Folder of annotated smears (or a COCO file).", show_default=False)]
-Split = Annotated[str | None, typer.Option(help="Only this split of the folder's split.csv.")]
-Scale = Annotated[float, typer.Option(help="Resize smears on reading; 0.5 halves each side.")]
-Classes = Annotated[str, typer.Option(help="auto, one (all are cells), or annotated (as the folder says).")]
-Reading = Annotated[str, typer.Option("--format", help="auto, labels, palette or coco.")]
-Binary = Annotated[bool, typer.Option("--binary", help="Labels are one mask: take its connected components.")]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many smears.", min=1)]
-Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, or 'default' for the shipped model.")]
-Number = Annotated[int, typer.Option("-n", help="How many.", min=1)]
-Size = Annotated[str | None, typer.Option(help="WxH in px; that of the training smears when not given.")]
-Layout = Annotated[
-    str | None, typer.Option(help="contact (as in the model's smears), ring (the paper's) or uniform.")
+_T = TypeVar("_T")
+
+ReadFormat = Literal["auto", "labels", "palette", "coco"]
+LayoutChoice = Literal["contact", "ring", "uniform"]
+ClassesChoice = Literal["auto", "one", "annotated"]
+StainChoice = Literal["original", "augmented"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder of annotated smears, or a COCO file.", show_default=False)
 ]
-Mix = Annotated[str | None, typer.Option(help='Share of each class, such as "rbc=0.9,wbc=0.1".')]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="FOLDER", help="Model folder, or 'default' for the shipped model.")
+]
+Number = Annotated[int, typer.Option("-n", metavar="N", help="Number of smears.", min=1)]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Width and height in px. Default: the size of the training smears."),
+]
+Layout = Annotated[
+    LayoutChoice | None,
+    typer.Option(
+        help="Placement of cells: fitted to the training smears (contact), the paper's (ring), or uniform. "
+        "Default: contact if the model has contact parameters, else ring."
+    ),
+]
+Mix = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS=FRACTION,...", help='Fraction of each cell class, such as "rbc=0.9,wbc=0.1".'),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed. The same seed gives the same result.", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, estimate the time and stop.")]
+FigureFile = Annotated[Path | None, typer.Option(metavar="PATH", help="Also write a figure to this PNG file.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N smears.", min=1)]
+Vgg = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Weight file of torchvision's vgg19, for the features vgg19.")
+]
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How annotated smears are read."""
+
+    panel: ClassVar[str] = "Reading the data"
+
+    format: Annotated[ReadFormat, typer.Option(help="Annotation format.")] = "auto"
+    scale: Annotated[
+        float,
+        typer.Option(metavar="FACTOR", help="Resize the smears on reading; 0.5 halves width and height."),
+    ] = 1.0
+    binary: Annotated[
+        bool,
+        typer.Option("--binary", help="Read binary masks; their connected components become the cells."),
+    ] = False
+
+    def open(self, data: Path, *, classes: ClassesChoice = "one", cache_mb: float = 0.0) -> SmearFolder:
+        """Open a folder of annotated smears; notes about the folder go to stderr."""
+        smears = open_smears(
+            data, format=self.format, scale=self.scale, binary=self.binary, classes=classes, cache_mb=cache_mb
+        )
+        for note in smears.notes:
+            say(err, note)
+        return smears
+
+
+@dataclass(frozen=True)
+class DataOptions(ReadingOptions):
+    """How annotated smears are read and which of them are used."""
+
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Use only this split of split.csv. Default: all smears.")
+    ] = None
+    classes: Annotated[
+        ClassesChoice,
+        typer.Option(
+            help="Cell classes: one class (one), those of the annotation (annotated), or auto: annotated for "
+            "folders written by smearsynth, else one."
+        ),
+    ] = "auto"
+    limit: Limit = None
+
+    def select(self, data: Path, *, default_split: str | None = None, cache_mb: float = 0.0) -> SmearFolder:
+        """Open the smears of the split, else of the default split if the folder has it."""
+        return self.choose(self.open(data, classes=self.classes, cache_mb=cache_mb), default_split)
+
+    def choose(self, smears: SmearFolder, default_split: str | None = None) -> SmearFolder:
+        """Return the smears of the split and up to the limit."""
+        split = self.split or (default_split if default_split in smears.splits else None)
+        smears = smears.split(split) if split else smears
+        return smears[: self.limit] if self.limit else smears
+
+
+@dataclass(frozen=True)
+class TrainingDataOptions(DataOptions):
+    """As `DataOptions`, for commands that use the split train by default."""
+
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Use this split of split.csv. Default: train if it exists, else all."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """Where a command runs."""
+
+    panel: ClassVar[str] = "Execution"
+
+    device: Annotated[DeviceChoice, typer.Option(help="Device; auto is a CUDA device if there is one.")] = "auto"
+
+    def execution(self, progress: Progress, command: str = "") -> Execution:
+        """Return the settings of the execution; prepare this process for work on the CPU."""
+        return _execution(self.device, progress, command=command)
+
+
+@dataclass(frozen=True)
+class TrainingExecutionOptions(ExecutionOptions):
+    """Where and how long a training runs."""
+
+    time_limit: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Stop after this time; the same command continues later.", min=0),
+    ] = None
+
+    def execution(self, progress: Progress, command: str = "") -> Execution:
+        """Return the settings of the execution; prepare this process for work on the CPU."""
+        return _execution(self.device, progress, time_limit=self.time_limit, command=command)
+
+
+@dataclass(frozen=True)
+class ParallelExecutionOptions(ExecutionOptions):
+    """Where and in how many processes an experiment runs."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Number of processes. Default: one per core, one on a GPU.", min=1),
+    ] = None
+
+    def execution(self, progress: Progress, command: str = "") -> Execution:
+        """Return the settings of the execution; prepare this process for work on the CPU."""
+        return _execution(self.device, progress, workers=self.workers, command=command)
+
+
+def _execution(
+    device: str,
+    progress: Progress,
+    *,
+    time_limit: float | None = None,
+    workers: int | None = None,
+    command: str = "",
+) -> Execution:
+    from smearsynth.runs import configure_cpu
+
+    configure_cpu()
+    return Execution(device, time_limit, workers, command, progress)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(H, W) from "WxH".
+    """Parse "WxH" into (H, W) in px.
 
     Examples
     --------
@@ -58,7 +193,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_mix(text: str | None) -> dict[str, float] | None:
-    """Shares by class from "a=0.9,b=0.1".
+    """Parse "a=0.9,b=0.1" into a fraction per class.
 
     Examples
     --------
@@ -69,128 +204,68 @@ def parse_mix(text: str | None) -> dict[str, float] | None:
         return None
     mix: dict[str, float] = {}
     for part in text.split(","):
-        name, _, share = (word.strip() for word in part.rpartition("="))
+        name, _, value = (word.strip() for word in part.rpartition("="))
         try:
-            number = float(share)
+            fraction = float(value)
         except ValueError:
             name = ""
         if not name or name in mix:
-            raise OptionError(f"mix {text[:60]!r}: give a share for each class once, such as rbc=0.9,wbc=0.1")
-        mix[name] = number
+            raise OptionError(f"mix {text[:60]!r}: give each class once with its fraction, such as rbc=0.9,wbc=0.1")
+        mix[name] = fraction
     return mix
 
 
-def open_data(
-    data: Path,
-    split: str | None,
-    scale: float,
-    *,
-    classes: str = "auto",
-    format: str = "auto",
-    binary: bool = False,
-    limit: int | None = None,
-    cache_mb: float = 0.0,
-) -> SmearFolder:
-    """Open the smears a command names; remarks on them go to stderr."""
-    if classes not in ("auto", "one", "annotated"):
-        raise OptionError(f"classes {classes!r}: choose auto, one or annotated")
-    smears = open_smears(
-        data,
-        format=format,
-        split=split,
-        scale=scale,
-        classes=classes,  # type: ignore[arg-type]
-        binary=binary,
-        limit=limit,
-        cache_mb=cache_mb,
-    )
-    for note in smears.notes:
-        warnings.warn(note, stacklevel=2)  # some readers warn of the same at once; it is said but once
-    return smears
+def parse_names(text: str, known: tuple[_T, ...], option: str) -> tuple[_T, ...]:
+    """Parse "a,b" or "all" into names.
+
+    Examples
+    --------
+    >>> parse_names("RD,SD,RD", ("RD", "SD", "RD+SD"), "--arms")
+    ('RD', 'SD')
+    """
+    by_name = {str(name): name for name in known}
+    names = tuple(by_name) if text == "all" else tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for name in names:
+        if name not in by_name:
+            raise OptionError(f"{option} {name!r}: choose from {', '.join(by_name)}, or all")
+    return tuple(by_name[name] for name in names)
 
 
 def is_model(path: Path) -> bool:
-    """Whether this is a model folder, or the name ``default`` where no folder is so called.
+    """Test whether a path is a model folder, or the name ``default`` where no such folder exists.
 
-    By its weights: PyTorch, which takes seconds to import, is not needed to tell.
+    It looks for the weight file, so that PyTorch, which takes seconds to import, is not needed.
     """
     return (path / "weights.safetensors").is_file() or (str(path) == "default" and not path.exists())
 
 
-def refuse_smears(output: Path) -> None:
-    """Refuse a folder of smears as the place of a model or of results: it would be taken for one of these then."""
-    if (output / IMAGE_FOLDER).is_dir():
-        raise DataError("holds smears; name another folder to write to", output)
+def perceptual_features(text: str | None, vgg: Path | None) -> PerceptualFeatures | str | None:
+    """Resolve ``--features``: a name, or the folder of a segmentation model.
 
-
-def named_split(
-    smears: SmearFolder, split: str | None, limit: int | None, *, default: str
-) -> tuple[SmearFolder, str | None]:
-    """The smears of the split named, else of the `default` one where there is such; with its name."""
-    split = split or (default if default in smears.splits else None)
-    smears = smears.split(split) if split else smears
-    return (smears[:limit] if limit else smears), split
-
-
-def counted(smears: SmearFolder, tick: Callable[[int], object]) -> Iterator[Smear]:
-    """The smears, one by one; `tick` is told how many are done."""
-    for done, smear in enumerate(smears, 1):
-        yield smear
-        tick(done)
-
-
-def check_all(smears: SmearFolder) -> None:
-    """Read every smear; those that cannot be used are listed on stderr, and a `DataError` ends the command."""
-    problems = smears.check()
-    for problem in problems:
-        say(err, problem)
-    if problems:
-        raise DataError(f"{len(problems)} of {len(smears)} smears cannot be used; see the lines above", smears.root)
-
-
-def load_model(model: str, device: str = "cpu") -> Any:
-    """Load a model by its folder or the name ``default``."""
-    from smearsynth.synthesis.model.synthesizer import Synthesizer
-
-    return Synthesizer.load(model, select_device(device))
-
-
-def resolve_features(text: str | None) -> PerceptualFeatures | None:
-    """The features of the segmentation model whose folder is named; None for features known by name."""
-    from smearsynth.evaluation.realism.task_features import perceptual_features
-    from smearsynth.synthesis.config import FeatureName
-
-    known = get_args(FeatureName)
-    if text is None or text in known:
+    Returns
+    -------
+    PerceptualFeatures or str or None
+        Loaded features for a folder or for vgg19 with a weight file; any other name as it is.
+    """
+    if text is None:
         return None
+    if text == "vgg19":
+        from smearsynth.synthesis.networks.features import load_features
+
+        return load_features(text, vgg)
     if not Path(text).is_dir():
-        raise OptionError(f"features {text!r}: choose {', '.join(known)} or the folder of a segmentation model")
-    return perceptual_features(load_segmentation(Path(text)))
+        return text
+    from smearsynth.evaluation.realism.task_features import perceptual_features as features_of
+    from smearsynth.tasks.registry import load_segmentation
+
+    return features_of(load_segmentation(Path(text)))
 
 
-def layout_of(name: str | None) -> LayoutName | None:
-    """The layout of this name; None for the model's own choice."""
-    if name is None:
-        return None
-    if name not in get_args(LayoutName):
-        raise OptionError(f"layout {name!r}: choose {', '.join(get_args(LayoutName))}")
-    return cast(LayoutName, name)
+def command_of(context: typer.Context) -> str:
+    """Return the command line that was entered, for reports and model cards."""
+    return str(context.obj or "")
 
 
-def named_smear(text: str, scale: float = 1.0) -> Smear:
-    """The smear meant by FOLDER:NAME, or a photograph that is not annotated, at the scale of a model."""
-    if Path(text).is_file():
-        from smearsynth.annotation.threshold import photograph
-
-        return photograph(read_rgb(Path(text)), Path(text).stem).resized(scale)
-    folder, _, name = text.rpartition(":")
-    if not folder:
-        what = "is a folder" if Path(text).is_dir() else "does not exist"
-        raise DataError(
-            f"{what}; give --style-of the file of a photograph, or FOLDER:NAME, NAME the stem of an image in it",
-            text,
-        )
-    smears = open_smears(Path(folder), scale=scale)
-    if name not in smears.names:
-        raise DataError(f"has no smear {name!r}; it has {', '.join(smears.names[:5])} ...", folder)
-    return smears[smears.names.index(name)]
+def counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """Return a callback that reports the number of items done in a stage."""
+    return lambda done: progress.advance(stage, done, total)

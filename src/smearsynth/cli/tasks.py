@@ -1,193 +1,226 @@
-"""The commands of the tasks: train a model on annotated smears, put it to use, score it."""
+"""Commands of the tasks: train a model that finds cells, apply it to images, score it on annotated smears."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
 from smearsynth.cli.options import (
     AsJson,
-    Binary,
-    Classes,
+    ClassesChoice,
     Data,
-    Device,
+    DataOptions,
+    DryRun,
+    ExecutionOptions,
     Limit,
-    Reading,
-    Scale,
-    check_all,
-    counted,
-    named_split,
-    open_data,
-    refuse_smears,
+    ReadFormat,
+    TrainingDataOptions,
+    TrainingExecutionOptions,
+    command_of,
 )
-from smearsynth.cli.terminal import err, out, progress, say, training_progress
+from smearsynth.cli.terminal import TerminalProgress, out, say
 from smearsynth.datasets import SmearFolder
-from smearsynth.errors import DataError, OptionError, error_location
-from smearsynth.runs import select_device
-from smearsynth.smear import check_scale
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    from smearsynth.tasks import Task
+    from smearsynth.tasks.base import Evaluation
+    from smearsynth.tasks.folder import FitReport
 
-
-OwnScale = Annotated[
-    float | None, typer.Option(help="Resize images on reading; default: as the smears the model learned from.")
+TaskModel = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Folder written by train-task.", show_default=False)
+]
+ModelScale = Annotated[
+    float | None,
+    typer.Option(metavar="FACTOR", help="Resize images on reading. Default: the model's training scale."),
 ]
 
 
-def fit_task(
-    task: Annotated[str, typer.Argument(help="segmentation, detection or contours.", show_default=False)],
-    data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder; run again to continue.")],
-    preset: Annotated[str, typer.Option(help="cpu, paper or tiny.")] = "cpu",
-    steps: Annotated[int | None, typer.Option(help="Training steps.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option(help="Crops a step.", min=1)] = None,
-    augment: Annotated[str, typer.Option(help="none, classic (the paper's), copy-paste or both.")] = "classic",
-    weights: Annotated[
-        Path | None, typer.Option(help="Detection: local weight file of torchvision's resnet101.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Default: train, where the folder has it.")] = None,
-    scale: Scale = 1.0,
-    classes: Classes = "auto",
-    format: Reading = "auto",
-    binary: Binary = False,
-    limit: Limit = None,
-    device: Device = "auto",
-    time_limit: Annotated[
-        float | None, typer.Option(help="Stop after so long; run again to continue.", min=0)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Same seed, same model (on the CPU, bit for bit).", min=0)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check all data, say how long it takes, stop.")
-    ] = False,
-) -> int:
-    """Train a model of a task on annotated smears."""
-    from smearsynth.tasks import FitRun, fit
-    from smearsynth.tasks.detection import Detection
-    from smearsynth.tasks.registry import task_type
+@dataclass(frozen=True)
+class TaskTrainingOptions:
+    """How a task model is trained."""
 
-    kind = task_type(task)
-    refuse_smears(output)
-    device = select_device(device)
-    smears = open_data(data, None, scale, classes=classes, format=format, binary=binary, cache_mb=1000)
-    smears, _ = named_split(smears, split, limit, default="train")
-    names = smears.class_names if kind is Detection else None
-    settings = {"steps": steps, "batch": batch, "augment": augment, "seed": seed}
-    if weights is None:
-        model = kind.preset(preset, class_names=names, **settings)
-    elif kind is Detection:
-        model = Detection.pretrained(weights, preset, class_names=names, **settings)
-    else:
-        raise OptionError(f"{task} is trained from scratch; leave out --weights")
-    if not any(smear.count for smear in smears):
-        raise DataError("no smear to learn from has a cell; there is nothing to learn", data)
-    if dry_run:
-        return _dry_run(model, smears, device)
-    wanted = model.config.fit.steps
-    with training_progress(wanted, every=100) as on_step, error_location(data):
-        report = fit(model, smears, FitRun(output, device, time_limit=time_limit, on_step=on_step))
-    if not report.knows_content:
-        remedy = "if images or labels have changed since, name another folder"
-        say(err, f"{output} was begun by a version that noted the names of its smears, not their content; {remedy}")
-    if not report.finished:
-        say(out, f"stopped at step {report.steps}; run the same command again to continue ({output})")
-        return 0 if time_limit is not None else 130
-    score = (
-        "none, for want of held-out smears with cells" if report.best_score is None else f"{report.best_score:.4f}"
-    )
-    say(out, f"model: {output}\nvalidation: {score} at step {report.best_step} of {report.steps}")
-    return 0
+    panel: ClassVar[str] = "Training"
+
+    preset: Annotated[
+        Literal["cpu", "paper", "tiny"], typer.Option(help="Network and training settings to start from.")
+    ] = "cpu"
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Training steps.", min=1)] = None
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Crops per step.", min=1)] = None
+    augment: Annotated[
+        Literal["none", "classic", "copy-paste", "both"],
+        typer.Option(help="Augmentation of the crops; classic is that of the paper."),
+    ] = "classic"
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Weight file of torchvision's resnet101; for detection only."),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Random seed. On the CPU the same seed gives the same model, bit for bit.", min=0
+        ),
+    ] = None
+
+    def settings(self) -> dict[str, object]:
+        """Return the settings that replace those of the preset."""
+        values = {"steps": self.steps, "batch": self.batch, "augment": self.augment, "seed": self.seed}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def train_task(
+    context: typer.Context,
+    task: Annotated[
+        Literal["segmentation", "detection", "contours"],
+        typer.Argument(
+            help="Segmentation (FCN-8s), detection (Faster R-CNN), or detection from segmented contours (FCN-8s).",
+            show_default=False,
+        ),
+    ],
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Model folder; the same command continues.")
+    ],
+    training: TaskTrainingOptions,
+    reading: TrainingDataOptions,
+    where: TrainingExecutionOptions,
+    dry_run: DryRun = False,
+) -> int:
+    """Train a model that finds cells: segmentation, detection, or detection from segmentation."""
+    from smearsynth.tasks.train_task import estimate_task_training
+    from smearsynth.tasks.train_task import train_task as train_model
+
+    smears = reading.select(data, default_split="train", cache_mb=1000)
+    with TerminalProgress() as progress:
+        execution = where.execution(progress, command_of(context))
+        if dry_run:
+            estimate = estimate_task_training(
+                task,
+                smears,
+                preset=training.preset,
+                settings=training.settings(),
+                weights=training.weights,
+                execution=execution,
+            )
+            say(out, f"{estimate.smears} smears, all readable; classes {', '.join(estimate.class_names)}")
+            minutes = estimate.seconds_per_step * estimate.steps / 60
+            steps = f"{estimate.steps} steps of {estimate.seconds_per_step:.2f} s"
+            say(out, f"{steps}, about {minutes:.1f} min on {estimate.device}, and the validation")
+            return 0
+        report = train_model(
+            task,
+            smears,
+            output,
+            preset=training.preset,
+            settings=training.settings(),
+            weights=training.weights,
+            execution=execution,
+        )
+    return _print_report(report, output, stopped_in_time=where.time_limit is not None)
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="Folder that fit-task made.", show_default=False)],
-    images: Annotated[Path, typer.Argument(help="An image, or a folder of images.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is found.")],
-    scale: OwnScale = None,
-    overlays: Annotated[bool, typer.Option(help="Also draw what is found over the images.")] = True,
-    device: Device = "auto",
+    model: TaskModel,
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="An image, or a folder of images.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the predictions.")],
+    where: ExecutionOptions,
+    scale: ModelScale = None,
+    overlays: Annotated[bool, typer.Option(help="Also draw the predictions over the images.")] = True,
 ) -> int:
-    """Find the cells of images: labels or boxes, counts by class, pictures."""
-    from smearsynth.tasks import load_model
-    from smearsynth.tasks.prediction import find_images, images_below, write_predictions
+    """Find the cells in images: labels or boxes, counts per class, pictures."""
+    from smearsynth.tasks.prediction import find_images
+    from smearsynth.tasks.prediction import predict as predict_images
 
-    task = load_model(model, select_device(device))
-    found = find_images(images)
-    if left := images_below(images, output):
-        say(err, f"{left} images in folders of {images} are left out; name each folder to have them")
-    scale = _scale_of(task, scale)
-    with progress("finding cells", len(found)) as tick:
-        counts = write_predictions(task, found, output, scale=scale, pictures=overlays, on_image=tick)
-    cells = sum(row.total for row in counts)
-    say(out, f"{cells} cells in {len(counts)} of {len(found)} images; counts, boxes and pictures in {output}")
-    return 0 if len(counts) == len(found) else 130
+    with TerminalProgress() as progress:
+        counts = predict_images(
+            model, images, output, scale=scale, overlays=overlays, execution=where.execution(progress)
+        )
+    total = len(find_images(images))
+    cells = sum(count.total for count in counts)
+    say(out, f"{cells} cells in {len(counts)} of {total} images; counts, boxes and pictures in {output}")
+    return 0 if len(counts) == total else 130
+
+
+@dataclass(frozen=True)
+class ScoredDataOptions:
+    """How the smears are read that a model is scored on."""
+
+    panel: ClassVar[str] = "Reading the data"
+
+    format: Annotated[ReadFormat, typer.Option(help="Annotation format.")] = "auto"
+    scale: ModelScale = None
+    binary: Annotated[
+        bool,
+        typer.Option("--binary", help="Read binary masks; their connected components become the cells."),
+    ] = False
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Use this split of split.csv. Default: test if it exists, else all."),
+    ] = None
+    classes: Annotated[
+        ClassesChoice,
+        typer.Option(help="Cell classes: one class, those of the annotation, or auto as for training."),
+    ] = "auto"
+    limit: Limit = None
+
+    def select(self, data: Path, model_scale: float) -> SmearFolder:
+        """Open the smears, at the training scale of the model unless another scale was given."""
+        scale = model_scale if self.scale is None else self.scale
+        reading = DataOptions(self.format, scale, self.binary, self.split, self.classes, self.limit)
+        return reading.select(data, default_split="test")
 
 
 def score(
-    model: Annotated[Path, typer.Argument(help="Folder that fit-task made.", show_default=False)],
+    model: TaskModel,
     data: Data,
-    split: Annotated[str | None, typer.Option(help="Default: test, where the folder has it.")] = None,
-    scale: OwnScale = None,
-    classes: Classes = "auto",
-    format: Reading = "auto",
-    binary: Binary = False,
-    limit: Limit = None,
-    device: Device = "auto",
+    reading: ScoredDataOptions,
+    where: ExecutionOptions,
     json: AsJson = False,
 ) -> None:
-    """Score a model on annotated smears: Dice or AP, with cells found, made up and missed."""
-    from dataclasses import asdict
+    """Score a model on annotated smears: Dice or AP, true positives, false positives, false negatives."""
+    from smearsynth.runs import select_device
+    from smearsynth.tasks.registry import load_model
+    from smearsynth.tasks.scoring import score as score_model
 
-    from smearsynth.tasks import load_model
-
-    task = load_model(model, select_device(device))
-    smears = open_data(data, None, _scale_of(task, scale), classes=classes, format=format, binary=binary)
-    smears, split = named_split(smears, split, limit, default="test")
-    with progress("scoring", len(smears), quiet=json) as tick, error_location(data):
-        found = task.evaluate(counted(smears, tick))
-    tp, fp, fn = found.counts
-    defined = not math.isnan(found.value)  # AP of smears without a cell is not
-    value, ap50 = (found.value, found.ap50) if defined else (None, None)
-    figures = {"metric": found.metric, "value": value, "ap50": ap50, "tp": tp, "fp": fp, "fn": fn}
+    with TerminalProgress(quiet=json) as progress:
+        execution = where.execution(progress)
+        task = load_model(model, select_device(where.device))
+        smears = reading.select(data, task.scale)
+        evaluation = score_model(task, smears, execution=execution)
     if json:
-        print(dumps(figures | {"split": split, "images": [asdict(image) for image in found.images]}))
+        print(dumps(_figures(evaluation) | {"images": [asdict(image) for image in evaluation.images]}))
         return
-    half = "" if ap50 is None else f", AP50 {ap50:.4f}"
-    name = "Dice" if found.metric == "dice" else "AP"
-    what = f"{name} {value:.4f}{half}" if defined else f"{name} is not defined, for none has a cell"
-    say(
-        out,
-        f"{len(smears)} smear{'s' if len(smears) > 1 else ''}: {what}; {tp} cells found, {fp} made up, {fn} missed",
-    )
+    say(out, _score_line(evaluation, len(smears)))
 
 
-def _scale_of(task: Task, asked: float | None) -> float:
-    """At which a model looks for cells: as it learned, unless told; says so where it is not plain."""
-    if asked is not None:
-        check_scale(asked)
-    if asked not in (None, task.scale):
-        say(
-            err,
-            f"the model learned from smears at {task.scale:g} times their size, these are read at {asked:g} times",
-        )
-    elif task.scale != 1:
-        say(err, f"cells are looked for at {task.scale:g} times the size of the images, as the model learned")
-    return task.scale if asked is None else asked
+def _figures(evaluation: Evaluation) -> dict[str, object]:
+    tp, fp, fn = evaluation.counts
+    defined = not math.isnan(evaluation.value)  # the AP of smears without a cell is not defined
+    value, ap50 = (evaluation.value, evaluation.ap50) if defined else (None, None)
+    return {"metric": evaluation.metric, "value": value, "ap50": ap50, "tp": tp, "fp": fp, "fn": fn}
 
 
-def _dry_run(model: Task, smears: SmearFolder, device: str) -> int:
-    """Read all data and time a few steps."""
-    from smearsynth.tasks.fitting import benchmark_steps
+def _score_line(evaluation: Evaluation, smears: int) -> str:
+    tp, fp, fn = evaluation.counts
+    name = "Dice" if evaluation.metric == "dice" else "AP"
+    ap50 = "" if evaluation.ap50 is None else f", AP50 {evaluation.ap50:.4f}"
+    if math.isnan(evaluation.value):
+        value = f"{name} is not defined without annotated cells"
+    else:
+        value = f"{name} {evaluation.value:.4f}{ap50}"
+    counts = f"{tp} true positives, {fp} false positives, {fn} false negatives"
+    return f"{smears} smear{'s' if smears > 1 else ''}: {value}; {counts}"
 
-    check_all(smears)
-    pace = benchmark_steps(model, smears, device)
-    steps = model.config.fit.steps
-    say(out, f"{len(smears)} smears, all readable; classes {', '.join(model.config.class_names)}")
-    say(out, f"{steps} steps at {pace:.2f} s, about {pace * steps / 60:.1f} min on {device}, and validation")
+
+def _print_report(report: FitReport, output: Path, *, stopped_in_time: bool) -> int:
+    if not report.finished:
+        say(out, f"stopped at step {report.steps}; run the same command again to continue ({output})")
+        return 0 if stopped_in_time else 130
+    score = "none, no smear with cells was held out" if report.best_score is None else f"{report.best_score:.4f}"
+    say(out, f"model: {output}\nvalidation score: {score} at step {report.best_step} of {report.steps}")
     return 0

@@ -1,109 +1,134 @@
-"""What the commands print: lines as they stand, one-line errors, progress with speed and time left."""
+"""Terminal output: result lines, one-line errors, and progress with speed and time left."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.text import Text
+
+from smearsynth.runs import Progress
 
 out = Console()
 err = Console(stderr=True)
 
-
-class Tick(Protocol):
-    """What moves a bar."""
-
-    def __call__(self, done: int, total: int | None = None) -> object:
-        """Show the number done, and the number in all where that is known only now."""
+_LINE_EVERY = 30.0  # seconds between two progress lines in a log file
 
 
-@contextmanager
-def progress(label: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Tick]:
-    """A bar on a terminal's stderr with speed and time left; gives the function to call with the number done."""
-    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done, total=None: bar.update(task, completed=done, total=total)
+@dataclass
+class _Stage:
+    """State of one progress bar: its first count, when that was reported, and when a line was last printed."""
+
+    bar: TaskID
+    first: int
+    started: float
+    printed: float
 
 
-@contextmanager
-def training_progress(steps: int, *, every: int = 500) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
-    """As `progress`, with seconds a step and the losses; on a pipe, a line every so many steps.
+class TerminalProgress(Progress):
+    """Progress on stderr: bars on a terminal, a line every 30 s in a log file.
 
-    Several trainings may follow each other: one that begins at an earlier step than the last was at is another.
+    Parameters
+    ----------
+    quiet : bool
+        Show messages only. For commands that print JSON.
+    clock : callable
+        Seconds, monotonic. For tests.
     """
-    first: tuple[float, int] = 0.0, 0
-    last = steps + 1
-    losses_column = TextColumn("[dim]{task.fields[losses]}")
-    with Progress(*_bar_columns(), losses_column, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task("training", total=steps, losses="")
 
-        def on_step(step: int, losses: dict[str, float] | None) -> None:
-            nonlocal first, last
-            now = time.monotonic()
-            if step < last:
-                first = now, step
-            last = step
-            bar.update(task, completed=step)
-            if losses:
-                pace = (now - first[0]) / max(step - first[1], 1)
-                shown = " ".join(f"{name} {value:z.2f}" for name, value in losses.items())
-                bar.update(task, losses=f"{pace:.2f} s/step  {shown}")
-                if not err.is_terminal and step % every == 0:
-                    left = pace * (steps - step) / 60
-                    say(err, f"step {step}/{steps} {pace:.3f} s/step, {left:.0f} min left, {shown}")
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quiet = quiet
+        self._clock = clock
+        self._stages: dict[str, _Stage] = {}
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[detail]}"),
+            console=err,
+            disable=quiet or not err.is_terminal,
+        )
 
-        yield on_step
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def message(self, text: str) -> None:
+        """Print a line on stderr."""
+        say(err, text)
+
+    def advance(self, stage: str, done: int, total: int | None = None) -> None:
+        """Show how many items of a stage are done."""
+        self._show(stage, done, total)
+
+    def step(self, step: int, total: int, losses: Mapping[str, float] | None = None) -> None:
+        """Show the training step, the seconds per step and the losses."""
+        self._show("training", step, total, losses)
+
+    def _show(self, name: str, done: int, total: int | None, losses: Mapping[str, float] | None = None) -> None:
+        now = self._clock()
+        stage = self._stages.get(name)
+        if stage is None:
+            stage = _Stage(self._bars.add_task(name, total=total, detail=""), done, now, now)
+            self._stages[name] = stage
+        if done < stage.first:  # another training, or the same stage again
+            stage.first, stage.started = done, now
+            self._bars.reset(stage.bar, total=total)
+        self._bars.update(stage.bar, completed=done, total=total)
+        pace = (now - stage.started) / max(done - stage.first, 1)
+        if losses:
+            values = " ".join(f"{name} {value:z.2f}" for name, value in losses.items())
+            self._bars.update(stage.bar, detail=f"{pace:.2f} s/step  {values}")
+        if self._bars.disable and not self._quiet and now - stage.printed >= _LINE_EVERY:
+            stage.printed = now
+            say(err, _line(name, done, total, pace))
 
 
-@contextmanager
-def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], object]]:
-    """As `progress`, a bar for each stage; gives the function to call with its name, what is done, and all."""
-    with Progress(*_bar_columns(), console=err, disable=quiet or not err.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
+def _line(name: str, done: int, total: int | None, pace: float) -> str:
+    """Return a progress line for a log file.
 
-        def on_stage(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        yield on_stage
-
-
-def _bar_columns() -> list[ProgressColumn]:
-    return [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    ]
+    Examples
+    --------
+    >>> _line("training", 100, 400, 0.5)
+    'training: 100 of 400, 0.50 s each, 2.5 min left'
+    """
+    if total is None:
+        return f"{name}: {done}, {pace:.2f} s each"
+    return f"{name}: {done} of {total}, {pace:.2f} s each, {pace * (total - done) / 60:.1f} min left"
 
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Warnings as lines on stderr, each once: without Python's name of the file and line that warned."""
-    said: set[str] = set()
+    """Print each warning once, as a line on stderr without the source line that raised it."""
+    printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
         text = str(message) if category is UserWarning else f"{category.__name__}: {message}"
-        if text not in said:
-            said.add(text)
+        if text not in printed:
+            printed.add(text)
             say(err, text)
 
     with warnings.catch_warnings():
@@ -112,10 +137,10 @@ def plain_warnings() -> Iterator[None]:
 
 
 def say(console: Console, text: str) -> None:
-    """Print as it stands: nothing wrapped, no bracket in a path taken for markup."""
+    """Print text as it is: no wrapping, no markup."""
     console.print(Text(text), soft_wrap=True)
 
 
 def fail(problem: str) -> None:
-    """One line on stderr."""
+    """Print an error as one line on stderr."""
     err.print(Text.assemble(("error:", "red"), " ", " ".join(problem.split())), soft_wrap=True)

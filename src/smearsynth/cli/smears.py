@@ -1,0 +1,150 @@
+"""Commands on annotated smears without a synthesizer: their statistics, and synthetic label images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from smearsynth.cli.options import (
+    AsJson,
+    DataOptions,
+    Layout,
+    Mix,
+    Model,
+    Number,
+    Seed,
+    Size,
+    counted,
+    is_model,
+    parse_mix,
+    parse_size,
+)
+from smearsynth.cli.terminal import TerminalProgress, err, out, say
+from smearsynth.errors import DataError, OptionError, error_location
+from smearsynth.formats.listing import IMAGE_FOLDER
+
+
+def stats(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder of annotated smears, a COCO file, or a model folder.", show_default=False
+        ),
+    ],
+    reading: DataOptions,
+    layout: Annotated[
+        bool, typer.Option("--layout", help="Also fit the contact parameters of the layout (about 30 s).")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Print statistics of annotated smears: counts, sizes, colours, density, touching cells, neighbours.
+
+    They include the paper's Table 1. For a model folder, print the statistics of its training smears and the
+    contact parameters of its layouts.
+    """
+    from smearsynth.layout.contact.fitting import fit_contact
+    from smearsynth.layout.contact.summary import ContactSummary, with_contact_summary
+    from smearsynth.shapes import ShapeLibrary
+    from smearsynth.statistics import measure
+
+    contact = None
+    if is_model(data):
+        if reading != DataOptions():
+            raise OptionError(f"{data} is a model folder; options for reading data do not apply to it")
+        from smearsynth.synthesis.model.synthesizer import Synthesizer
+
+        source = Synthesizer.load(str(data)).label_source
+        statistics, contact = source.statistics, source.contact
+    else:
+        smears = reading.select(data)
+        with TerminalProgress(quiet=json) as progress:
+            statistics = measure(smears, counted(progress, "measuring", len(smears)))
+            if layout:
+                with error_location(data):
+                    shapes = ShapeLibrary.from_smears(smears)
+                    contact = fit_contact(
+                        statistics,
+                        shapes,
+                        on_trial=lambda done, total: progress.advance("fitting the layout", done, total),
+                    )
+    summary = None if contact is None else ContactSummary.of(contact)
+    if json:
+        print(statistics.to_json() if summary is None else with_contact_summary(statistics, summary))
+        return
+    out.print(statistics.table())
+    if summary is not None:
+        out.print(summary.table())
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What is drawn on the label images."""
+
+    panel: ClassVar[str] = "Content"
+
+    n: Number = 8
+    size: Size = None
+    layout: Layout = None
+    mix: Mix = None
+    seed: Seed = 0
+
+
+def masks(
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Output folder; existing label images there are overwritten. With --explain: the PNG file.",
+        ),
+    ],
+    content: LabelOptions,
+    reading: DataOptions,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Take shapes and statistics from these annotated smears."),
+    ] = None,
+    model: Model = "default",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw how the layout grows, like the paper's Figure 4, and stop.")
+    ] = False,
+) -> None:
+    """Write synthetic instance masks: label images and the paper's colour palette, without images."""
+    from smearsynth.generation.stream import checked_size
+    from smearsynth.layout.figure4 import write_figure4
+    from smearsynth.layout.labels import LabelSource, write_labels
+    from smearsynth.synthesis.model.synthesizer import Synthesizer
+
+    size, mix = parse_size(content.size), parse_mix(content.mix)
+    size = checked_size(size) if size else None
+    if not explain and (output / IMAGE_FOLDER).exists():
+        raise DataError("contains images; choose another folder, instance masks are written without images", output)
+    if data:
+        with error_location(data):
+            source = LabelSource.from_smears(reading.select(data))
+    else:
+        source = Synthesizer.load(model).label_source
+    size = size or source.statistics.field_size
+    if explain:
+        write_figure4(output, source, size, rng=content.seed)
+        say(out, f"figure: {output}")
+        return
+    if content.layout == "contact" and source.contact is None:
+        say(err, "fitting the layout, about 30 s")
+    with TerminalProgress() as progress:
+        layouts = write_labels(
+            source,
+            size,
+            content.n,
+            output,
+            layout=content.layout,
+            mix=mix,
+            seed=content.seed,
+            on_mask=counted(progress, "drawing masks", content.n),
+        )
+    missing = sum(labels.requested - labels.placed for labels in layouts)
+    say(out, f"{content.n} masks in {output}" + (f"; {missing} cells could not be placed" if missing else ""))
