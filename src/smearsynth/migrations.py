@@ -27,7 +27,7 @@ _FIELDS: dict[RecordKind, dict[str, str]] = {
     "acquisition": {"mottle": "correlated_noise"},
     "recipe": {"mottle": "correlated_noise"},
     "task": {"least_area": "min_area", "least_anchor": "min_anchor"},
-    "benefit": {"share": "synthetic_fraction", "best_by": "select_by"},
+    "benefit": {"share": "synthetic_fraction", "best_by": "select_by", "at_hand": "subsets"},
 }
 
 # Fields whose values were renamed, and former value to current value.

@@ -1,4 +1,4 @@
-"""Groups of options: a dataclass holds the options of one ``--help`` panel, and a command takes it as one argument."""
+"""Groups of options: a dataclass holds the options of one panel of ``--help`` and is one argument of a command."""
 
 from __future__ import annotations
 
@@ -8,31 +8,38 @@ from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.models import OptionInfo
 
 
 class Command(TyperCommand):
-    """A command whose ``--help`` shows no type for flags."""
+    """A command whose ``--help`` shows types by metavars only."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters for parsing and for ``--help``."""
-        return _without_flag_types(super().get_params(ctx))
+        return _with_metavars(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """A group of commands whose ``--help`` shows no type for flags."""
+    """A group of commands whose ``--help`` shows types by metavars only."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters for parsing and for ``--help``."""
-        return _without_flag_types(super().get_params(ctx))
+        return _with_metavars(super().get_params(ctx))
 
 
-def _without_flag_types(parameters: list[Any]) -> list[Any]:
+def _with_metavars(parameters: list[Any]) -> list[Any]:
+    """Hide the types that Typer would show beside flags (<bool>) and named arguments (<path>)."""
     for parameter in parameters:
         if isinstance(parameter, TyperOption) and parameter.is_flag and parameter.metavar is None:
             parameter.metavar = ""
+        elif isinstance(parameter, TyperArgument) and parameter.metavar is not None:
+            parameter.display_type_rich = _no_type  # type: ignore[method-assign]
     return parameters
+
+
+def _no_type(ctx: Any) -> None:
+    return None
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The arms of the experiment: what a model learns from (paper, section 5, Table 2)."""
+"""The arms of the experiment: what a model is trained on (paper, section 5, Table 2)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ArmName = Literal["RD", "SD", "RD+aug", "SD+aug", "RD+copy-paste", "RD+SD", "RD+
 
 
 class Arm(NamedTuple):
-    """What a model learns from.
+    """Training data of an arm.
 
     Parameters
     ----------
     real, synthetic : bool
-        Which smears.
+        Whether real and synthetic smears are used.
     augment : {"none", "classic", "copy-paste"}
-        What is done to each crop of them.
+        Augmentation of each crop.
     """
 
     real: bool
@@ -36,31 +36,36 @@ ARMS: dict[ArmName, Arm] = {
     "RD+SD+aug": Arm(True, True, "classic"),
 }
 
-BESIDE: tuple[tuple[ArmName, ArmName], ...] = (
+MIXED_PAIRS: tuple[tuple[ArmName, ArmName], ...] = (
     ("RD+SD+aug", "RD+aug"),
     ("RD+SD", "RD"),
     ("RD+SD", "RD+aug"),
     ("RD+SD", "RD+copy-paste"),
 )
-"""Arms with synthetic smears beside real ones, each with its base; the first pair that has run is the verdict."""
+"""Mixed arms (real and synthetic smears) and their base. The verdict uses the first pair that was run."""
 
-ALONE: tuple[tuple[ArmName, ArmName], ...] = (("SD+aug", "RD+aug"), ("SD", "RD"))
-"""Arms of synthetic smears alone, each with its base; the first pair that has run is told."""
+SYNTHETIC_PAIRS: tuple[tuple[ArmName, ArmName], ...] = (("SD+aug", "RD+aug"), ("SD", "RD"))
+"""Arms with synthetic smears only and their base. The verdict uses the first pair that was run."""
 
-COMPARED: tuple[tuple[ArmName, ArmName], ...] = (*BESIDE, *ALONE, ("RD+aug", "RD"), ("RD+copy-paste", "RD"))
-"""All arms to compare, each with its base."""
+COMPARISONS: tuple[tuple[ArmName, ArmName], ...] = (
+    *MIXED_PAIRS,
+    *SYNTHETIC_PAIRS,
+    ("RD+aug", "RD"),
+    ("RD+copy-paste", "RD"),
+)
+"""All pairs of an arm and its base that are compared."""
 
-OF_FEW: tuple[tuple[ArmName, ArmName], ...] = (
+SUBSET_PAIRS: tuple[tuple[ArmName, ArmName], ...] = (
     ("RD+SD+aug", "RD+aug"),
     ("RD+SD", "RD"),
     ("RD+aug", "RD+aug"),
     ("RD", "RD"),
 )
-"""Arms of few real smears, each with an arm of all of them: how far synthetic smears make up for the rest."""
+"""Arms trained on a subset of the real smears and their base, which is trained on all real smears."""
 
-PAPER: dict[TaskName, dict[ArmName, float]] = {
+PAPER_SCORES: dict[TaskName, dict[ArmName, float]] = {
     "segmentation": {"RD": 0.961, "SD": 0.848, "RD+aug": 0.962, "RD+SD": 0.948, "RD+SD+aug": 0.964},
     "detection": {"RD": 0.781, "SD": 0.852, "RD+aug": 0.985, "RD+SD": 0.986, "RD+SD+aug": 0.993},
     "contours": {"RD": 0.853, "SD": 0.749, "RD+aug": 0.885, "RD+SD": 0.848, "RD+SD+aug": 0.895},
 }
-"""Table 2 of the paper, on its own 100 smears: Dice of segmentation, AP of the others."""
+"""Table 2 of the paper, measured on its own 100 smears: Dice of segmentation, AP of the other tasks."""

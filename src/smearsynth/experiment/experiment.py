@@ -1,4 +1,4 @@
-"""The experiment itself: a run is a model trained in an arm and scored on the test smears, kept under its hash."""
+"""Runs of an experiment: a model is trained in an arm, scored on the test smears, and stored under its cache key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.experiment.arms import ARMS
-from smearsynth.experiment.plan import Job, Settings, chosen, key_of
+from smearsynth.experiment.plan import Job, Settings, cache_key, subset_indices, task_config
 from smearsynth.experiment.records import ImageRow, Run, SynthesizerFacts
 from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.generation.recipe import LightName
@@ -26,24 +26,26 @@ from smearsynth.migrations import to_format_1
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-from smearsynth.tasks.base import Task
+from smearsynth.tasks.base import Evaluation, Task
 from smearsynth.tasks.config import TaskConfig
 from smearsynth.tasks.fitting import FitRun, fit, hold_out
+from smearsynth.tasks.folder import FitReport
 from smearsynth.tasks.registry import task_type
 
 _CACHE_MB = 800.0
-_PLACES = 1 << 20  # of a mixture: shares to within a millionth
+_MIXTURE_LENGTH = 1 << 20  # resolution of the synthetic fraction: one millionth
 
 
 @dataclass(frozen=True)
 class Source:
-    """A synthesizer to draw from.
+    """A synthesizer that synthetic smears are drawn from.
 
     Parameters
     ----------
     folder : Path
+        Model folder.
     facts : SynthesizerFacts
-        For the report.
+        Description for the report.
     """
 
     folder: Path
@@ -51,12 +53,12 @@ class Source:
 
     @property
     def hash(self) -> str:
-        """Of the model."""
+        """Hash of the model."""
         return self.facts.hash
 
 
 class Mixture(Sequence[Smear]):
-    """Real and synthetic smears, of which one drawn at random is synthetic with probability `synthetic_fraction`.
+    """Sequence of real and synthetic smears; a random item is synthetic with probability `synthetic_fraction`.
 
     Parameters
     ----------
@@ -66,17 +68,18 @@ class Mixture(Sequence[Smear]):
     Examples
     --------
     >>> red, blue = (Smear(np.full((2, 2, 3), c, "u1"), np.zeros((2, 2), "i4"), np.array([], int)) for c in (1, 2))
-    >>> mixed = Mixture([red], [blue, blue], 0.25)
-    >>> round(float(np.mean([mixed[k].image[0, 0, 0] == 2 for k in range(0, len(mixed), 1001)])), 2)
+    >>> mixture = Mixture([red], [blue, blue], 0.25)
+    >>> is_blue = [mixture[k].image[0, 0, 0] == 2 for k in range(0, len(mixture), 1001)]
+    >>> round(float(np.mean(is_blue)), 2)
     0.25
     """
 
     def __init__(self, real: Sequence[Smear], synthetic: Sequence[Smear], synthetic_fraction: float) -> None:
         self._real, self._synthetic = real, synthetic
-        self._turn = round(synthetic_fraction * _PLACES)
+        self._first_real = round(synthetic_fraction * _MIXTURE_LENGTH)
 
     def __len__(self) -> int:
-        return _PLACES
+        return _MIXTURE_LENGTH
 
     @overload
     def __getitem__(self, index: int) -> Smear: ...
@@ -85,25 +88,25 @@ class Mixture(Sequence[Smear]):
     def __getitem__(self, index: int | slice) -> Smear | list[Smear]:
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
-        if index < self._turn:
-            return self._synthetic[index * len(self._synthetic) // self._turn]
-        return self._real[(index - self._turn) * len(self._real) // (_PLACES - self._turn)]
+        if index < self._first_real:
+            return self._synthetic[index * len(self._synthetic) // self._first_real]
+        return self._real[(index - self._first_real) * len(self._real) // (_MIXTURE_LENGTH - self._first_real)]
 
 
 @dataclass
 class Experiment:
-    """All that a run needs; every process that runs some has one.
+    """The inputs of all runs. Every worker process has a copy.
 
     Parameters
     ----------
     train, test : SmearFolder
     digests : (tuple of str, tuple of str)
-        Of the train and the test smears.
+        Hashes of the training smears and of the test smears.
     settings : Settings
     sources : mapping of int to Source
-        The synthesizer for each number of real smears, trained on no others.
+        Synthesizer by number of real training smears.
     folder : Path
-        Results, synthetic smears and unfinished models.
+        Folder of results, synthetic smears and unfinished trainings.
     device : str
     """
 
@@ -116,158 +119,178 @@ class Experiment:
     device: str = "cpu"
 
     def key(self, job: Job) -> str:
-        """Hash of all that decides the result of a run."""
+        """Return the cache key of a run: a hash of everything that determines its result."""
         settings, arm = self.settings, ARMS[job.arm]
         train, test = self.digests
-        facts: list[object] = [job.task, to_format_1("task", self.config(job).model_dump(mode="json")), arm.real]
-        facts += [
+        parts: list[object] = [job.task, to_format_1("task", self.config(job).model_dump(mode="json")), arm.real]
+        parts += [
             settings.select_by,
             self.device,
             version("torch"),
-            [train[k] for k in chosen(len(train), job.reals)],
+            [train[k] for k in subset_indices(len(train), job.reals)],
             test,
             self.test.names,
         ]
         if arm.synthetic:
-            drawn = [settings.synthetic_of(job.reals), settings.synthetic_fraction] if arm.real else [job.reals]
-            facts += [self._source(job.reals).hash, job.seed, *drawn]
-            facts += [f"{_format_1_stain(settings.stain_of(job.arm))} stain, varied light"]
-        return key_of(*facts)
+            mixture = [settings.synthetic_count(job.reals), settings.synthetic_fraction]
+            parts += [self._source(job.reals).hash, job.seed, *(mixture if arm.real else [job.reals])]
+            parts += [f"{_format_1_stain(settings.stain_for(job.arm))} stain, varied light"]
+        return cache_key(*parts)
 
     def config(self, job: Job) -> TaskConfig:
-        """How the model of a run is built and trained."""
-        settings = self.settings
-        as_paper = settings.select_by == "test"
-        return task_type(job.task).configured(
-            settings.preset,
-            steps=settings.steps,
-            augment=ARMS[job.arm].augment,
-            seed=job.seed,
-            held_out=0 if as_paper else None,  # it learns from all train smears
-            slack=0.0 if as_paper else None,  # and takes the very best on its test smears
-        )
+        """Return the configuration of a run's network and training."""
+        return task_config(self.settings, job)
 
     def task(self, job: Job) -> Task:
-        """A fresh model."""
+        """Return an untrained model for a run."""
         task = task_type(job.task)(self.config(job))
         task.scale = self.train.scale
         return task
 
-    def stored(self, key: str) -> tuple[Run, Resampled] | None:
-        """What a run found, where it is done."""
-        record, draws = self._result(key)
+    def load_result(self, key: str) -> tuple[Run, Resampled] | None:
+        """Load the result of a run, or return None if it is missing, damaged or of another version."""
+        record, draws = self._result_files(key)
         if not (record.exists() and draws.exists()):
             return None
         try:
             run = Run.model_validate_json(read_text(record))
-            drawn = np.load(draws)
+            resampled = Resampled(run.value, np.load(draws), len(run.images))
         except (ValidationError, ValueError, EOFError):
-            return None  # of another version, or damaged: done again
-        return (run, Resampled(run.value, drawn, len(run.images))) if run.key == key else None
+            return None
+        return (run, resampled) if run.key == key else None
 
     def run(self, job: Job, on_step: Callable[[int], None] = lambda step: None) -> bool:
-        """Train and score; False when it was interrupted, the state of training being kept."""
+        """Train and score a model, and store the result.
+
+        Parameters
+        ----------
+        job : Job
+        on_step : callable
+            Called with the number of training steps done.
+
+        Returns
+        -------
+        bool
+            False if the training was interrupted. Its state is kept, and the next call continues it.
+        """
         started = time.perf_counter()
         key, task = self.key(job), self.task(job)
-        smears, validation = self._smears(job)
+        smears, validation = self._training_data(job)
         if self.settings.select_by == "test":
             validation = self.test
         state = self.folder / "unfinished" / key
-        run = FitRun(state, self.device, on_step=lambda step, row: on_step(step))
-        report = fit(task, smears, run, validation=validation)
+        report = fit(
+            task,
+            smears,
+            FitRun(state, self.device, on_step=lambda step, row: on_step(step)),
+            validation=validation,
+        )
         if not report.finished:
             return False
-        found = task.evaluate(self.test)
-        rows = tuple(
-            ImageRow(image=image.name, score=round(image.score, 5), tp=image.tp, fp=image.fp, fn=image.fn)
-            for image in found.images
-        )
-        result = Run(
-            task=job.task,
-            arm=job.arm,
-            reals=job.reals,
-            seed=job.seed,
-            metric="dice" if found.metric == "dice" else "ap",
-            value=found.value,
-            ap50=found.ap50,
-            smears=self._at_hand(job),
-            steps=report.steps,
-            best_step=report.best_step,
-            validation=report.best_score,
-            seconds=round(time.perf_counter() - started, 1),
-            key=key,
-            synthesizer=self._source(job.reals).hash if ARMS[job.arm].synthetic else None,
-            images=rows,
-        )
-        self._keep(job, result, found.resampled(), state)
+        evaluation = task.evaluate(self.test)
+        seconds = round(time.perf_counter() - started, 1)
+        self._save(job, self._record(job, key, report, evaluation, seconds), evaluation.resampled(), state)
         return True
 
     def make_pool(
         self, reals: int, seed: int, stain: StainName, on_smear: Callable[[int], object] = lambda done: None
     ) -> bool:
-        """Write the missing synthetic smears of a seed, with original or augmented stain; False when interrupted."""
-        wanted = self.settings.pool_of(reals, stain)
-        if not wanted:
+        """Write the missing synthetic smears of a seed and stain.
+
+        Parameters
+        ----------
+        reals : int
+            Number of real training smears.
+        seed : int
+        stain : {"original", "augmented"}
+        on_smear : callable
+            Called with the number of smears done.
+
+        Returns
+        -------
+        bool
+            False if it was interrupted. The next call continues.
+        """
+        count = self.settings.pool_size(reals, stain)
+        if not count:
             return True
         model = Synthesizer.load(self._source(reals).folder, self.device)
-        # light and haze that no train smear has, in every stain: what is dark on the ground is taken for cells else
+        # Augmented illumination and haze in every stain: otherwise models take dark parts of the background for cells.
         light: LightName = "original" if model.acquisition is None else "augmented"
         stream = SyntheticSmears(model, stain=stain, light=light, seed=seed, device=self.device)
-        return len(stream.write(self._pool(reals, seed, stain), wanted, on_smear=on_smear)) == wanted
+        return len(stream.write(self._pool_folder(reals, seed, stain), count, on_smear=on_smear)) == count
 
-    def _smears(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
-        """What to train on, and the real smears to choose the best weights by: the same in every arm."""
-        arm, settings = ARMS[job.arm], self.settings
-        at_hand = self.train.subset(chosen(len(self.train), job.reals))
-        real, validation = hold_out(at_hand, self.config(job).fit)
-        if not arm.synthetic:
-            return real, validation
-        pool = open_smears(
-            self._pool(job.reals, job.seed, settings.stain_of(job.arm)), classes="one", cache_mb=_CACHE_MB
-        )
-        if arm.real:
-            return Mixture(real, pool[: settings.synthetic_of(job.reals)], settings.synthetic_fraction), validation
-        return pool[: len(real)], validation
-
-    def held_out(self, job: Job) -> int:
-        """Train smears that choose the best weights, and are not learned from."""
+    def held_out_count(self, job: Job) -> int:
+        """Return the number of real smears held out from the training of a run to select its checkpoint."""
         return self.config(job).fit.held_out_of(job.reals)
 
-    def chosen_by(self, job: Job) -> int:
-        """Smears that choose the best weights."""
-        return len(self.test) if self.settings.select_by == "test" else self.held_out(job)
+    def selection_count(self, job: Job) -> int:
+        """Return the number of smears that the checkpoint of a run is selected on."""
+        return len(self.test) if self.settings.select_by == "test" else self.held_out_count(job)
 
-    def _at_hand(self, job: Job) -> int:
-        """Distinct smears that the crops come from."""
+    def model_folder(self, job: Job) -> Path:
+        """Return the folder of the trained model of a run with seed 0."""
+        return self.folder / "models" / f"{job.task}-{job.arm}-{job.reals}-{self.key(job)[:8]}"
+
+    def _training_data(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
+        """Return the training smears and the real smears for validation, which are the same in every arm."""
+        arm, settings = ARMS[job.arm], self.settings
+        subset = self.train.subset(subset_indices(len(self.train), job.reals))
+        real, validation = hold_out(subset, self.config(job).fit)
+        if not arm.synthetic:
+            return real, validation
+        folder = self._pool_folder(job.reals, job.seed, settings.stain_for(job.arm))
+        pool = open_smears(folder, classes="one", cache_mb=_CACHE_MB)
+        if arm.real:
+            synthetic = pool[: settings.synthetic_count(job.reals)]
+            return Mixture(real, synthetic, settings.synthetic_fraction), validation
+        return pool[: len(real)], validation
+
+    def _record(self, job: Job, key: str, report: FitReport, evaluation: Evaluation, seconds: float) -> Run:
         arm = ARMS[job.arm]
-        mixed = self.settings.synthetic_of(job.reals) if arm.real and arm.synthetic else 0
-        return job.reals - self.held_out(job) + mixed
+        mixed_in = self.settings.synthetic_count(job.reals) if arm.real and arm.synthetic else 0
+        return Run(
+            task=job.task,
+            arm=job.arm,
+            reals=job.reals,
+            seed=job.seed,
+            metric="dice" if evaluation.metric == "dice" else "ap",
+            value=evaluation.value,
+            ap50=evaluation.ap50,
+            smears=job.reals - self.held_out_count(job) + mixed_in,
+            steps=report.steps,
+            best_step=report.best_step,
+            validation=report.best_score,
+            seconds=seconds,
+            key=key,
+            synthesizer=self._source(job.reals).hash if arm.synthetic else None,
+            images=tuple(
+                ImageRow(image=image.name, score=round(image.score, 5), tp=image.tp, fp=image.fp, fn=image.fn)
+                for image in evaluation.images
+            ),
+        )
 
-    def _keep(self, job: Job, run: Run, resampled: Resampled, state: Path) -> None:
-        record, draws = self._result(run.key)
+    def _save(self, job: Job, run: Run, resampled: Resampled, state: Path) -> None:
+        record, draws = self._result_files(run.key)
         with atomic_write(draws) as temporary, temporary.open("wb") as file:
             np.save(file, resampled.draws)
-        if job.seed == 0:  # the report shows what it predicts
+        if job.seed == 0:  # for the example predictions of the report
             shutil.copytree(state, self.model_folder(job), dirs_exist_ok=True)
         write_text(record, run.model_dump_json())
         shutil.rmtree(state)
 
-    def model_folder(self, job: Job) -> Path:
-        """Where the model of a run of the first seed is kept."""
-        return self.folder / "models" / f"{job.task}-{job.arm}-{job.reals}-{self.key(job)[:8]}"
-
-    def _result(self, key: str) -> tuple[Path, Path]:
+    def _result_files(self, key: str) -> tuple[Path, Path]:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
-    def _pool(self, reals: int, seed: int, stain: StainName) -> Path:
+    def _pool_folder(self, reals: int, seed: int, stain: StainName) -> Path:
         return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{_format_1_stain(stain)}"
 
     def _source(self, reals: int) -> Source:
         if reals not in self.sources:
-            raise OptionError(f"no synthesizer for {reals} real smears")
+            raise OptionError(f"no synthesizer for {reals} real smears; give one or have one trained")
         return self.sources[reals]
 
 
 def _format_1_stain(stain: StainName) -> str:
-    """The name of a stain in hashes and folder names, which later versions must still find."""
+    """Return the name of a stain in cache keys and folder names; format 1 keeps existing results valid."""
     return str(to_format_1("benefit", {"stain": stain})["stain"])

@@ -1,10 +1,11 @@
-"""What is to be run: arms, seeds and numbers of smears, and the hash that a result is kept under."""
+"""Plan of the experiment: its settings, its runs, and the cache key of a result."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
@@ -15,93 +16,139 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.experiment.arms import ARMS, ArmName
 from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.acquisition.stain import StainName
-from smearsynth.tasks.config import TaskName
+from smearsynth.tasks.config import TaskConfig, TaskName
+from smearsynth.tasks.registry import task_type
 
-_MORE = 15  # synthetic smears a real one: the paper has 900 beside 60
-_MOST = 160  # of them in preset cpu, where some hundred crops are drawn from them
+_SYNTHETIC_PER_REAL = 15  # as in the paper: 900 synthetic and 60 real smears
+_MAX_SYNTHETIC = 160  # except in the preset paper: a run draws only a few hundred crops from them
 
 
 class Settings(BaseModel):
-    """Of one experiment; what none of its runs differ in is here, too."""
+    """Settings of an experiment. They are the same for all of its runs.
+
+    Parameters
+    ----------
+    tasks : tuple of {"segmentation", "detection", "contours"}
+        Tasks to train.
+    arms : tuple of str
+        Arms to train, from `ARMS`.
+    preset : {"cpu", "paper", "tiny"}
+        Network and training settings of the tasks.
+    seeds : int
+        Number of random seeds per arm, 1 to 1000.
+    sizes : tuple of int
+        Numbers of real training smears. Empty for all training smears.
+    synthetic : int, optional
+        Number of synthetic smears in mixed arms. Default: 15 per real smear, and no more than 160 except in the
+        preset paper.
+    synthetic_fraction : float
+        Fraction of the crops in mixed arms that are synthetic, in (0, 1).
+    stain : {"original", "augmented"}
+        Stain of the synthetic smears in mixed arms. Arms with synthetic smears only use the original stain.
+    steps : int, optional
+        Training steps of every run. Default: those of the preset.
+    select_by : {"validation", "test"}
+        Select checkpoints on held-out training smears, or on the test smears as in the paper (optimistically
+        biased).
+
+    Examples
+    --------
+    >>> Settings(tasks=("segmentation",), arms=("RD+aug", "RD+SD+aug"), seeds=5).seeds
+    5
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: tuple[TaskName, ...] = Field(("segmentation", "detection", "contours"), min_length=1)
     arms: tuple[ArmName, ...] = Field(tuple(ARMS), min_length=1)
-    preset: str = Field("cpu", description="of the tasks")
+    preset: str = "cpu"
     seeds: int = Field(3, ge=1, le=1000)
-    sizes: tuple[int, ...] = Field((), description="numbers of real smears; none: all there are")
-    synthetic: int | None = Field(None, ge=1, description="synthetic smears of the mixed arms; None: as the preset")
-    synthetic_fraction: float = Field(0.5, gt=0, lt=1, description="of the crops of mixed arms that are synthetic")
-    stain: StainName = Field("augmented", description="of the synthetic smears of mixed arms")
-    steps: int | None = Field(None, ge=1, description="of every arm; None: as the preset")
+    sizes: tuple[int, ...] = ()
+    synthetic: int | None = Field(None, ge=1)
+    synthetic_fraction: float = Field(0.5, gt=0, lt=1)
+    stain: StainName = "augmented"
+    steps: int | None = Field(None, ge=1)
     select_by: Literal["validation", "test"] = "validation"
 
-    def sizes_of(self, train: int) -> tuple[int, ...]:
-        """Numbers of real smears of a train split of `train`, the largest first.
+    def train_sizes(self, n_train: int) -> tuple[int, ...]:
+        """Return the numbers of real training smears, the largest first.
+
+        Parameters
+        ----------
+        n_train : int
+            Number of training smears in the data.
 
         Raises
         ------
         OptionError
-            When there are not as many.
+            If a size is larger than `n_train`.
 
         Examples
         --------
-        >>> Settings().sizes_of(54), Settings(sizes=(3, 10)).sizes_of(54)
+        >>> Settings().train_sizes(54), Settings(sizes=(3, 10)).train_sizes(54)
         ((54,), (10, 3))
         """
-        wanted = self.sizes or (train,)
-        for size in wanted:
-            if not 1 <= size <= train:
-                raise OptionError(f"{size} real smears asked for; the train split has {train}")
-        return tuple(sorted(set(wanted), reverse=True))
+        sizes = self.sizes or (n_train,)
+        for size in sizes:
+            if not 1 <= size <= n_train:
+                raise OptionError(f"size {size}: the data have {n_train} training smears; choose 1 to {n_train}")
+        return tuple(sorted(set(sizes), reverse=True))
 
-    def synthetic_of(self, reals: int) -> int:
-        """Synthetic smears that mixed arms draw from beside `reals` real ones.
+    def synthetic_count(self, reals: int) -> int:
+        """Return the number of synthetic smears in mixed arms with `reals` real smears.
 
         Examples
         --------
-        >>> Settings().synthetic_of(10), Settings().synthetic_of(60), Settings(preset="paper").synthetic_of(60)
+        >>> paper = Settings(preset="paper")
+        >>> Settings().synthetic_count(10), Settings().synthetic_count(60), paper.synthetic_count(60)
         (150, 160, 900)
         """
         if self.synthetic is not None:
             return self.synthetic
-        return _MORE * reals if self.preset == "paper" else min(_MORE * reals, _MOST)
+        count = _SYNTHETIC_PER_REAL * reals
+        return count if self.preset == "paper" else min(count, _MAX_SYNTHETIC)
 
-    def stain_of(self, arm: ArmName) -> StainName:
-        """Of the synthetic smears of an arm: alone they have to bring the stains of the real ones."""
+    def stain_for(self, arm: ArmName) -> StainName:
+        """Return the stain of the synthetic smears of an arm.
+
+        Arms with synthetic smears only use the original stain: nothing else shows them the stains of real smears.
+        """
         return self.stain if ARMS[arm].real else "original"
 
-    def pool_of(self, reals: int, stain: StainName) -> int:
-        """Synthetic smears to make with original or augmented stain: arms of them alone have as many as there are real ones.
+    def pool_size(self, reals: int, stain: StainName) -> int:
+        """Return the number of synthetic smears to generate with a stain, for `reals` real smears.
+
+        Arms with synthetic smears only use as many synthetic smears as there are real ones.
 
         Examples
         --------
-        >>> plain = Settings(stain="original")
-        >>> Settings().pool_of(10, "original"), Settings().pool_of(10, "augmented"), plain.pool_of(10, "original")
-        (10, 150, 150)
+        >>> original = Settings(stain="original")
+        >>> Settings().pool_size(10, "original"), Settings().pool_size(10, "augmented")
+        (10, 150)
+        >>> original.pool_size(10, "original")
+        150
         """
-        kinds = [ARMS[arm] for arm in self.arms if ARMS[arm].synthetic and self.stain_of(arm) == stain]
-        return max([self.synthetic_of(reals) if kind.real else reals for kind in kinds] or [0])
+        arms = [ARMS[name] for name in self.arms if ARMS[name].synthetic and self.stain_for(name) == stain]
+        return max([self.synthetic_count(reals) if arm.real else reals for arm in arms] or [0])
 
     @property
-    def draws(self) -> bool:
-        """Whether any arm needs synthetic smears."""
+    def needs_synthetic(self) -> bool:
+        """Whether any arm uses synthetic smears."""
         return any(ARMS[arm].synthetic for arm in self.arms)
 
-    def jobs(self, train: int) -> list[Job]:
-        """All runs: by seed first, so that what is done early covers all arms."""
+    def jobs(self, n_train: int) -> list[Job]:
+        """Return all runs, ordered by seed, so that an unfinished experiment covers all arms."""
         return [
             Job(task, arm, reals, seed)
             for seed in range(self.seeds)
-            for reals in self.sizes_of(train)
+            for reals in self.train_sizes(n_train)
             for task in self.tasks
             for arm in self.arms
         ]
 
 
 class Job(NamedTuple):
-    """One run: a task, an arm, the number of real smears at hand, and the seed of training."""
+    """A run: a task, an arm, the number of real training smears, and the seed of the training."""
 
     task: TaskName
     arm: ArmName
@@ -109,37 +156,57 @@ class Job(NamedTuple):
     seed: int
 
 
-def chosen(train: int, reals: int) -> list[int]:
-    """Which smears of a train split of `train` are at hand when only `reals` are; few are among the many.
+@cache
+def task_config(settings: Settings, job: Job) -> TaskConfig:
+    """Return the configuration of a run's network and training.
+
+    Raises
+    ------
+    OptionError
+        If the preset is unknown or a value is out of range.
+    """
+    on_test = settings.select_by == "test"  # as in the paper: no smear held out, the best score without slack
+    return task_type(job.task).configured(
+        settings.preset,
+        steps=settings.steps,
+        augment=ARMS[job.arm].augment,
+        seed=job.seed,
+        held_out=0 if on_test else None,
+        slack=0.0 if on_test else None,
+    )
+
+
+def subset_indices(n_train: int, reals: int) -> list[int]:
+    """Return the indices of a random subset of the training smears. Smaller subsets are part of larger ones.
 
     Examples
     --------
-    >>> set(chosen(50, 3)) <= set(chosen(50, 10)), chosen(4, 4)
+    >>> set(subset_indices(50, 3)) <= set(subset_indices(50, 10)), subset_indices(4, 4)
     (True, [0, 1, 2, 3])
     """
-    return sorted(np.random.default_rng(train).permutation(train)[:reals].tolist())
+    return sorted(np.random.default_rng(n_train).permutation(n_train)[:reals].tolist())
 
 
-def digests(smears: Sequence[Smear], what: str) -> tuple[str, ...]:
-    """Hash of each smear; also shows early that all can be read.
+def smear_digests(smears: Sequence[Smear], split: str) -> tuple[str, ...]:
+    """Return the hash of each smear. Reading all smears here reports unreadable files before the first run.
 
     Raises
     ------
     DataError
-        When there is none.
+        If there is no smear.
     """
     if not len(smears):
-        raise DataError(f"no {what} smears; the folder needs a split.csv with train and test")
+        raise DataError(f"no {split} smears; add a split.csv that names train and test smears")
     return tuple(digest(smear) for smear in smears)
 
 
-def key_of(*facts: object) -> str:
-    """Hash of all that decides a result, the version of smearsynth among it.
+def cache_key(*parts: object) -> str:
+    """Return a hash of everything that determines a result, including the version of smearsynth.
 
     Examples
     --------
-    >>> key_of("RD", 1) == key_of("RD", 1), key_of("RD", 1) == key_of("RD", 2)
+    >>> cache_key("RD", 1) == cache_key("RD", 1), cache_key("RD", 1) == cache_key("RD", 2)
     (True, False)
     """
-    text = json.dumps([version("smearsynth"), *facts], sort_keys=True)
+    text = json.dumps([version("smearsynth"), *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -1,32 +1,29 @@
-"""Before the first run: all smears read and told apart, a synthesizer at hand for every number of real smears."""
+"""Preparation of the experiment: smears are read and checked, and every training size gets a synthesizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
 from smearsynth.experiment.experiment import Experiment, Source
-from smearsynth.experiment.plan import Settings, chosen, digests, key_of
-from smearsynth.experiment.records import SynthesizerFacts
-from smearsynth.statistics import DataStatistics, measure
+from smearsynth.experiment.plan import Settings, cache_key, smear_digests, subset_indices
+from smearsynth.experiment.records import SynthesizerFacts, counted
+from smearsynth.runs import Execution, select_device
+from smearsynth.statistics.measuring import measure
+from smearsynth.statistics.records import DataStatistics
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import load_features
-from smearsynth.synthesis.training.loop import OnStep, TrainingRun, fabric_for
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for
 from smearsynth.synthesis.training.pipeline import train_synthesizer
 
-MessageCallback = Callable[[str], None]
-
-_FEW = 8  # smears show the size of cells
-_STEPS_ON = 3_000  # of a synthesizer that goes on from a finished one
-
-
-def preset_of(device: str, *, going_on: bool = False) -> Preset:
-    """Of the synthesizers that the experiment trains itself, from nothing or going on from a finished one."""
-    return preset("gpu" if device == "cuda" else "cpu", steps=_STEPS_ON if going_on else None)
+_MEASURED = 8  # smears are enough to measure the size of cells
+_FINE_TUNING_STEPS = 3_000
 
 
 def prepare(
@@ -37,11 +34,10 @@ def prepare(
     models: Mapping[int, Path | str] | None = None,
     *,
     pretrained: Path | str | None = None,
-    device: str = "cpu",
-    on_step: OnStep | None = None,
-    say: MessageCallback = lambda line: None,
+    execution: Execution | None = None,
+    deadline: float = math.inf,
 ) -> Experiment | None:
-    """All that the runs need.
+    """Read all smears and provide a synthesizer for every number of real training smears.
 
     Parameters
     ----------
@@ -49,111 +45,141 @@ def prepare(
         No smear may be in both.
     settings : Settings
     folder : Path
-        For all results; those of an earlier call are used where nothing has changed.
+        Output folder. Results of an earlier call are reused if their inputs are unchanged.
     models : mapping of int to Path or str, optional
-        Synthesizers by the number of real smears they have seen. Where none is given, one is trained on these
-        smears alone, in a `synthesizer_folder`; that takes an hour or two on a CPU.
+        Trained synthesizers by number of real training smears. A missing one is trained on these smears only, in
+        `synthesizer_folder`; this takes one to two hours on a CPU.
     pretrained : Path or str, optional
-        A model that has seen no test smear, from which those trained here go on: a quarter of an hour each.
-    device : str
-        cpu or cuda.
-    on_step : callable, optional
-        Called with (step, losses or None) while a synthesizer is trained.
-    say : callable
-        Told in a line what is being done.
+        Model to start the training of synthesizers from. It must not have been trained on the test smears.
+        Training then takes about 15 minutes per synthesizer.
+    execution : Execution, optional
+    deadline : float
+        Stop the training, as after Ctrl-C, when `time.monotonic` reaches this value.
 
     Returns
     -------
     Experiment or None
-        None when the training of a synthesizer was interrupted; call again to continue.
+        None if the training of a synthesizer was interrupted. The next call continues it.
 
     Raises
     ------
     DataError
-        When a smear cannot be read, or is in both splits, or a split has no cell.
+        If a smear cannot be read or is in both splits, or a split contains no cell.
     """
+    execution = execution or Execution()
     if folder.exists() and not folder.is_dir():
-        raise DataError("is a file; name a folder for the results", folder)
-    sizes = settings.sizes_of(len(train))
-    given = {reals: Synthesizer.load(model) for reals, model in (models or {}).items()}
-    say(f"reading {len(train)} smears to learn from and {len(test)} to test on")
-    known = digests(train, "train"), digests(test, "test")
-    if twice := len(set(known[0]) & set(known[1])):
-        raise DataError(f"{twice} smears are in the train and the test split; leave each in one", train.root)
-    for smears, what, why in ((train, "train", "learn from"), (test, "test", "find in")):
-        if not any(smear.count for smear in smears):
-            raise DataError(f"no {what} smear has a cell; there is nothing to {why} them", smears.root)
-    begun = Synthesizer.load(pretrained) if pretrained else None
+        raise DataError("is a file; choose a folder for the results", folder)
+    sizes = settings.train_sizes(len(train))
+    folders = {reals: Path(model) for reals, model in (models or {}).items()}
+    loaded = {reals: Synthesizer.load(path) for reals, path in folders.items()}
+    execution.progress.message(f"reading {len(train)} training smears and {len(test)} test smears")
+    digests = check_smears(train, test)
     sources: dict[int, Source] = {}
-    few = measure(train[k] for k in range(min(_FEW, len(train))))
-    for reals in sizes if settings.draws else ():
-        place = Path((models or {}).get(reals, synthesizer_folder(folder, known[0], reals, begun)))
-        model = given.get(reals) or _learned(train, reals, place, begun, device, on_step, say)
-        if model is None:
-            return None
-        data = model.config.data
-        misfit = _size_remark(few, model)
-        if misfit:
-            say(f"the synthesizer beside {reals} real smears {misfit}")
-        if data.smears > reals:
-            say(f"the synthesizer beside {reals} real smears has learned from {data.smears} ({data.name})")
-        facts = SynthesizerFacts(hash=model.hash, name=data.name, smears=data.smears, misfit=misfit)
-        sources[reals] = Source(place, facts)
-    return Experiment(train, test, known, settings, sources, folder, device)
+    if settings.needs_synthetic:
+        initial = Synthesizer.load(pretrained) if pretrained else None
+        statistics = measure(train[k] for k in range(min(_MEASURED, len(train))))
+        for reals in sizes:
+            path = folders.get(reals) or synthesizer_folder(folder, digests[0], reals, initial)
+            model = loaded.get(reals) or _load_or_train(train, reals, path, initial, execution, deadline)
+            if model is None:
+                return None
+            sources[reals] = _source(path, model, statistics)
+    return Experiment(train, test, digests, settings, sources, folder, select_device(execution.device))
 
 
-def _size_remark(here: DataStatistics, model: Synthesizer) -> str | None:
-    """What to do where a synthesizer paints cells of another size than the smears have."""
-    scale = here.scale_to(model.statistics)
-    if scale is None:
-        return None
-    return (
-        f"paints cells of {model.statistics.cell_size:.0f} px, here they measure {here.cell_size:.0f} px: it does "
-        f"not fit; read the smears at {scale:.2g} times the scale (--scale), or have a synthesizer trained on them"
-    )
+def check_smears(train: SmearFolder, test: SmearFolder) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read all smears and return the hashes of the training smears and of the test smears.
+
+    Raises
+    ------
+    DataError
+        If a smear cannot be read or is in both splits, or a split contains no cell.
+    """
+    digests = smear_digests(train, "train"), smear_digests(test, "test")
+    if duplicates := len(set(digests[0]) & set(digests[1])):
+        raise DataError(
+            f"{counted(duplicates, 'smear')} in both the training and the test split; keep each in one split",
+            train.root,
+        )
+    for smears, split in ((train, "training"), (test, "test")):
+        if not any(smear.count for smear in smears):
+            raise DataError(f"no cell in the {split} smears; check their annotation", smears.root)
+    return digests
+
+
+def synthesizer_preset(device: str, *, fine_tuning: bool = False) -> Preset:
+    """Return the preset of synthesizers that the experiment trains, from random or from pretrained weights."""
+    return preset("gpu" if device == "cuda" else "cpu", steps=_FINE_TUNING_STEPS if fine_tuning else None)
 
 
 def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, pretrained: Synthesizer | None) -> Path:
-    """Where the synthesizer of so many smears is trained: of other smears, or from another start, elsewhere.
+    """Return the folder where a synthesizer is trained. It depends on the smears and on the pretrained model.
 
     Parameters
     ----------
     folder : Path
-        Of all results.
+        Output folder of the experiment.
     train : sequence of str
-        Hash of each train smear, as `digests` gives them.
+        Hash of each training smear, from `smear_digests`.
     reals : int
+        Number of real training smears.
     pretrained : Synthesizer, optional
     """
-    seen = [train[k] for k in chosen(len(train), reals)]
-    return folder / f"synthesizer-{reals}-{key_of(seen, pretrained and pretrained.hash)[:8]}"
+    subset = [train[k] for k in subset_indices(len(train), reals)]
+    return folder / f"synthesizer-{reals}-{cache_key(subset, pretrained and pretrained.hash)[:8]}"
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a whole model: the sums are written last."""
-    return (folder / "SHA256SUMS").exists()
+    """Test whether a folder contains a complete model."""
+    return (folder / "SHA256SUMS").exists()  # written last
 
 
-def _learned(
+def _source(folder: Path, model: Synthesizer, statistics: DataStatistics) -> Source:
+    data = model.config.data
+    misfit = _describe_misfit(statistics, model.statistics)
+    return Source(folder, SynthesizerFacts(hash=model.hash, name=data.name, smears=data.smears, misfit=misfit))
+
+
+def _describe_misfit(statistics: DataStatistics, trained_on: DataStatistics) -> str | None:
+    """Describe a mismatch between the cell size of the smears and of a synthesizer; None if the sizes match."""
+    scale = statistics.scale_to(trained_on)
+    if scale is None:
+        return None
+    return (
+        f"generates cells of {trained_on.cell_size:.0f} px, but the cells of these smears measure "
+        f"{statistics.cell_size:.0f} px. Read the smears at {scale:.2g} times the present scale (--scale), or train "
+        "a synthesizer on them"
+    )
+
+
+def _load_or_train(
     train: SmearFolder,
     reals: int,
     folder: Path,
     pretrained: Synthesizer | None,
-    device: str,
-    on_step: OnStep | None,
-    say: MessageCallback,
+    execution: Execution,
+    deadline: float,
 ) -> Synthesizer | None:
-    """A synthesizer that has seen so many of these smears and no others of them, trained now or before."""
+    """Return a synthesizer trained on `reals` of the smears; None if the training was interrupted."""
     if is_finished(folder):
         return Synthesizer.load(folder)
-    wanted = preset_of(device, going_on=pretrained is not None)
-    say(f"training a synthesizer on {reals} real smears, {wanted.steps} steps; Ctrl-C is safe")
+    device, progress = select_device(execution.device), execution.progress
+    settings = synthesizer_preset(device, fine_tuning=pretrained is not None)
+    progress.message(
+        f"training a synthesizer on {counted(reals, 'real smear')}, {settings.steps:,} steps; Ctrl-C stops it, and "
+        "the same command continues"
+    )
     return train_synthesizer(
-        train.subset(chosen(len(train), reals)),
-        wanted,
-        TrainingRun(folder, fabric_for(device, wanted.training.precision), on_step=on_step),
+        train.subset(subset_indices(len(train), reals)),
+        settings,
+        TrainingRun(
+            folder,
+            fabric_for(device, settings.training.precision),
+            time_limit=None if deadline == math.inf else (deadline - time.monotonic()) / 60,
+            on_step=lambda step, losses: progress.step(step, settings.steps, losses),
+        ),
         source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
         pretrained=pretrained,
-        features=load_features(wanted.training.perceptual_features),
-        say=say,
+        features=load_features(settings.training.perceptual_features),
+        say=progress.message,
     )

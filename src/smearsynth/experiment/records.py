@@ -1,4 +1,4 @@
-"""What the experiment found: a run for each task, arm and seed, differences between arms, and the verdict."""
+"""Records of the experiment: runs, differences between arms, and the result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]
-Reading = Literal["better", "worse", "open"]
-METRICS = {"dice": "Dice", "ap": "AP"}
-_CELL = ("task", "arm", "reals", "seed")  # what a run is told from others by
+Conclusion = Literal["better", "worse", "inconclusive"]
+METRIC_NAMES: dict[Metric, str] = {"dice": "Dice", "ap": "AP"}
+TASK_TITLES: dict[TaskName, str] = {
+    "segmentation": "Segmentation",
+    "detection": "Detection",
+    "contours": "Detection from segmentation",
+}
+_RUN_FIELDS = ("task", "arm", "reals", "seed")  # identify a run of an experiment
 
 
 class _Record(BaseModel):
@@ -26,7 +31,17 @@ class _Record(BaseModel):
 
 
 class ImageRow(_Record):
-    """Score of one test image: Dice, or F1 at IoU 0.5 where the metric is AP; cells found, made up, missed."""
+    """Score and cell counts of one test image.
+
+    Parameters
+    ----------
+    image : str
+        Name of the test smear.
+    score : float
+        Dice for segmentation, else F1 at IoU 0.5.
+    tp, fp, fn : int
+        True positives, false positives and false negatives at IoU 0.5.
+    """
 
     image: str
     score: float
@@ -36,30 +51,32 @@ class ImageRow(_Record):
 
 
 class Run(_Record):
-    """One model, trained in one arm with one seed, scored on the test smears.
+    """One model, trained in one arm with one seed, and its scores on the test smears.
 
     Parameters
     ----------
     task : TaskName
     arm : ArmName
     reals : int
-        Real smears at hand, those held out for validation counted.
+        Number of real training smears, including those held out for validation.
     seed : int
     metric : {"dice", "ap"}
     value : float
-        Mean Dice of the images, or COCO AP over all of them.
+        Mean Dice of the images, or COCO AP over all images.
     ap50 : float, optional
+        AP at IoU 0.5, if the metric is AP.
     smears : int
-        Real and synthetic smears that crops were drawn from.
+        Number of distinct real and synthetic smears that crops were drawn from.
     steps, best_step : int
-        Trained, and that whose weights were kept.
+        Training steps, and the step of the selected checkpoint.
     validation : float, optional
-        Score at `best_step` of the smears held out of the real ones.
+        Score of the selected checkpoint on the smears that selected it.
     seconds : float
+        Computing time.
     key : str
-        Hash of all that decides the result.
+        Cache key: a hash of everything that determines the result.
     synthesizer : str, optional
-        Hash of the model that made the synthetic smears.
+        Hash of the model that generated the synthetic smears.
     images : tuple of ImageRow
     """
 
@@ -81,27 +98,29 @@ class Run(_Record):
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """TP, FP, FN over all images."""
+        """TP, FP and FN summed over all images."""
         tp, fp, fn = (sum(getattr(row, name) for row in self.images) for name in ("tp", "fp", "fn"))
         return tp, fp, fn
 
 
 class Difference(_Record):
-    """Mean score of an arm minus that of its base, over the same seeds and images, with a 95 % interval.
+    """Mean score of an arm minus the mean score of its base, with a 95 % interval.
 
-    The base learns from as many real smears as the arm, or from all there are.
+    The difference is paired: both arms have the same seeds and test images.
 
     Parameters
     ----------
     task : TaskName
     reals : int
+        Number of real training smears of the arm.
     metric : {"dice", "ap"}
     arm, base : ArmName
     mean, low, high : float
+        Difference and bounds of its interval.
     seeds : int
-        With one seed the interval knows nothing of the chance of training, and nothing is shown.
+        Number of seeds. The interval of one seed does not include the variation between trainings.
     all_reals : int, optional
-        Real smears of the base where it had all of them and the arm had few.
+        Number of real training smears of the base, if it differs from `reals`.
     """
 
     task: TaskName
@@ -116,30 +135,49 @@ class Difference(_Record):
     all_reals: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.mean:+.{self.digits}f} [{self.low:+.{self.digits}f}, {self.high:+.{self.digits}f}]"
+        return f"{self.format(self.mean)} [{self.format(self.low)}, {self.format(self.high)}]"
 
     @property
-    def reading(self) -> Reading:
-        """What is shown: that the arm is better or worse than its base, or neither.
+    def has_interval(self) -> bool:
+        """Whether there is an interval; one test image gives none."""
+        return self.low < self.high
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """Whether the arm is shown to be better or worse than its base.
 
         Examples
         --------
-        >>> of = dict(task="segmentation", reals=9, metric="dice", arm="RD+SD", base="RD", mean=0.3, high=0.4)
-        >>> Difference(low=0.2, seeds=3, **of).reading, Difference(low=0.2, seeds=1, **of).reading
-        ('better', 'open')
+        >>> pair = dict(task="segmentation", reals=9, metric="dice", arm="RD+SD", base="RD", mean=0.3, high=0.4)
+        >>> Difference(low=0.2, seeds=3, **pair).conclusion, Difference(low=0.2, seeds=1, **pair).conclusion
+        ('better', 'inconclusive')
         """
-        if self.seeds == 1 or self.low == self.high:
-            return "open"
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "open"
+        if self.seeds == 1 or not self.has_interval:
+            return "inconclusive"
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "inconclusive"
 
     @property
     def digits(self) -> int:
-        """Decimals that the interval carries."""
+        """Number of decimals that the interval supports."""
         return decimals((self.high - self.low) / 2)
+
+    def format(self, value: float) -> str:
+        """Return a value with its sign and the decimals that the interval supports."""
+        return f"{value:+.{self.digits}f}"
 
 
 class SynthesizerFacts(_Record):
-    """A synthesizer, by its hash, and the data it learned from: their name and how many smears.
+    """A synthesizer and the data it was trained on.
+
+    Parameters
+    ----------
+    hash : str
+    name : str
+        Name of the training data.
+    smears : int
+        Number of training smears.
+    misfit : str, optional
+        How its cell size differs from the smears of the experiment, with a remedy.
 
     Examples
     --------
@@ -150,38 +188,58 @@ class SynthesizerFacts(_Record):
     hash: str
     name: str
     smears: int
-    misfit: str | None = None  # what is to be known before it is trusted
+    misfit: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.smears} smear{'s' if self.smears != 1 else ''}, hash {self.hash[:12]}"
+        return f"{self.name}, {counted(self.smears, 'smear')}, hash {self.hash[:12]}"
+
+    def warnings(self, reals: int) -> list[str]:
+        """Return sentences on why its use with `reals` real smears may mislead.
+
+        Examples
+        --------
+        >>> SynthesizerFacts(hash="f00d" * 16, name="mine", smears=54).warnings(54)
+        []
+        """
+        subject = f"The synthesizer for {counted(reals, 'real smear')}"
+        sentences = [f"{subject} {self.misfit}."] if self.misfit else []
+        if self.smears > reals:
+            sentences.append(
+                f"{subject} was trained on {self.smears:,} smears ({self.name}). If those smears are similar to "
+                "yours, the comparison favours the arms with synthetic smears: they use information from more "
+                "real smears than the other arms."
+            )
+        return sentences
 
 
 class Facts(_Record):
-    """What the experiment was made of, to read its figures by and to run it again.
+    """Setup of an experiment: what is needed to interpret its scores and to repeat it.
 
     Parameters
     ----------
     data_set, command, smearsynth, torch, machine : str
+        Name of the data, command line, versions and machine.
     preset : str
     device : str
     scale : float
+        Scale at which the smears were read.
     seeds : int
     select_by : {"validation", "test"}
-        What chose the best weights; "test" as the paper did.
+        What selected the checkpoints.
     train, held_out, test : int
-        Real smears: all of the train split, those of them held out for validation, and test smears.
+        Numbers of real smears: training smears, those of them held out for validation, and test smears.
     synthetic : int
-        Synthetic smears that RD+SD draws from beside all real ones.
+        Number of synthetic smears in mixed arms with all real smears.
     synthetic_fraction : float
-        Of the crops of RD+SD that are synthetic.
+        Fraction of the crops in mixed arms that are synthetic.
     stain : {"original", "augmented"}
-        Of the synthetic smears of RD+SD; those of SD have their own.
+        Stain of the synthetic smears in mixed arms.
     steps : dict of str to int
-        Of every arm, by task.
+        Training steps by task.
     synthesizers : dict of int to SynthesizerFacts
-        By the number of real smears at hand.
-    at_hand : dict of int to tuple of str
-        Names of the real smears at hand, where these are not all of the train split.
+        Synthesizer by number of real training smears.
+    subsets : dict of int to tuple of str
+        Names of the real training smears by their number, for subsets of the training smears.
     minutes : float
         Computing time of all runs.
     """
@@ -204,12 +262,12 @@ class Facts(_Record):
     stain: StainName = "original"
     steps: dict[TaskName, int]
     synthesizers: dict[int, SynthesizerFacts] = {}
-    at_hand: dict[int, tuple[str, ...]] = {}
+    subsets: dict[int, tuple[str, ...]] = {}
     minutes: float
 
 
 class BenefitResult(_Record):
-    """All runs of an experiment and what follows from them.
+    """Result of an experiment: its setup, its runs, and what follows from them.
 
     Parameters
     ----------
@@ -217,7 +275,7 @@ class BenefitResult(_Record):
     runs : tuple of Run
     differences : tuple of Difference
     verdict : tuple of str
-        Plain sentences, the first ones about the benefit.
+        Sentences for people; those about the benefit of synthetic smears come first.
     """
 
     facts: Facts
@@ -226,41 +284,45 @@ class BenefitResult(_Record):
     verdict: tuple[str, ...]
 
     def runs_of(self, task: TaskName, arm: ArmName, reals: int) -> tuple[Run, ...]:
-        """The runs of one cell of the table, by seed."""
+        """Return the runs of a task and arm with `reals` real smears, by seed."""
         return tuple(run for run in self.runs if (run.task, run.arm, run.reals) == (task, arm, reals))
 
     def difference(
         self, task: TaskName, reals: int, arm: ArmName, base: ArmName, all_reals: int | None = None
     ) -> Difference | None:
-        """The comparison of two arms, None when one of them has not run."""
-        for one in self.differences:
-            if (one.task, one.reals, one.arm, one.base, one.all_reals) == (task, reals, arm, base, all_reals):
-                return one
+        """Return the difference of two arms, or None if one of them was not run."""
+        for item in self.differences:
+            if (item.task, item.reals, item.arm, item.base, item.all_reals) == (task, reals, arm, base, all_reals):
+                return item
         return None
+
+    def metric_of(self, task: TaskName) -> Metric:
+        """Return the metric of a task that was run."""
+        return next(run.metric for run in self.runs if run.task == task)
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
-        """Tasks that have run, in order."""
+        """Tasks that were run, in order."""
         return tuple(dict.fromkeys(run.task for run in self.runs))
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Numbers of real smears that have run, the largest first."""
+        """Numbers of real training smears that were run, the largest first."""
         return tuple(sorted({run.reals for run in self.runs}, reverse=True))
 
     def to_json(self) -> str:
-        """As JSON, flat and to be read by any program, a record a line.
+        """Return the result as JSON of flat records, one per line.
 
-        Keys: ``facts``, ``verdict``, ``runs``, ``intervals`` (the differences) and ``rows``, one a task, arm,
-        number of real smears, seed and image.
+        The keys are ``facts``, ``verdict``, ``runs``, ``intervals`` (the differences) and ``rows``: one row per
+        task, arm, number of real smears, seed and image.
         """
-        named = {"data_set": self.facts.data_set}
+        common = {"data_set": self.facts.data_set}
         lists: dict[str, list[Any]] = {
             "verdict": list(self.verdict),
-            "runs": [named | run.model_dump(exclude={"images"}) for run in self.runs],
-            "intervals": [named | one.model_dump() for one in self.differences],
+            "runs": [common | run.model_dump(exclude={"images"}) for run in self.runs],
+            "intervals": [common | item.model_dump() for item in self.differences],
             "rows": [
-                named | run.model_dump(include=set(_CELL)) | row.model_dump()
+                common | run.model_dump(include=set(_RUN_FIELDS)) | row.model_dump()
                 for run in self.runs
                 for row in run.images
             ],
@@ -272,34 +334,48 @@ class BenefitResult(_Record):
         return "{\n" + ",\n".join(parts) + "\n}\n"
 
     def save(self, path: Path | str) -> None:
-        """Write as `to_json` gives it."""
+        """Write the result to a JSON file."""
         write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: Path | str) -> BenefitResult:
-        """Read what `save` wrote.
+        """Read a JSON file written by `save`.
 
         Raises
         ------
         DataError
-            When it is not such a file.
+            If the file is not the result of an experiment.
         """
         try:
-            given = to_current("benefit", json.loads(read_text(Path(path))))
+            record = to_current("benefit", json.loads(read_text(Path(path))))
             images: dict[tuple[object, ...], list[dict[str, object]]] = {}
-            for row in given["rows"]:
+            for row in record["rows"]:
                 del row["data_set"]
-                images.setdefault(tuple(row.pop(name) for name in _CELL), []).append(row)
-            for record in (*given["runs"], *given["intervals"]):
-                del record["data_set"]
-            for run in given["runs"]:
-                run["images"] = images[tuple(run[name] for name in _CELL)]
-            parts = {name: given[name] for name in ("facts", "verdict", "runs")}
-            return cls.model_validate(parts | {"differences": given["intervals"]})
+                images.setdefault(tuple(row.pop(name) for name in _RUN_FIELDS), []).append(row)
+            for item in (*record["runs"], *record["intervals"]):
+                del item["data_set"]
+            for run in record["runs"]:
+                run["images"] = images[tuple(run[name] for name in _RUN_FIELDS)]
+            fields = {name: record[name] for name in ("facts", "verdict", "runs")}
+            return cls.model_validate(fields | {"differences": record["intervals"]})
         except (json.JSONDecodeError, LookupError, TypeError, ValidationError):
-            raise DataError("not the result of `smearsynth benefit`; run it again", path) from None
+            raise DataError("not a result of `smearsynth benefit`; run the command again", path) from None
 
 
-def decimals(apart: float) -> int:
-    """Two of what is uncertain by 0.1 or more, four below 0.005, else three as in the paper."""
-    return 2 if apart >= 0.1 else 4 if 0 < apart < 0.005 else 3
+def decimals(half_width: float) -> int:
+    """Return the number of decimals of a value with this uncertainty.
+
+    Two for an uncertainty of 0.1 or more, four below 0.005, else three as in the paper.
+    """
+    return 2 if half_width >= 0.1 else 4 if 0 < half_width < 0.005 else 3
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count and its noun, in the plural unless the count is 1.
+
+    Examples
+    --------
+    >>> counted(1, "seed"), counted(1200, "real smear")
+    ('1 seed', '1,200 real smears')
+    """
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,9 +1,11 @@
-"""Runs of an experiment side by side, in processes of their own, until all are done or someone asks to stop."""
+"""Execution of the work items of an experiment, in this process or in several, with a clean stop."""
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,9 +25,11 @@ from smearsynth.runs import StopRequest
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.fitting import benchmark_steps
 
+_TIMED_TRAIN, _TIMED_TEST = 4, 2  # smears used to estimate times
+
 
 class Pool(NamedTuple):
-    """The synthetic smears of a seed with original or augmented stain, to be made before the runs."""
+    """A work item: the synthetic smears of a seed and stain, which the runs are trained on."""
 
     reals: int
     seed: int
@@ -33,140 +37,166 @@ class Pool(NamedTuple):
 
 
 Work = Job | Pool
+OnDone = Callable[[Work], object]
 
 
-def work_of(experiment: Experiment) -> list[Work]:
-    """What is left to do: pools of synthetic smears that runs not yet done draw from, and these runs."""
-    settings, train = experiment.settings, len(experiment.train)
-    jobs = [job for job in settings.jobs(train) if experiment.stored(experiment.key(job)) is None]
+def remaining_work(experiment: Experiment) -> list[Work]:
+    """Return the runs without a stored result, after the pools of synthetic smears that they need."""
+    settings, n_train = experiment.settings, len(experiment.train)
+    jobs = [job for job in settings.jobs(n_train) if experiment.load_result(experiment.key(job)) is None]
     pools = dict.fromkeys(
-        Pool(job.reals, job.seed, settings.stain_of(job.arm)) for job in jobs if ARMS[job.arm].synthetic
+        Pool(job.reals, job.seed, settings.stain_for(job.arm)) for job in jobs if ARMS[job.arm].synthetic
     )
     return [*pools, *jobs]
 
 
-def expected_seconds(experiment: Experiment, work: Sequence[Work], workers: int) -> float:
-    """How long work takes, by some steps of each task, a few test smears and one synthetic smear."""
-    pace: dict[str, float] = {}
+def estimate_seconds(experiment: Experiment, work: Sequence[Work], workers: int) -> float:
+    """Estimate the time of work items from a few training steps, test smears and synthetic smears."""
+    item_seconds: dict[str, float] = {}
     total = 0.0
-    for one in work:
-        kind = "pool" if isinstance(one, Pool) else one.task
-        if kind not in pace:
-            pace[kind] = _timed(experiment, one)
-        total += pace[kind]
+    for item in work:
+        kind = "pool" if isinstance(item, Pool) else item.task
+        if kind not in item_seconds:
+            item_seconds[kind] = _time_pool(experiment, item) if isinstance(item, Pool) else _time_job(experiment, item)
+        total += item_seconds[kind]
     return total / workers
 
 
-def _timed(experiment: Experiment, one: Work) -> float:
-    if isinstance(one, Pool):
-        stream = SyntheticSmears(experiment.sources[one.reals].folder, device=experiment.device)
-        stream.make(0)
-        started = time.perf_counter()
-        stream.make(1)
-        return (time.perf_counter() - started) * experiment.settings.pool_of(one.reals, one.stain)
-    task = experiment.task(one)
-    fit = task.config.fit
-    few = experiment.test[:2]
-    seconds = fit.steps * benchmark_steps(task, experiment.train[:4], experiment.device)
+def _time_pool(experiment: Experiment, pool: Pool) -> float:
+    stream = SyntheticSmears(experiment.sources[pool.reals].folder, device=experiment.device)
+    stream.make(0)  # compiles
     started = time.perf_counter()
-    task.to(experiment.device).evaluate(few)
-    scored = len(experiment.test) + experiment.chosen_by(one) * fit.steps / fit.validate_every
-    return seconds + scored * (time.perf_counter() - started) / len(few)
+    stream.make(1)
+    return (time.perf_counter() - started) * experiment.settings.pool_size(pool.reals, pool.stain)
 
 
-OnDone = Callable[[Work], object]
+def _time_job(experiment: Experiment, job: Job) -> float:
+    task = experiment.task(job)
+    config = task.config.fit
+    seconds = config.steps * benchmark_steps(task, experiment.train[:_TIMED_TRAIN], experiment.device)
+    test = experiment.test[:_TIMED_TEST]
+    started = time.perf_counter()
+    task.to(experiment.device).evaluate(test)
+    seconds_per_smear = (time.perf_counter() - started) / len(test)
+    validated = experiment.selection_count(job) * config.steps / config.validate_every
+    return seconds + (len(experiment.test) + validated) * seconds_per_smear
 
 
 def run_all(
-    experiment: Experiment, work: Sequence[Work], *, workers: int = 1, on_done: OnDone = lambda work: None
+    experiment: Experiment,
+    work: Sequence[Work],
+    *,
+    workers: int = 1,
+    deadline: float = math.inf,
+    on_done: OnDone = lambda work: None,
 ) -> bool:
-    """Do all work; False when it was stopped before its end, what is done being kept.
+    """Execute work items. Ctrl-C stops cleanly: finished items and the state of unfinished ones are kept.
 
     Parameters
     ----------
     experiment : Experiment
     work : sequence of Pool and Job
-        All pools first: runs may need them.
+        Pools are executed first, because runs may need them.
     workers : int
-        Processes, each with one thread; 1 does all in this one.
+        Number of processes, each with one thread. With 1 everything runs in this process.
+    deadline : float
+        Stop, as after Ctrl-C, when `time.monotonic` reaches this value.
     on_done : callable
-        Called after each piece.
+        Called after each item.
+
+    Returns
+    -------
+    bool
+        False if it was stopped before the end.
 
     Raises
     ------
     DataError
-        When a process dies, as for want of memory.
+        If a process dies, for example because memory runs out.
     """
-    pools = [one for one in work if isinstance(one, Pool)]
-    jobs = [one for one in work if isinstance(one, Job)]
-    if workers == 1:
-        with StopRequest() as stop:
-            first: list[Work] = [*pools, *jobs]
-            return all(_do(experiment, one, lambda: stop.asked, on_done) for one in first)
-    with StopRequest() as stop, _processes(experiment, workers) as (executor, ending):
-        return all(_together(executor, part, ending, stop, on_done) for part in (pools, jobs))
+    pools = [item for item in work if isinstance(item, Pool)]
+    jobs = [item for item in work if isinstance(item, Job)]
+    with StopRequest() as stop:
+
+        def is_stopped() -> bool:
+            return stop.asked or time.monotonic() > deadline
+
+        if workers == 1:
+            items: list[Work] = [*pools, *jobs]
+            return all(_execute_and_report(experiment, item, is_stopped, on_done) for item in items)
+        with _process_pool(experiment, workers) as (executor, stop_event):
+            return all(
+                _execute_in_processes(executor, part, stop_event, is_stopped, on_done) for part in (pools, jobs)
+            )
 
 
-def _do(experiment: Experiment, one: Work, asked: Callable[[], bool], on_done: OnDone) -> bool:
-    if asked() or not _one(experiment, one, asked):
+def _execute_and_report(
+    experiment: Experiment, item: Work, is_stopped: Callable[[], bool], on_done: OnDone
+) -> bool:
+    if is_stopped() or not _execute(experiment, item, is_stopped):
         return False
-    on_done(one)
+    on_done(item)
     return True
 
 
-def _one(experiment: Experiment, one: Work, asked: Callable[[], bool]) -> bool:
-    passed_on = False
+def _execute(experiment: Experiment, item: Work, is_stopped: Callable[[], bool]) -> bool:
+    interrupted = False
 
-    def heed(done: int) -> None:
-        # the loops of training and writing end cleanly at Ctrl-C: pass it on as such, once
-        nonlocal passed_on
-        if asked() and not passed_on:
-            passed_on = True
+    def interrupt(done: int) -> None:
+        # The loops of training and generation end cleanly at Ctrl-C. Raise it once when this process should stop.
+        # Outside the main thread they do not receive it; the stop then takes effect after this item.
+        nonlocal interrupted
+        if is_stopped() and not interrupted and threading.current_thread() is threading.main_thread():
+            interrupted = True
             signal.raise_signal(signal.SIGINT)
 
-    if isinstance(one, Pool):
-        return experiment.make_pool(*one, heed)
-    return experiment.run(one, heed)
+    if isinstance(item, Pool):
+        return experiment.make_pool(*item, interrupt)
+    return experiment.run(item, interrupt)
 
 
 @contextmanager
-def _processes(experiment: Experiment, workers: int) -> Iterator[tuple[ProcessPoolExecutor, Event]]:
-    context = multiprocessing.get_context("spawn")  # forks of a process that runs threads may hang
-    ending = context.Event()
-    executor = ProcessPoolExecutor(workers, context, _begin, (experiment, ending))
+def _process_pool(experiment: Experiment, workers: int) -> Iterator[tuple[ProcessPoolExecutor, Event]]:
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    stop_event = context.Event()
+    executor = ProcessPoolExecutor(workers, context, _initialise_worker, (experiment, stop_event))
     try:
-        yield executor, ending
+        yield executor, stop_event
     finally:
-        ending.set()
+        stop_event.set()
         executor.shutdown(cancel_futures=True)
 
 
-def _together(
-    executor: ProcessPoolExecutor, work: Sequence[Work], ending: Event, stop: StopRequest, on_done: OnDone
+def _execute_in_processes(
+    executor: ProcessPoolExecutor,
+    work: Sequence[Work],
+    stop_event: Event,
+    is_stopped: Callable[[], bool],
+    on_done: OnDone,
 ) -> bool:
-    with _unheard():  # the processes start here
-        waiting: dict[Future[bool], Work] = {executor.submit(_in_process, one): one for one in work}
+    with _sigint_blocked():  # the processes start here
+        pending: dict[Future[bool], Work] = {executor.submit(_execute_in_worker, item): item for item in work}
     complete = True
-    while waiting:
-        done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-        if stop.asked:
-            ending.set()
-            for future in waiting:
+    while pending:
+        done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        if is_stopped():
+            stop_event.set()
+            for future in pending:
                 future.cancel()
         for future in done:
-            one = waiting.pop(future)
-            if future.cancelled() or not _result(future, stop):
+            item = pending.pop(future)
+            if future.cancelled() or not _outcome(future, is_stopped):
                 complete = False
             else:
-                on_done(one)
+                on_done(item)
     return complete
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Ctrl-C waits for the end of this, and processes started meanwhile do not hear it until they say so.
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT in this process and in processes that start meanwhile, until they unblock it.
 
-    A terminal sends it to all of them, and a process that still imports PyTorch would die of it.
+    A terminal sends Ctrl-C to all of them. It would kill a process that is still importing PyTorch.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -178,31 +208,31 @@ def _unheard() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _result(future: Future[bool], stop: StopRequest) -> bool:
+def _outcome(future: Future[bool], is_stopped: Callable[[], bool]) -> bool:
     try:
         return future.result()
     except BrokenProcessPool:
-        if stop.asked:  # a scheduler's SIGTERM ends those that are only starting
+        if is_stopped():  # the SIGTERM of a scheduler kills processes that are still starting
             return False
         raise DataError(
-            "a process of the experiment died, perhaps for want of memory; run again with fewer --workers, "
-            "what is done is kept"
+            "a process of the experiment died, possibly because memory ran out; run again with fewer --workers, "
+            "finished results are kept"
         ) from None
 
 
-_own: tuple[Experiment, Event] | None = None  # of a worker process
+_worker: tuple[Experiment, Event] | None = None  # state of a worker process
 
 
-def _begin(experiment: Experiment, ending: Event) -> None:
-    global _own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process alone answers, by the event
-    if hasattr(signal, "pthread_sigmask"):  # a loop passes the event on to itself as a signal, which it has to hear
+def _initialise_worker(experiment: Experiment, stop_event: Event) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the main process handles it, and sets the event
+    if hasattr(signal, "pthread_sigmask"):  # `_execute` raises SIGINT in this process, so it must not be blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
-    _own = experiment, ending
+    _worker = experiment, stop_event
 
 
-def _in_process(one: Work) -> bool:
-    assert _own is not None
-    experiment, ending = _own
-    return not ending.is_set() and _one(experiment, one, ending.is_set)
+def _execute_in_worker(item: Work) -> bool:
+    assert _worker is not None
+    experiment, stop_event = _worker
+    return not stop_event.is_set() and _execute(experiment, item, stop_event.is_set)
