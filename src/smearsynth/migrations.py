@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-RecordKind = Literal["model", "state", "statistics", "acquisition", "recipe", "task", "benefit"]
+RecordKind = Literal["model", "state", "statistics", "acquisition", "recipe", "task", "benefit", "realism", "audit"]
 
 _TRAINING = {
     "augment": "discriminator_augmentation",
@@ -28,6 +28,17 @@ _FIELDS: dict[RecordKind, dict[str, str]] = {
     "recipe": {"mottle": "correlated_noise"},
     "task": {"least_area": "min_area", "least_anchor": "min_anchor"},
     "benefit": {"share": "synthetic_fraction", "best_by": "select_by", "at_hand": "subsets"},
+    "realism": {"caught": "detection_rates"},
+    "audit": {
+        "flagged_share": "flagged_fraction",
+        "lead": "margin",
+        "held_out_lead": "held_out_margin",
+        "planted": "controls",
+        "planted_caught": "controls_detected",
+        "seen_again": "overlapping_smears",
+        "of": "compared_cells",
+        "turn": "rotation",
+    },
 }
 
 # Fields whose values were renamed, and former value to current value.
@@ -55,7 +66,8 @@ def to_current(kind: RecordKind, record: Any) -> Any:
     >>> to_current("recipe", {"seed": 3, "stain": "own", "acquisition": {"mottle": 0.2}})
     {'seed': 3, 'stain': 'original', 'acquisition': {'correlated_noise': 0.2}}
     """
-    return _translate(record, _FIELDS[kind], _VALUE_FIELDS.get(kind, ()), _VALUES)
+    current = _translate(record, _FIELDS[kind], _VALUE_FIELDS.get(kind, ()), _VALUES)
+    return _nest_estimates(current) if kind == "realism" else current
 
 
 def to_format_1(kind: RecordKind, record: Any) -> Any:
@@ -85,6 +97,18 @@ def text_to_format_1(kind: RecordKind, text: str) -> str:
     for former, current in _FIELDS[kind].items():
         text = re.sub(rf'"{current}"(\s*):', rf'"{former}"\1:', text)
     return text
+
+
+def _nest_estimates(record: Any) -> Any:
+    """Turn the fields kid, kid_interval and kid_real of a realism record of format 1 into one estimate; others alike."""
+    if not isinstance(record, Mapping) or "kid_interval" not in record:
+        return record
+    nested = dict(record)
+    for name in ("kid", "fid", "density", "coverage"):
+        value, interval, reference = (nested.pop(name + part, None) for part in ("", "_interval", "_real"))
+        estimate = {"value": value, "interval": interval, "reference": reference}
+        nested[name] = None if value is None else estimate
+    return nested
 
 
 def _translate(

@@ -290,7 +290,7 @@ def test_an_empty_class_and_an_empty_library_are_named():
     library = ellipses([(5, 5)], [0], ("red", "white"))
     with pytest.raises(OptionError, match="white"):
         uniform_layout((60, 80), 3, library, mix=(0.9, 0.1), rng=1)
-    with pytest.raises(DataError, match="needs one cell"):
+    with pytest.raises(DataError, match="needs at least one cell"):
         Workspace(ShapeLibrary(np.zeros((0, 64, 2), np.float32), np.zeros(0, np.int64)))
     with pytest.raises(DataError, match="16384"):
         Workspace(ellipses([(20_000, 3)]))

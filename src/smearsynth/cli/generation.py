@@ -24,7 +24,7 @@ from smearsynth.cli.terminal import TerminalProgress, out, say
 from smearsynth.runs import Execution
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    from smearsynth.generation.stream import StreamOptions
+    from smearsynth.generation.options import StreamOptions
 
 WriteFormat = Literal["labels", "palette", "coco"]
 

@@ -114,7 +114,7 @@ def masks(
     ] = False,
 ) -> None:
     """Write synthetic instance masks: label images and the paper's colour palette, without images."""
-    from smearsynth.generation.stream import checked_size
+    from smearsynth.generation.options import checked_size
     from smearsynth.layout.figure4 import write_figure4
     from smearsynth.layout.labels import LabelSource, write_labels
     from smearsynth.synthesis.model.synthesizer import Synthesizer

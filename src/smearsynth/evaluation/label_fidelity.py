@@ -196,7 +196,7 @@ def judge_labels(labels: LabelArray, cells: Mask, diameter: float) -> Judged:
     return Judged(ious, found.astype(np.int32), np.bincount(found.ravel(), minlength=m + 1)[1:].astype(np.int64))
 
 
-def set_limits(
+def calibrate_limits(
     smears: Sequence[Smear],
     segmenter: Segmenter,
     diameter: float,

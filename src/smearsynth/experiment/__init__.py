@@ -1,20 +1,21 @@
-"""The benefit experiment, the paper's Table 2 on one's own smears: do synthetic ones help, with intervals.
+"""The benefit experiment: the paper's Table 2 on your own smears, with intervals.
 
-`prepare` gives an `Experiment`, `run_all` does the work that `work_of` says is left, `summarise` gives the result.
+`smearsynth.experiment.benefit.benefit` runs it in one call. The steps are also available: `prepare` returns an
+`Experiment`, `remaining_work` its work items, `run_all` executes them, and `summarise` returns the result.
 """
 
-from smearsynth.experiment.arms import ARMS, COMPARED, PAPER, Arm, ArmName
+from smearsynth.experiment.arms import ARMS, COMPARISONS, PAPER_SCORES, Arm, ArmName
 from smearsynth.experiment.experiment import Experiment
 from smearsynth.experiment.plan import Settings
 from smearsynth.experiment.preparing import prepare
 from smearsynth.experiment.records import BenefitResult, Difference, Facts, Run
-from smearsynth.experiment.running import run_all, work_of
-from smearsynth.experiment.verdict import summarise
+from smearsynth.experiment.running import remaining_work, run_all
+from smearsynth.experiment.summary import summarise
 
 __all__ = [
     "ARMS",
-    "COMPARED",
-    "PAPER",
+    "COMPARISONS",
+    "PAPER_SCORES",
     "Arm",
     "ArmName",
     "BenefitResult",
@@ -24,7 +25,7 @@ __all__ = [
     "Run",
     "Settings",
     "prepare",
+    "remaining_work",
     "run_all",
     "summarise",
-    "work_of",
 ]

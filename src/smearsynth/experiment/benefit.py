@@ -1,12 +1,12 @@
-"""The benefit experiment in one call: does training on synthetic smears improve a model?"""
+"""The benefit experiment in one call: it measures whether synthetic smears improve a model."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smearsynth.datasets import SmearFolder, open_smears
@@ -27,8 +27,6 @@ from smearsynth.synthesis.training.pipeline import benchmark_steps
 
 _CACHE_MB = 800.0
 _MIN_SMEARS = 3  # of data without splits
-_DEFAULT_SETTINGS = Settings()
-_DEFAULT_EXECUTION = Execution()
 
 Models = Mapping[int, Path | str] | Path | str
 
@@ -68,18 +66,18 @@ class BenefitEstimate:
 def benefit(
     data: Path | str | SmearFolder,
     output: Path | str,
-    settings: Settings = _DEFAULT_SETTINGS,
+    settings: Settings = Settings(),
     *,
     models: Models | None = None,
     pretrained: Path | str | None = None,
     splits: tuple[str, str] = ("train", "test"),
     name: str | None = None,
-    execution: Execution = _DEFAULT_EXECUTION,
+    execution: Execution = Execution(),
 ) -> BenefitResult | None:
     """Measure whether synthetic smears improve a model: Table 2 of the paper on your smears, with 95 % intervals.
 
-    Each task is trained on real smears, on synthetic smears and on both, with and without the paper's augmentations,
-    at equal step counts and seeds, and scored on the same test smears.
+    Each task is trained on real smears, on synthetic smears and on both, with and without the paper's
+    augmentations, at equal step counts and seeds, and scored on the same test smears.
 
     Parameters
     ----------
@@ -181,12 +179,12 @@ def benefit(
 def estimate_benefit(
     data: Path | str | SmearFolder,
     output: Path | str,
-    settings: Settings = _DEFAULT_SETTINGS,
+    settings: Settings = Settings(),
     *,
     models: Models | None = None,
     pretrained: Path | str | None = None,
     splits: tuple[str, str] = ("train", "test"),
-    execution: Execution = _DEFAULT_EXECUTION,
+    execution: Execution = Execution(),
 ) -> BenefitEstimate:
     """Check the inputs of `benefit` and estimate its time. Nothing is written.
 
@@ -256,7 +254,7 @@ def divide(
     train, test = splits
     if smears.splits:
         if train == test:
-            raise OptionError(f"split {train!r} cannot be both the training split and the test split; choose two splits")
+            raise OptionError(f"split {train!r} cannot be both training and test split; choose two splits")
         return smears.split(train), smears.split(test)
     if len(smears) < _MIN_SMEARS:
         raise DataError(
@@ -305,7 +303,8 @@ def _inputs(
         if size not in sizes:
             raise OptionError(
                 f"model {folder} is for {counted(size, 'real smear')}, but the experiment uses "
-                f"{', '.join(map(str, sizes))} (--sizes); name the model of a subset with its size (--model N={folder})"
+                f"{', '.join(map(str, sizes))} (--sizes); name the model of a subset with its size (--model "
+                f"N={folder})"
             )
     return _Inputs(smears.root if isinstance(data, SmearFolder) else Path(data), train, test, output, folders)
 
@@ -314,7 +313,7 @@ def _worker_count(execution: Execution) -> int:
     return execution.workers or (1 if select_device(execution.device) == "cuda" else os.cpu_count() or 1)
 
 
-def _warn_of_sources(experiment: Experiment, sizes: Sequence[int], progress: Progress) -> None:
+def _warn_of_sources(experiment: Experiment, sizes: Iterable[int], progress: Progress) -> None:
     for reals in sizes:
         for sentence in experiment.sources[reals].facts.warnings(reals):
             progress.message(sentence)

@@ -1,4 +1,4 @@
-"""Runs of an experiment: a model is trained in an arm, scored on the test smears, and stored under its cache key."""
+"""Runs of an experiment: each trains a model in an arm, scores it on the test smears, and stores the result."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class Experiment:
         if not count:
             return True
         model = Synthesizer.load(self._source(reals).folder, self.device)
-        # Augmented illumination and haze in every stain: otherwise models take dark parts of the background for cells.
+        # Illumination and haze are augmented with every stain: otherwise models take dark background for cells.
         light: LightName = "original" if model.acquisition is None else "augmented"
         stream = SyntheticSmears(model, stain=stain, light=light, seed=seed, device=self.device)
         return len(stream.write(self._pool_folder(reals, seed, stain), count, on_smear=on_smear)) == count

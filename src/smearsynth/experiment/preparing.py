@@ -147,8 +147,8 @@ def _describe_misfit(statistics: DataStatistics, trained_on: DataStatistics) -> 
         return None
     return (
         f"generates cells of {trained_on.cell_size:.0f} px, but the cells of these smears measure "
-        f"{statistics.cell_size:.0f} px. Read the smears at {scale:.2g} times the present scale (--scale), or train "
-        "a synthesizer on them"
+        f"{statistics.cell_size:.0f} px. Read the smears at {scale:.2g} times the present scale (--scale), or "
+        "train a synthesizer on them"
     )
 
 

@@ -57,7 +57,9 @@ def estimate_seconds(experiment: Experiment, work: Sequence[Work], workers: int)
     for item in work:
         kind = "pool" if isinstance(item, Pool) else item.task
         if kind not in item_seconds:
-            item_seconds[kind] = _time_pool(experiment, item) if isinstance(item, Pool) else _time_job(experiment, item)
+            item_seconds[kind] = (
+                _time_pool(experiment, item) if isinstance(item, Pool) else _time_job(experiment, item)
+            )
         total += item_seconds[kind]
     return total / workers
 

@@ -41,7 +41,7 @@ def verdict(differences: Sequence[Difference]) -> tuple[str, ...]:
         *map(_describe_synthetic, _first_pairs(with_interval, SYNTHETIC_PAIRS)),
     )
     return sentences or (
-        "The benefit of synthetic smears was not tested: no arm with synthetic smears was run together with its base.",
+        "The benefit of synthetic smears was not tested: no arm with synthetic smears was run with its base.",
     )
 
 
@@ -128,8 +128,9 @@ def _difference(item: Difference) -> str:
 
 def _details(item: Difference) -> str:
     """Return the interval, the arms and the number of seeds in parentheses."""
-    arm, base = item.arm, item.base
-    arms = f"{arm} minus {base}" if item.all_reals is None else f"{arm} of {item.reals} minus {base} of {item.all_reals}"
+    arms = f"{item.arm} minus {item.base}"
+    if item.all_reals is not None:
+        arms = f"{item.arm} of {item.reals} minus {item.base} of {item.all_reals}"
     parts = f"{arms}, {counted(item.seeds, 'seed')}"
     if not item.has_interval:
         return f"({parts})"

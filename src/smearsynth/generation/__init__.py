@@ -1,1 +1,1 @@
-"""Streams of synthetic smears with recipes, in memory or on disk."""
+"""Generation of synthetic smears: streams in memory, folders on disk, and recipes to generate a smear again."""

@@ -1,4 +1,4 @@
-"""Recipes: all that is needed to make a synthetic smear again, in its image and in the manifest of its folder."""
+"""Recipes: everything that is needed to generate a synthetic smear again, stored in its image and in a manifest."""
 
 from __future__ import annotations
 
@@ -19,48 +19,60 @@ MANIFEST = "manifest.jsonl"
 
 LightName = Literal["original", "augmented"]
 
+# Fields that differ between the smears of one stream.
+_PER_SMEAR = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "stained", "acquisition"}
+_VALUE_LENGTH = 12  # characters of a value in an error message: enough of a hash
+
 
 class Recipe(BaseModel):
-    """All that is needed to make one synthetic smear again, and what came of it.
+    """Everything that is needed to generate one synthetic smear again, and its number of cells.
 
     Parameters
     ----------
     name : str
-        Stem of its files.
+        File name without suffix.
     index, seed : int
-        The smear is number `index` of the stream of `seed`.
+        The smear is number `index` of the stream with this seed.
     model : str
         SHA-256 of the model (``Synthesizer.hash``).
     smearsynth : str
         Version.
     width, height : int
-        Field in px.
+        Size in px.
     layout : str
+        "contact", "ring" or "uniform".
     style : str
-        "joint", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a
-        given smear (HASH of its image and labels), which has to be at hand to make this one again.
+        "joint", "independent", the number of a joint cluster, or "of NAME HASH" for the style of a reference smear
+        (HASH of its image and labels). That smear is needed to generate this one again.
     blend : float, optional
-        Where between two given smears the styles lie, 0 at the first and 1 at the second.
-    stain : {"original", "augmented"}
-        Whether the stain is that of the style, or one that no training smear has.
-    light : {"original", "augmented"}
-        Whether the light is that of a training smear, or falls off as in none of them, with haze.
+        Position of the styles between two reference smears: 0 at the first, 1 at the second.
+    stain, light : {"original", "augmented"}
+        As in `StreamOptions`.
     density : float
         Factor on the number of cells.
     mix : dict of str to float, optional
-        Probability of each class, where it was asked for.
+        Probability of each class, if it was an option.
     verified : bool
-        Whether its labels were held against its image, and it was drawn anew until they fitted.
+        Whether the labels were compared with the image, and the smear regenerated if they disagreed.
     attempt : int
-        How often it was.
+        Number of rejected attempts before this one.
     requested, placed : int
-        Cells asked of the layout, and those that found room.
+        Number of cells requested from the layout, and number that could be placed.
     classes : dict of str to int
-        Cells by class.
+        Number of cells per class.
     stained : Stain, optional
-        What was changed in the stain of the style, where it is varied.
+        Change of the stain, if `stain` is "augmented".
     acquisition : Acquisition, optional
-        How the field was taken: illumination, focus, noise, debris; None for models that know nothing of it.
+        Illumination, focus, noise and debris; None if the model has no acquisition model.
+
+    Examples
+    --------
+    >>> from smearsynth.generation.stream import SyntheticSmears
+    >>> recipe = SyntheticSmears("default", size=(32, 48), seed=5).make(2)[1]
+    >>> recipe.name, recipe.seed, recipe.style
+    ('smear-000002', 5, 'joint')
+    >>> Recipe.model_validate_json(recipe.to_json()) == recipe
+    True
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,41 +104,44 @@ class Recipe(BaseModel):
     def _read_format_1(cls, record: Any) -> Any:
         return to_current("recipe", record)
 
-    def same_stream(self, other: Recipe) -> bool:
-        """Whether both come from one stream, so that they belong into one folder."""
-        return self.model_dump(exclude=_OWN) == other.model_dump(exclude=_OWN)
-
-    def to_json(self) -> str:
-        """One line of JSON, with the field names of format 1: the same recipe is the same text in every version."""
-        return text_to_format_1("recipe", self.model_dump_json())
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What the image of this smear says of it, in its PNG text."""
-        return {"synthetic": "true", "smearsynth": self.smearsynth, "recipe": self.to_json()}
-
     @classmethod
-    def of_image(cls, image: Path) -> Self | None:
-        """The recipe in a written image; None when it has none that can be read."""
+    def from_image(cls, image: Path) -> Self | None:
+        """Read the recipe from the text of a PNG image; None if it has no valid recipe."""
         try:
             return cls.model_validate_json(png_text(image)["recipe"])
         except (KeyError, DataError, ValidationError):
             return None
 
-    def other_stream(self, wanted: Recipe, folder: Path) -> DataError:
-        """What to say of a folder that holds this smear where one of another stream is to go."""
-        old, new = self.model_dump(), wanted.model_dump()
-        shared = (key for key in old if key not in _OWN and old[key] != new[key])
-        differences = ", ".join(f"{key} {str(old[key])[:12]} (now {str(new[key])[:12]})" for key in shared)
-        return DataError(f"holds smears made with {differences}; choose another folder or the same options", folder)
+    def to_json(self) -> str:
+        """Return one line of JSON.
 
+        It has the field names of format 1, so that a recipe has the same bytes in every version.
+        """
+        return text_to_format_1("recipe", self.model_dump_json())
 
-# what differs within a stream
-_OWN = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "stained", "acquisition"}
+    @property
+    def tags(self) -> dict[str, str]:
+        """Text to store in the PNG image of this smear."""
+        return {"synthetic": "true", "smearsynth": self.smearsynth, "recipe": self.to_json()}
+
+    def same_stream(self, other: Recipe) -> bool:
+        """Test whether both are recipes of one stream, which may be written into one folder."""
+        return self.model_dump(exclude=_PER_SMEAR) == other.model_dump(exclude=_PER_SMEAR)
+
+    def stream_mismatch(self, stream: Recipe, folder: Path) -> DataError:
+        """Return the error for a folder that holds this smear when another stream is to be written into it."""
+        old, new = self.model_dump(), stream.model_dump()
+        fields = (key for key in old if key not in _PER_SMEAR and old[key] != new[key])
+        differences = ", ".join(
+            f"{key} {str(old[key])[:_VALUE_LENGTH]} (now {str(new[key])[:_VALUE_LENGTH]})" for key in fields
+        )
+        return DataError(
+            f"contains smears generated with {differences}; choose another folder or the same options", folder
+        )
 
 
 def write_manifest(folder: Path, recipes: Iterable[Recipe]) -> None:
-    """Write ``manifest.jsonl``, a recipe a line."""
+    """Write ``manifest.jsonl``, one recipe per line."""
     with atomic_write(folder / MANIFEST) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for recipe in recipes:
             file.write(recipe.to_json() + "\n")

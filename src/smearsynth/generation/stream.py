@@ -1,15 +1,13 @@
-"""SyntheticSmears: an endless stream of annotated smears, to iterate, to train on, or to write to disk."""
+"""A stream of synthetic smears: to iterate over, to train on, or to write to disk."""
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import SupportsIndex, cast, get_args
+from typing import Unpack, cast
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -18,60 +16,59 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import Writer, open_writer
 from smearsynth.formats.images import png_text
 from smearsynth.formats.listing import IMAGE_FOLDER, image_files
-from smearsynth.generation.recipe import LightName, Recipe, write_manifest
-from smearsynth.generation.style_source import StyleSource
+from smearsynth.generation.options import (
+    StreamOptions,
+    check_names,
+    checked_density,
+    checked_layout,
+    checked_light,
+    checked_seed,
+    checked_size,
+    checked_stain,
+    whole_number,
+)
+from smearsynth.generation.recipe import Recipe, write_manifest
+from smearsynth.generation.style_source import StyleSource, load_references
 from smearsynth.layout.labels import LayoutName
 from smearsynth.runs import StopRequest
 from smearsynth.smear import Smear
-from smearsynth.synthesis.acquisition.stain import Stain, StainName
+from smearsynth.synthesis.acquisition.stain import Stain
 from smearsynth.synthesis.model.folder import DEFAULT
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
-REDRAWS = 8
-MAX_SIDE = 1 << 15
-MAX_PIXELS = 1 << 27  # of a field: about 4 GB of memory, and what image readers still open
+MAX_ATTEMPTS = 8
+_FILE_STEM = re.compile(r"smear-\d{6,}")
 
 
-class _RefusedError(OptionError):
-    """A smear that no drawing of was accepted."""
+class _RejectedError(OptionError):
+    """Every attempt at a smear was rejected."""
 
 
 class SyntheticSmears(IterableDataset[Smear]):
-    """Annotated synthetic smears, made when asked for.
+    """An endless stream of annotated synthetic smears, generated on access.
 
-    Smear number k depends on (model, options, seed, k) alone: the same by itself, in any order, in any worker
-    of a DataLoader, on any machine.
+    Smear number k depends only on (model, options, seed, k): it is the same on its own, in any order, in any worker
+    of a DataLoader and on any machine.
 
     Parameters
     ----------
     model : Synthesizer or str or Path
-        A model, its folder, or ``default``.
-    size : tuple of int, optional
-        (H, W) in px; that of the training smears when None.
-    layout : {"contact", "ring", "uniform"}, optional
-        As fitted to the model's smears where it knows a law of contact, else the paper's "ring", when None.
-    style : str or int
-        "joint": cells and background of a smear belong together; "independent": a cluster for every instance, as
-        in the paper; a number: that joint cluster.
-    style_of : Smear or sequence of Smear, optional
-        Take the style of this smear instead; of two, styles anywhere between theirs. A photograph without
-        annotation will do, see `smearsynth.annotation.threshold`. Classes are matched by name, see `StyleSource`.
-    stain : {"original", "augmented"}
-        "original": that of the style; "augmented": for each smear another that no training smear has, to teach by.
-    light : {"original", "augmented"}, optional
-        "original": lit as a training smear; "augmented": light that falls off as in none of them, and haze, to teach by.
-        None is as the stain.
-    density : float
-        Factor on the number of cells that the training smears have on such an area.
-    mix : dict of str to float, optional
-        Probability of each class, those not named 0; as frequent as in the model's shapes when None.
-    seed : int
+        A model, its folder, or "default" for the shipped model.
     accept : callable, optional
-        Called with each smear; one that it refuses is drawn anew, eight times at most.
+        Test of each smear. A smear for which it returns False is generated again, up to 8 attempts in all.
     attempt : int
-        Begin with this redraw, as a recipe says.
+        Number of the first attempt, as stored in a recipe.
     device : str
-        Where a model given by name computes.
+        Device of a model that is given by name or folder.
+    **options
+        `size`, `layout`, `style`, `style_of`, `stain`, `light`, `density`, `mix` and `seed`, see `StreamOptions`.
+
+    Raises
+    ------
+    OptionError
+        If an option has an invalid value.
+    TypeError
+        If there is no such option.
 
     Examples
     --------
@@ -85,52 +82,37 @@ class SyntheticSmears(IterableDataset[Smear]):
         self,
         model: Synthesizer | Path | str = DEFAULT,
         *,
-        size: tuple[int, int] | None = None,
-        layout: LayoutName | None = None,
-        style: str | int = "joint",
-        style_of: Smear | Sequence[Smear] | None = None,
-        stain: StainName = "original",
-        light: LightName | None = None,
-        density: float = 1.0,
-        mix: Mapping[str, float] | None = None,
-        seed: int = 0,
         accept: Callable[[Smear], bool] | None = None,
         attempt: int = 0,
         device: str = "cpu",
+        **options: Unpack[StreamOptions],
     ) -> None:
+        check_names(options)
         self.model = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
-        self.size = checked_size(size or self.model.statistics.field_size)
-        layout = self.model.label_source.default_layout if layout is None else layout
-        if layout not in get_args(LayoutName):
-            raise OptionError(f"unknown layout {layout!r}; choose {', '.join(get_args(LayoutName))}")
-        if not (math.isfinite(density) and 0 <= density <= 100):
-            raise OptionError(f"density must be from 0 to 100 times the real one, not {density}")
-        self.seed = _whole("seed", seed)
-        if self.seed < 0:
-            raise OptionError(f"the seed must not be negative, got {seed}")
         self.accept = accept
         self.attempt = attempt
-        self.layout: LayoutName = layout
-        given = (style_of,) if isinstance(style_of, Smear) else tuple(style_of or ())
-        self.styles = StyleSource(self.model, str(style), given)
-        if stain not in get_args(StainName):
-            raise OptionError(f"unknown stain {stain!r}; choose {' or '.join(get_args(StainName))}")
-        self.stain: StainName = stain
-        self.light = self._lit(light)
-        self.density = float(density)
-        self.mix = None if mix is None else {name: float(share) for name, share in mix.items()}
+        self.size = checked_size(options.get("size") or self.model.statistics.field_size)
+        self.layout = checked_layout(options.get("layout"), self.model)
+        self.density = checked_density(options.get("density", 1.0))
+        self.seed = checked_seed(options.get("seed", 0))
+        references = load_references(options.get("style_of"), self.model.config.data.scale)
+        self.styles = StyleSource(self.model, str(options.get("style", "joint")), references)
+        self.stain = checked_stain(options.get("stain", "original"))
+        self.light = checked_light(options.get("light"), self.stain, self.model)
+        mix = options.get("mix")
+        self.mix = None if mix is None else {name: float(fraction) for name, fraction in mix.items()}
         self._odds = None if mix is None else self.model.label_source.shapes.odds(mix)
 
     @classmethod
     def from_recipe(
         cls, recipe: Recipe, model: Synthesizer | Path | str = DEFAULT, *, device: str = "cpu"
     ) -> SyntheticSmears:
-        """The stream that a recipe belongs to: its smear number ``recipe.index`` is the one it was made for.
+        """Return the stream of a recipe: its smear number ``recipe.index`` is the smear of the recipe.
 
         Raises
         ------
         OptionError
-            When the model is another one, or the style was that of a given smear.
+            If the recipe is for another model, or needs a reference smear for the style.
 
         Examples
         --------
@@ -139,13 +121,16 @@ class SyntheticSmears(IterableDataset[Smear]):
         >>> bool((again.image == smear.image).all())
         True
         """
-        loaded = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
-        if loaded.hash != recipe.model:
-            raise OptionError(f"the recipe is for model {recipe.model[:12]}, this is {loaded.hash[:12]}")
+        synthesizer = model if isinstance(model, Synthesizer) else Synthesizer.load(model, device)
+        if synthesizer.hash != recipe.model:
+            raise OptionError(f"the recipe is for model {recipe.model[:12]}, this model is {synthesizer.hash[:12]}")
         if recipe.style.startswith("of "):
-            raise OptionError(f"the style was that {recipe.style}; pass this smear as style_of instead")
+            raise OptionError(
+                f"the style of this recipe was taken from another smear ({recipe.style}); "
+                "create the stream with this smear as style_of"
+            )
         return cls(
-            loaded,
+            synthesizer,
             size=(recipe.height, recipe.width),
             layout=cast(LayoutName, recipe.layout),
             style=recipe.style,
@@ -161,7 +146,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         return self.make(index)[0]
 
     def __iter__(self) -> Iterator[Smear]:
-        """Endless; the workers of a DataLoader share the numbers out."""
+        """Iterate without end; the workers of a DataLoader take turns at the numbers."""
         worker = get_worker_info()
         index, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         while True:
@@ -169,60 +154,75 @@ class SyntheticSmears(IterableDataset[Smear]):
             index += stride
 
     def make(self, index: int, timer: Callable[[str], object] | None = None) -> tuple[Smear, Recipe]:
-        """Smear number `index` with its recipe.
+        """Generate smear number `index` and its recipe.
 
         Parameters
         ----------
         index : int
-            From 0 on.
+            Not negative.
         timer : callable, optional
             Called with "layout", "styles" and "image" when that stage is done, for benchmarks.
+
+        Raises
+        ------
+        OptionError
+            If the index is negative, or `accept` rejected all attempts.
         """
-        index = _whole("number of a smear", index)
+        index = whole_number("number of a smear", index)
         if index < 0:
-            raise OptionError(f"smears are numbered from 0 on, got {index}")
-        for attempt in range(self.attempt, self.attempt + REDRAWS):
+            raise OptionError(f"smear {index}: numbers start at 0")
+        for attempt in range(self.attempt, self.attempt + MAX_ATTEMPTS):
             smear, recipe = self._attempt(index, attempt, timer or (lambda stage: None))
             if self.accept is None or self.accept(smear):
                 return smear, recipe
-        raise _RefusedError(
-            f"smear {index} was refused {REDRAWS} times, for its labels do not fit its image: train the model for "
-            "longer or, into another folder, give another --seed or leave out --verify"
+        raise _RejectedError(
+            f"smear {index}: rejected {MAX_ATTEMPTS} times because its labels do not fit its image; train the "
+            "model for longer, or write to another folder with another --seed or without --verify"
         )
 
-    def _attempt(self, index: int, attempt: int, tick: Callable[[str], object]) -> tuple[Smear, Recipe]:
-        # one independent stream per smear and stage: a change of style leaves the layout as it is
-        again = [attempt] if attempt else []
-        place, look, grain, lens = (np.random.default_rng([self.seed, index, stage, *again]) for stage in range(4))
-        like = self.model.label_source.reference_smear(index, self.seed, self.styles.among)
-        mask = self.model.label_source.draw(
-            self.size, layout=self.layout, density=self.density, mix=self._odds, like=like, rng=place
+    def _attempt(self, index: int, attempt: int, timer: Callable[[str], object]) -> tuple[Smear, Recipe]:
+        # An independent generator per smear and stage: a change of style leaves the layout unchanged.
+        suffix = [attempt] if attempt else []
+        layout_rng, style_rng, noise_rng, acquisition_rng = (
+            np.random.default_rng([self.seed, index, stage, *suffix]) for stage in range(4)
         )
-        tick("layout")
-        drawn = self.styles.draw(mask.classes, like, look)
-        stain = Stain.draw(look) if self.stain == "augmented" else None
-        tick("styles")
-        law = self.model.acquisition
-        taken = None if law is None else law.draw(mask.labels, lens, drawn.like, unlike=self.light == "augmented")
+        source = self.model.label_source
+        reference = source.reference_smear(index, self.seed, self.styles.cluster_members)
+        labels, classes, layout = source.draw(
+            self.size,
+            layout=self.layout,
+            density=self.density,
+            mix=self._odds,
+            reference=reference,
+            rng=layout_rng,
+        )
+        timer("layout")
+        draw = self.styles.draw(classes, reference, style_rng)
+        stain = Stain.draw(style_rng) if self.stain == "augmented" else None
+        timer("styles")
+        acquisition = None
+        if self.model.acquisition is not None:
+            acquisition = self.model.acquisition.draw(
+                labels, acquisition_rng, draw.reference, unlike=self.light == "augmented"
+            )
         image = self.model.paint(
-            mask.labels, mask.classes, grain, styles=drawn.styles, stain=stain, acquisition=taken
+            labels, classes, noise_rng, styles=draw.styles, stain=stain, acquisition=acquisition
         )
-        tick("image")
-        name = _name(index)
-        pixel = self.model.statistics.um_per_px
-        smear = Smear(image, mask.labels, mask.classes, self.model.class_names, pixel, name)
-        counts = np.bincount(mask.classes, minlength=len(self.model.class_names)).tolist()
-        recipe = self._stamp.model_copy(
+        timer("image")
+        class_names = self.model.class_names
+        smear = Smear(image, labels, classes, class_names, self.model.statistics.um_per_px, _file_stem(index))
+        counts = np.bincount(classes, minlength=len(class_names)).tolist()
+        recipe = self._stream_recipe.model_copy(
             update={
-                "name": name,
+                "name": smear.name,
                 "index": index,
                 "attempt": attempt,
-                "requested": mask.layout.requested,
-                "placed": mask.layout.placed,
-                "blend": drawn.blend,
+                "requested": layout.requested,
+                "placed": layout.placed,
+                "blend": draw.blend,
                 "stained": stain,
-                "acquisition": taken,
-                "classes": dict(zip(self.model.class_names, counts, strict=True)),
+                "acquisition": acquisition,
+                "classes": dict(zip(class_names, counts, strict=True)),
             }
         )
         return smear, recipe
@@ -235,38 +235,39 @@ class SyntheticSmears(IterableDataset[Smear]):
         format: str = "labels",
         on_smear: Callable[[int], object] | None = None,
     ) -> list[Recipe]:
-        """Write smears 0 to n - 1 with a manifest; what an interrupted call left is continued.
+        """Write smears 0 to n - 1 and a manifest; smears that an interrupted call has written are kept.
 
         Parameters
         ----------
         folder : Path or str
-            Gets ``images/``, the annotation in its format, and ``manifest.jsonl``, a recipe a line.
+            Receives ``images/``, the annotation in its format, and ``manifest.jsonl`` with one recipe per line.
         n : int
+            Number of smears, at least 1.
         format : str
             One of `smearsynth.formats.FORMATS`.
         on_smear : callable, optional
-            Called with the number of smears done, for a progress bar.
+            Called with the number of smears done.
 
         Returns
         -------
         list of Recipe
-            Shorter than `n` when Ctrl-C stopped it.
+            Shorter than `n` after Ctrl-C.
 
         Raises
         ------
         DataError
-            When the folder holds smears of another stream, or cannot be written.
+            If the folder contains other images or smears of another stream, or cannot be written.
         OptionError
-            When a smear is refused to the last; those before it stand in the folder, with their manifest.
+            If all attempts at a smear were rejected. The smears before it are complete, with their manifest.
         """
         if n < 1:
             raise OptionError(f"the number of smears must be at least 1, not {n}")
         folder = Path(folder)
         recipes: list[Recipe] = []
-        refused: _RefusedError | None = None
+        rejection: _RejectedError | None = None
         with StopRequest() as stop:
             writer = open_writer(folder, format=format, class_names=self.model.class_names)
-            self._refuse_others(folder)
+            _check_images(folder)
             for index in range(n):
                 if stop.asked:
                     break
@@ -274,47 +275,37 @@ class SyntheticSmears(IterableDataset[Smear]):
                 if recipe is None:
                     try:
                         smear, recipe = self.make(index)
-                    except _RefusedError as error:
-                        refused = error
+                    except _RejectedError as error:
+                        rejection = error
                         break
                     writer.write(smear, recipe.tags)
                 recipes.append(recipe)
                 if on_smear:
                     on_smear(len(recipes))
-            # what an earlier, longer run left in this folder belongs in the manifest too
+            # An earlier, longer call may have written more smears; the manifest lists them as well.
             while (earlier := self._written(writer, len(recipes))) is not None:
                 recipes.append(earlier)
             writer.finish()
             write_manifest(folder, recipes)
-        if refused is not None:
-            raise OptionError(f"{refused}; the {len(recipes)} smears before it are finished", folder) from refused
+        if rejection is not None:
+            raise OptionError(
+                f"{rejection}; the {len(recipes)} smears before it are complete", folder
+            ) from rejection
         return recipes[:n]
 
     def _written(self, writer: Writer, index: int) -> Recipe | None:
-        """The recipe of a smear that is in the folder already; None when it is not, or cannot be read."""
-        name = _name(index)
-        there = Recipe.of_image(writer.folder / IMAGE_FOLDER / f"{name}.png") if writer.written(name) else None
-        if there is not None and not there.same_stream(self._stamp):
-            raise there.other_stream(self._stamp, writer.folder)
-        return there
-
-    def _refuse_others(self, folder: Path) -> None:
-        """Synthetic smears never come among others: real ones would be taken for synthetic, or replaced."""
-        images = image_files(folder / IMAGE_FOLDER) if (folder / IMAGE_FOLDER).is_dir() else []
-        for image in images:
-            if not _NAME.fullmatch(image.stem) or (image is images[0] and _foreign(image)):
-                raise DataError("was not made by `smearsynth generate`; choose another folder", image)
-
-    def _lit(self, light: LightName | None) -> LightName:
-        if light not in (None, *get_args(LightName)):
-            raise OptionError(f"unknown light {light!r}; choose {' or '.join(get_args(LightName))}")
-        if light == "augmented" and self.model.acquisition is None:
-            raise OptionError("light varied: the model knows nothing of light; train it again with this version")
-        return light or ("original" if self.model.acquisition is None else self.stain)
+        """Return the recipe of a smear that is in the folder; None if it is missing or cannot be read."""
+        stem = _file_stem(index)
+        if not writer.written(stem):
+            return None
+        recipe = Recipe.from_image(writer.folder / IMAGE_FOLDER / f"{stem}.png")
+        if recipe is not None and not recipe.same_stream(self._stream_recipe):
+            raise recipe.stream_mismatch(self._stream_recipe, writer.folder)
+        return recipe
 
     @cached_property
-    def _stamp(self) -> Recipe:
-        """What all recipes of this stream share."""
+    def _stream_recipe(self) -> Recipe:
+        """Recipe with the fields that all smears of this stream have in common."""
         return Recipe(
             name="",
             index=0,
@@ -336,40 +327,24 @@ class SyntheticSmears(IterableDataset[Smear]):
         )
 
 
-def checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """A field's (H, W) in px, or `OptionError` when there is no such field.
-
-    Examples
-    --------
-    >>> checked_size((48, 64))
-    (48, 64)
-    """
-    height, width = _whole("height", size[0]), _whole("width", size[1])
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE) or height * width > MAX_PIXELS:
-        raise OptionError(
-            f"size {width}x{height}: give 1 to {MAX_SIDE} px a side, and {MAX_PIXELS >> 20} Mpx in all at most"
-        )
-    return height, width
-
-
-def _name(index: int) -> str:
+def _file_stem(index: int) -> str:
     return f"smear-{index:06d}"
 
 
-_NAME = re.compile(r"smear-\d{6,}")
+def _check_images(folder: Path) -> None:
+    """Raise `DataError` if a folder contains images that are not synthetic.
+
+    Real smears in the same folder could be overwritten, or be taken for synthetic ones.
+    """
+    images = image_files(folder / IMAGE_FOLDER) if (folder / IMAGE_FOLDER).is_dir() else []
+    for image in images:
+        if not _FILE_STEM.fullmatch(image.stem) or (image is images[0] and _is_real(image)):
+            raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
 
-def _foreign(image: Path) -> bool:
-    """Whether an image can be read and does not say that it is synthetic."""
+def _is_real(image: Path) -> bool:
+    """Test whether an image can be read and is not marked as synthetic."""
     try:
         return png_text(image).get("synthetic") != "true"
     except DataError:
         return False
-
-
-def _whole(what: str, value: SupportsIndex) -> int:
-    """A whole number of any type as int."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise OptionError(f"{what}: give a whole number, not {value!r}") from None

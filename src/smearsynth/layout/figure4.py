@@ -16,7 +16,7 @@ from smearsynth.errors import OptionError
 from smearsynth.layout.painting import paint_colours
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
-from smearsynth.layout.workspace import Workspace, check_size, ready
+from smearsynth.layout.workspace import Workspace, check_size, as_workspace
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 
 FIGURE_4_COUNTS = (20, 100, 400, 500)  # of the paper, on 1920×1200 with cells of 46 px
@@ -125,7 +125,7 @@ def explain_figure(
     if len(stages) < 2 or stages[0] < 0 or any(b <= a for a, b in pairwise(stages)):
         raise OptionError(f"counts {stages}; give two or more rising numbers of cells")
     generator = np.random.default_rng(rng)
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     ring = ring_layout(
         size, stages[-1], warm, cell_size=cell_size, n_init=n_init, augmentation=augmentation, rng=generator
     )

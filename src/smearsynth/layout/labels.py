@@ -24,7 +24,7 @@ from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.painting import PALETTE, paint_labels
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
-from smearsynth.layout.workspace import Workspace, ready
+from smearsynth.layout.workspace import Workspace, as_workspace
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 from smearsynth.smear import LabelArray, Smear
 from smearsynth.statistics import DataStatistics, measure
@@ -95,7 +95,7 @@ def draw_labels(
         raise OptionError(f"count law {count_distribution}; give a mean and a standard deviation, neither negative")
     generator = np.random.default_rng(rng)
     count = max(0, round(generator.normal(mean, deviation)))
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     if layout == "ring":
         placed = ring_layout(
             size,
@@ -154,12 +154,12 @@ class LabelSource:
         layout: LayoutName | None = None,
         density: float = 1.0,
         mix: Sequence[float] | None = None,
-        like: int | None = None,
+        reference: int | None = None,
         rng: int | np.random.Generator,
     ) -> DrawnLabels:
         """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
 
-        A contact layout is like one of the smears, number `like` or any: it has its density, cell size and
+        A contact layout is like one of the smears, number `reference` or any: it has its density, cell size and
         adhesion, somewhat varied, and its shapes. The others draw shapes of all smears, and the count by the
         paper's normal law. `mix` is the probability of each class, as frequent as in the shapes
         when None; `layout` None is `default_layout`.
@@ -167,7 +167,7 @@ class LabelSource:
         layout = self.default_layout if layout is None else layout
         generator = np.random.default_rng(rng)
         if layout == "contact":
-            return self._draw_contact(size, like, density, mix, generator)
+            return self._draw_contact(size, reference, density, mix, generator)
         mean, deviation = self.statistics.counts_for(size)
         return draw_labels(
             size,
@@ -207,19 +207,19 @@ class LabelSource:
     def _draw_contact(
         self,
         size: tuple[int, int],
-        like: int | None,
+        reference: int | None,
         density: float,
         mix: Sequence[float] | None,
         generator: np.random.Generator,
     ) -> DrawnLabels:
         any_one = int(generator.integers(len(self.statistics.rows)))
-        like = any_one if like is None else like
+        reference = any_one if reference is None else reference
         # a law that leaves out smears without a cell no longer knows which is which
         numbered = len(self.contact_parameters.smears) == len(self.statistics.rows)
-        smear = self.contact_parameters.draw(generator, like if numbered else None)
+        smear = self.contact_parameters.draw(generator, reference if numbered else None)
         expected = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
         count = math.floor(expected + generator.random())  # of that mean on the smallest canvas, too
-        own = self.shapes.of_smear(like)
+        own = self.shapes.of_smear(reference)
         shapes, own_mix = (self._workspace, None) if own is None else (Workspace(own[0]), own[1])
         laid = contact_layout(
             size, count, shapes, parameters=smear, mix=own_mix if mix is None else mix, rng=generator
@@ -280,8 +280,8 @@ def write_labels(
     _take_away(folder)
     try:
         for index in range(n):
-            like = source.reference_smear(index, seed)
-            mask = source.draw(size, layout=layout, mix=odds, like=like, rng=np.random.default_rng([seed, index]))
+            reference = source.reference_smear(index, seed)
+            mask = source.draw(size, layout=layout, mix=odds, reference=reference, rng=np.random.default_rng([seed, index]))
             name = f"mask-{index:06d}.png"
             _write_mask(folder, name, mask)
             lines.append(_record(name, mask, names, {**shared, "index": index}))

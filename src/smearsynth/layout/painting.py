@@ -11,7 +11,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.layout.kernels.bitmaps import paint_words, rasterise, strip_mask, strips_of
 from smearsynth.layout.kernels.compiled import ONE, ZERO, Words, bits_of, kernel, lowest_bit
 from smearsynth.layout.record import Layout
-from smearsynth.layout.workspace import Workspace, ready
+from smearsynth.layout.workspace import Workspace, as_workspace
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.smear import ImageArray
 
@@ -91,7 +91,7 @@ def paint_labels(
         raise OptionError(f"out has shape {out.shape} for a layout of {layout.size}; give one of that shape")
     if layout.placed > np.iinfo(out.dtype).max:
         raise OptionError(f"{layout.placed} cells do not fit into {out.dtype} labels; give int32")
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     if not out.flags.c_contiguous:
         out[:] = paint_labels(layout, warm, dtype=out.dtype)
         return out
@@ -154,7 +154,7 @@ def paint_window(
         raise OptionError(
             f"window {window} is not inside the canvas of {layout.size}; give (top, left, height, width)"
         )
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     edge = 0 if layout.lines is None else _LINE_EDGE
     low_y, low_x = max(top - edge, 0), max(left - edge, 0)
     high_y, high_x = min(top + height + edge, layout.height), min(left + width + edge, layout.width)
@@ -239,7 +239,7 @@ def overlap_fraction(
     """
     if not layout.placed:
         return 0.0
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     scratch = warm.scratch(float(np.abs(layout.scale).max()))
     columns = layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
     seen = int(np.count_nonzero(labels))

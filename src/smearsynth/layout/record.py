@@ -1,4 +1,4 @@
-"""The Layout record, and the two layouts of the paper: its ring, and uniform placement to compare it with."""
+"""The layout record, and the parameters that all layouts share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smearsynth.shapes import ShapeAugmentation
 
 Ints = npt.NDArray[np.int64]
 
-MAX_COLOURS = 62  # one bit of a word each
+MAX_COLOURS = 62  # one bit of a 64-bit word per colour
 MAX_SCALE = 100
 _SHAPE_TRIES = 20
 _MIX_TOLERANCE = 1e-6
@@ -23,7 +23,7 @@ _MIX_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the cells of one smear go; no pixels.
+    """Positions and poses of the cells of one smear, without pixels.
 
     Parameters
     ----------
@@ -32,26 +32,26 @@ class Layout:
     shape : (n,) int64 array
         Index of each cell's contour in the shape library it was drawn from.
     angle : (n,) float64 array
-        Turn in radians, from the x axis towards the y axis (clockwise on the screen).
+        Rotation in radians, from the x axis towards the y axis (clockwise on the screen).
     scale : (n,) float64 array
     mirrored : (n,) bool array
-        Whether x is mirrored, before the turn.
+        Whether x is mirrored, before the rotation.
     x, y : (n,) int64 arrays
-        Pixel on which the contour's origin comes to lie.
+        Pixel of the contour's origin.
     classes : (n,) int64 array
         Class id.
     colours : (n,) int64 array
-        Palette index from 1 on; cells that touch, side by side or corner to corner, have different ones.
+        Palette index from 1 on. Cells that touch (8-connected) have different colours.
     requested : int
-        Cells asked for. `placed` may be less: a full canvas takes no more.
+        Number of cells requested. `placed` is smaller if the canvas is full.
     lines : (n,) bool array, optional
-        Whether a line of background parts the cell from those above it; nowhere by default. Where cells overlap
-        the later one lies on top; the hidden part of the other is known from its shape and pose.
+        Whether a line of background separates the cell from the cells above it. Default: nowhere. Where cells
+        overlap, the later one is on top; shape and pose give the hidden part of the other.
 
     Raises
     ------
     DataError
-        When the parts do not fit together.
+        If the columns do not match.
 
     Examples
     --------
@@ -78,13 +78,13 @@ class Layout:
         check_size((self.height, self.width))
         lengths = {name: len(getattr(self, name)) for name in self._columns}
         if len(set(lengths.values())) != 1:
-            raise DataError(f"layout with columns of unlike length {lengths}; give one entry per cell in each")
+            raise DataError(f"layout columns have different lengths {lengths}; give one entry per cell")
         if self.requested < self.placed:
-            raise DataError(f"layout of {self.placed} cells for {self.requested} requested; request as many")
+            raise DataError(f"layout has {self.placed} cells but requested={self.requested}; increase requested")
 
     @property
     def placed(self) -> int:
-        """Number of cells, each with at least one pixel on the canvas when a function here made the layout."""
+        """Number of cells; in layouts of this package each has at least one pixel on the canvas."""
         return len(self.x)
 
     @property
@@ -97,14 +97,14 @@ class Layout:
         return _COLUMNS if self.lines is None else (*_COLUMNS, "lines")
 
     def first(self, count: int) -> Layout:
-        """The layout as it was after its first `count` cells."""
+        """Return the layout of the first `count` cells."""
         columns = {name: getattr(self, name)[:count] for name in self._columns}
         return replace(self, **columns, requested=min(count, self.requested))
 
-    def cut(self, window: tuple[int, int, int, int], chosen: npt.NDArray[np.bool_]) -> Layout:
+    def cut(self, window: tuple[int, int, int, int], selected: npt.NDArray[np.bool_]) -> Layout:
         """The layout of a window (top, left, height, width) px, with the chosen cells alone."""
         top, left, height, width = window
-        columns = {name: getattr(self, name)[chosen] for name in self._columns}
+        columns = {name: getattr(self, name)[selected] for name in self._columns}
         columns |= {"x": columns["x"] - left, "y": columns["y"] - top}
         return replace(self, height=height, width=width, **columns, requested=len(columns["x"]))
 
@@ -119,15 +119,15 @@ def make_job(
     augmentation: ShapeAugmentation | None,
     mix: Sequence[float] | None,
 ) -> Job:
-    """Check the parameters and put them in the kernel's order."""
+    """Check the parameters and return them as the kernels read them."""
     if count != int(count) or not 0 <= count < 1 << 31:
         raise OptionError(f"count is {count}; give a whole number of cells from 0 to 2^31 - 1")
     if not 1 <= n_colours <= MAX_COLOURS:
         raise OptionError(f"n_colours is {n_colours}; give 1 to {MAX_COLOURS}")
-    vary = ShapeAugmentation() if augmentation is None else augmentation
-    low, high = vary.scale_range
+    augment = ShapeAugmentation() if augmentation is None else augmentation
+    low, high = augment.scale_range
     if high > MAX_SCALE:
-        raise OptionError(f"scale_range is {vary.scale_range}; cells grow by a factor of {MAX_SCALE} at most")
+        raise OptionError(f"scale_range is {augment.scale_range}; the largest factor is {MAX_SCALE}")
     return Job(
         requested=int(count),
         n_init=1,
@@ -136,39 +136,39 @@ def make_job(
         shape_tries=_SHAPE_TRIES,
         odds=(odds := _class_odds(shapes, mix)),
         mix=_cumulative(odds),
-        rotation=float(vary.rotation),
-        scaling=float(vary.scale),
+        rotation=float(augment.rotation),
+        scaling=float(augment.scale),
         scale_low=float(low),
         scale_high=float(high),
-        flip_horizontal=float(vary.flip_horizontal),
-        flip_vertical=float(vary.flip_vertical),
+        flip_horizontal=float(augment.flip_horizontal),
+        flip_vertical=float(augment.flip_vertical),
         sizes=shapes.unscaled,
     )
 
 
 def _class_odds(shapes: Workspace, mix: Sequence[float] | None) -> npt.NDArray[np.float64]:
-    """Probability of each class: `mix`, or as frequent as in the library."""
+    """Return the probability of each class: `mix`, or the frequency in the library."""
     if mix is None:
         return shapes.odds
     odds = np.asarray(mix, np.float64)
     names = shapes.shapes.class_names
     if odds.shape != shapes.odds.shape or not (odds >= 0).all() or abs(odds.sum() - 1) > _MIX_TOLERANCE:
         raise OptionError(f"mix is {mix}; give one probability for each class of {names}, summing to 1")
-    empty = [name for name, p, held in zip(names, odds, shapes.odds, strict=True) if p > 0 and held == 0]
+    empty = [name for name, p, frequency in zip(names, odds, shapes.odds, strict=True) if p > 0 and frequency == 0]
     if empty:
-        raise OptionError(f"mix asks for {', '.join(empty)}, of which the shape library has none; set it to 0")
+        raise OptionError(f"mix includes {', '.join(empty)}, but the shape library has no such cell; set it to 0")
     return odds
 
 
 def _cumulative(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Cumulative odds, 1 from the last class that occurs so that rounding leaves no gap at the end."""
+    """Return cumulative probabilities, exactly 1 from the last class that occurs, against rounding errors."""
     cumulative = odds.cumsum()
     cumulative[odds.nonzero()[0][-1] :] = 1.0
     return cumulative
 
 
 def as_layout(size: tuple[int, int], shapes: Workspace, cells: npt.NDArray[np.void], requested: int) -> Layout:
-    """The record of the cells, an array of dtype `CELL`, that a workspace has just placed."""
+    """Create the record of the cells, an array of dtype `CELL`, that a workspace has just placed."""
     layout = Layout(
         height=size[0],
         width=size[1],
@@ -183,7 +183,7 @@ def as_layout(size: tuple[int, int], shapes: Workspace, cells: npt.NDArray[np.vo
         requested=requested,
         lines=cells["line"] != 0 if cells["line"].any() else None,
     )
-    # The workspace keeps the rasters of this layout for painting: the record must stay what was drawn.
+    # The workspace keeps the rasters of this layout for painting, so the record must not change.
     for name in layout._columns:
         getattr(layout, name).flags.writeable = False
     shapes.remember(layout)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The two layouts of the paper: its ring layout, and uniform placement for comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smearsynth.errors import OptionError
 from smearsynth.layout.kernels.placement import Job
 from smearsynth.layout.kernels.rings import Ring, make_ring
 from smearsynth.layout.record import Layout, as_layout, make_job
-from smearsynth.layout.workspace import Workspace, check_size, ready
+from smearsynth.layout.workspace import Workspace, as_workspace, check_size
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 
 
@@ -26,32 +26,32 @@ def ring_layout(
     mix: Sequence[float] | None = None,
     rng: int | np.random.Generator,
 ) -> Layout:
-    """Lay out cells by the paper's evolving probability map (section 4.1.2), drawn exactly, without the map.
+    """Create a layout by the paper's evolving probability map (section 4.1.2), sampled exactly without the map.
 
-    Cells come one after another. The shape is drawn once; its centre is drawn from P(i) until it overlaps no
-    cell and can have a colour that no touching cell has. Where that takes too long, all centres where it fits
-    are listed and one is drawn by P(i): an empty list proves that it fits nowhere, and another shape is drawn.
-    When 20 shapes in a row fit nowhere the layout ends, with `placed` below `requested`. Red cells of 46 px
-    jam at a coverage of 0.52 to 0.55, 760 to 800 cells on 1920×1200.
+    Cells are placed one after another. The shape is drawn once; its centre is drawn from P(i) until it overlaps no
+    cell and some colour is not used by a touching cell. After many failures all feasible centres are scanned and
+    one is drawn from P(i). If there is none, another shape is drawn. After 20 shapes that do not fit the layout
+    ends with `placed` below `requested`. Red cells of 46 px jam at a coverage of 0.52 to 0.55, 760 to 800 cells on
+    1920×1200.
 
     Parameters
     ----------
     size : tuple of int
         Canvas (height, width) in px.
     count : int
-        Cells to place.
+        Number of cells to place.
     shapes : ShapeLibrary or Workspace
-        A `Workspace` keeps its buffers warm: use it for many layouts.
+        Use a `Workspace` for many layouts; it reuses its buffers.
     cell_size : float
-        Mean cell diameter in px, radius of the ring's ridge; σ = cell_size / √(2 ln 2) (paper, section 5.1).
+        Mean cell diameter in px, the radius of the ring's maximum; σ = cell_size / √(2 ln 2) (paper, section 5.1).
     n_init : int
-        Cells placed uniformly before the rings begin.
+        Number of cells placed uniformly before the rings are used.
     n_colours : int
-        Palette colours, at most 62.
+        Number of palette colours, at most 62.
     augmentation : ShapeAugmentation, optional
-        How a drawn shape is varied; ``ShapeAugmentation()`` by default.
+        Random variation of shapes. Default: ``ShapeAugmentation()``.
     mix : sequence of float, optional
-        Probability of each class of the library; by default as frequent as in the library.
+        Probability of each class. Default: the frequency in the library.
     rng : int or numpy.random.Generator
 
     Returns
@@ -61,9 +61,9 @@ def ring_layout(
     Raises
     ------
     OptionError
-        When a parameter is out of its range.
+        If a parameter is out of range.
     DataError
-        When the library holds no usable shape.
+        If the library has no usable shape.
 
     Examples
     --------
@@ -77,8 +77,8 @@ def ring_layout(
     True
     """
     if n_init < 1:
-        raise OptionError(f"n_init is {n_init}; the first cell needs a uniform draw, give at least 1")
-    job = make_job(count, ready_shapes := ready(shapes), n_colours, augmentation, mix)
+        raise OptionError(f"n_init is {n_init}; give at least 1, the first cell is placed uniformly")
+    job = make_job(count, ready_shapes := as_workspace(shapes), n_colours, augmentation, mix)
     return _lay_out(size, ready_shapes, job._replace(n_init=int(n_init)), make_ring(float(cell_size)), rng)
 
 
@@ -92,7 +92,7 @@ def uniform_layout(
     mix: Sequence[float] | None = None,
     rng: int | np.random.Generator,
 ) -> Layout:
-    """Lay out cells uniformly, each where it overlaps none: what the paper compares with.
+    """Create a layout with uniform placement without overlaps, the comparison of the paper.
 
     Parameters, result and errors are those of `ring_layout`, without the ring.
 
@@ -103,8 +103,8 @@ def uniform_layout(
     >>> uniform_layout((120, 160), 25, ShapeLibrary(disc, np.zeros(1, np.int64)), rng=1).placed
     25
     """
-    job = make_job(count, ready_shapes := ready(shapes), n_colours, augmentation, mix)
-    # As long as n_init lasts every draw is uniform; the ring is there for the kernel's signature alone.
+    job = make_job(count, ready_shapes := as_workspace(shapes), n_colours, augmentation, mix)
+    # All cells are placed uniformly if n_init exceeds their number; the kernel requires a ring but does not use it.
     return _lay_out(size, ready_shapes, job._replace(n_init=job.requested + 1), make_ring(1.0), rng)
 
 

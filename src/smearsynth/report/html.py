@@ -18,10 +18,10 @@ JPEG_QUALITY = 90
 
 
 @cache
-def template(name: str) -> jinja2.Template:
+def template(name: str, package: str = "smearsynth.report") -> jinja2.Template:
     """Load a template of this package; everything put into it is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("smearsynth.report"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in (package, "smearsynth.report")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -18,7 +18,7 @@ from smearsynth.evaluation.label_fidelity import (
     judge_labels,
     label_fidelity,
     labels_fit,
-    set_limits,
+    calibrate_limits,
 )
 from smearsynth.evaluation.realism.appearance import FIGURES, appearance, compare_appearance
 from smearsynth.evaluation.realism.crops import CropFeatures, crop_side, embed, random_crops
@@ -233,7 +233,7 @@ def test_slips_made_on_purpose_are_caught(found):
 
 
 def test_wrong_and_missing_cells_are_listed_where_they_are(smears, tmp_path):
-    limits = set_limits(smears[:12], Darkness(), DIAMETER)
+    limits = calibrate_limits(smears[:12], Darkness(), DIAMETER)
     smear = analytic_smear(SIZE, ((20, 20, 9), (60, 20, 9), (20, 65, 9)))
     labels = smear.labels.copy()
     labels[labels == 2] = 0  # a missing one
@@ -264,7 +264,7 @@ def test_a_touching_pair_is_not_held_against_its_labels():
 def test_labels_cannot_be_judged_without_cells():
     empty = Smear(np.full((40, 40, 3), 200, np.uint8), np.zeros((40, 40), np.int32), np.array([], int))
     with pytest.raises(DataError, match="no cell"):
-        set_limits([empty], Darkness(), DIAMETER)
+        calibrate_limits([empty], Darkness(), DIAMETER)
 
 
 def test_the_quiz_hides_which_is_which_and_the_key_tells(smears, tmp_path):
@@ -381,7 +381,7 @@ def test_smears_finished_before_one_is_refused_for_good_stay_usable(tiny, tmp_pa
 
 
 def test_labels_fit_unless_there_is_more_wrong_than_in_real_smears(smears):
-    limits = set_limits(smears[:12], Darkness(), DIAMETER)
+    limits = calibrate_limits(smears[:12], Darkness(), DIAMETER)
     assert np.mean([labels_fit(smear, Darkness(), limits, DIAMETER) for smear in smears[12:]]) > 0.8
     for smear in smears[12:15]:
         moved = Smear(smear.image, np.roll(smear.labels, 9, axis=1), smear.classes)

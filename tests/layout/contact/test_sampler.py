@@ -20,7 +20,7 @@ from smearsynth.layout import (
 )
 from smearsynth.layout.contact.moments import FieldMoments
 from smearsynth.layout.contact.parameters import border_for, field_areas, kept_of_cut
-from smearsynth.layout.kernels.bitmaps import one_piece
+from smearsynth.layout.kernels.bitmaps import is_connected
 from smearsynth.layout.painting import overlap_fraction, paint_labels, paint_window
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import Smear, touching_pairs
@@ -312,4 +312,4 @@ def test_one_piece_is_what_hangs_together_side_by_side():
         words, room = np.zeros(60, np.uint64), np.zeros(60, np.uint64)
         for y, x in zip(*np.nonzero(pixels), strict=True):
             words[(x // 64) * 30 + y] |= np.uint64(1) << np.uint64(x % 64)
-        assert one_piece(words, 30, 90, room) == (ndimage.label(pixels)[1] == 1)
+        assert is_connected(words, 30, 90, room) == (ndimage.label(pixels)[1] == 1)

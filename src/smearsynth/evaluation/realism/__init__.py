@@ -1,1 +1,1 @@
-"""Realism of synthetic smears: distances between distributions, colours, texture, labels."""
+"""Realism of synthetic smears: feature distances, colour and texture, and label fidelity."""

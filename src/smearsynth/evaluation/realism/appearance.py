@@ -1,4 +1,4 @@
-"""Colour and texture of smears in a few figures a person can check: stain, grain, pallor, focus."""
+"""Colour and texture of smears in measures that can be checked by eye: stain, noise, pallor, focus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from smearsynth.smear import Smear, close_ids
 
-FIGURES = (
+MEASURES = (
     "background red",
     "background green",
     "background blue",
@@ -25,23 +25,23 @@ FIGURES = (
     "difference between cells",
     "rim sharpness",
 )
-_GRAIN = 1.5  # px: what is finer is grain
-_RIM = 0.06  # diameters to either side of an outline
+_GRAIN_SIGMA = 1.5  # px; finer structure counts as grain
+_RIM_WIDTH = 0.06  # diameters, on either side of an outline
 
 FloatArray = npt.NDArray[np.float64]
 
 
-class Compared(BaseModel):
-    """One figure of real and of synthetic smears.
+class AppearanceComparison(BaseModel):
+    """One measure of real and of synthetic smears.
 
     Parameters
     ----------
     real, synthetic : float
-        Mean over the smears.
+        Mean over smears.
     real_std, synthetic_std : float
         Standard deviation between smears.
     offset : float
-        Difference of the means in real standard deviations.
+        Difference of the means in standard deviations of the real smears.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +54,11 @@ class Compared(BaseModel):
 
 
 def appearance(smear: Smear, diameter: float) -> FloatArray:
-    """Figures of one smear, in grey levels; NaN where it has no cell or no background.
+    """Measure colour and texture of one smear, in grey levels.
+
+    Grain is the standard deviation of what a Gaussian blur of 1.5 px removes. Unevenness and pallor are standard
+    deviations of the blurred image, over the background and within a cell. Sharpness is the steepest slope across the
+    rim of a cell per px, divided by the contrast of cells and background.
 
     Parameters
     ----------
@@ -65,9 +69,7 @@ def appearance(smear: Smear, diameter: float) -> FloatArray:
     Returns
     -------
     (12,) float64 array
-        In the order of `FIGURES`. Grain is the deviation of what a blur of 1.5 px takes away; unevenness and
-        pallor that of what it leaves, over the background and within a cell; sharpness the steepest slope across
-        the rim of a cell as a share of its contrast, per px.
+        In the order of `MEASURES`. NaN if the smear has no cell or no background.
 
     Examples
     --------
@@ -77,63 +79,75 @@ def appearance(smear: Smear, diameter: float) -> FloatArray:
     >>> appearance(Smear(image, labels, np.array([0])), 20.0)[[0, 3]].round(3).tolist()
     [200.0, 120.0]
     """
-    cells, ground, rim = _parts(smear, diameter)
-    if not cells.any() or not ground.any():
-        return np.full(len(FIGURES), np.nan)
+    cells, background, rim = _regions(smear, diameter)
+    if not cells.any() or not background.any():
+        return np.full(len(MEASURES), np.nan)
     grey = smear.image.mean(axis=2, dtype=np.float64)
-    smooth = ndimage.gaussian_filter(grey, _GRAIN)
-    fine = grey - smooth
-    within, kept = close_ids(np.where(cells, smear.labels, 0))
-    ids = np.arange(1, len(kept) + 1)
-    means = ndimage.mean(smooth, within, ids)
-    contrast = max(abs(smooth[ground].mean() - smooth[cells].mean()), 1e-9)
+    smooth = ndimage.gaussian_filter(grey, _GRAIN_SIGMA)
+    grain = grey - smooth
+    cell_labels, instances = close_ids(np.where(cells, smear.labels, 0))
+    ids = np.arange(1, len(instances) + 1)
+    cell_means = ndimage.mean(smooth, cell_labels, ids)
+    contrast = max(abs(smooth[background].mean() - smooth[cells].mean()), 1e-9)
     slope = ndimage.gaussian_gradient_magnitude(grey, 0.7)
-    steepest = ndimage.maximum(slope, np.where(rim, smear.labels, 0), kept)
+    steepest = ndimage.maximum(slope, np.where(rim, smear.labels, 0), instances)
     return np.array(
         [
-            *smear.image[ground].mean(axis=0, dtype=np.float64),
+            *smear.image[background].mean(axis=0, dtype=np.float64),
             *smear.image[cells].mean(axis=0, dtype=np.float64),
-            fine[ground].std(),
-            fine[cells].std(),
-            smooth[ground].std(),
-            np.median(ndimage.standard_deviation(smooth, within, ids)),
-            np.std(means),
+            grain[background].std(),
+            grain[cells].std(),
+            smooth[background].std(),
+            np.median(ndimage.standard_deviation(smooth, cell_labels, ids)),
+            np.std(cell_means),
             np.median(steepest) / contrast,
         ]
     )
 
 
-def compare_appearance(real: Sequence[FloatArray], synthetic: Sequence[FloatArray]) -> dict[str, Compared]:
-    """Set the figures of real and synthetic smears beside each other, by name.
+def compare_appearance(
+    real: Sequence[FloatArray], synthetic: Sequence[FloatArray]
+) -> dict[str, AppearanceComparison]:
+    """Compare the measures of real and synthetic smears.
+
+    Parameters
+    ----------
+    real, synthetic : sequence of (12,) float64 array
+        From `appearance`, one per smear.
+
+    Returns
+    -------
+    dict of str to AppearanceComparison
+        By measure. A measure is left out if fewer than two real smears or no synthetic smear have it.
 
     Examples
     --------
-    >>> found = compare_appearance([np.full(12, 1.0), np.full(12, 3.0)], [np.full(12, 4.0)])
-    >>> found["cell grain"].offset
+    >>> comparison = compare_appearance([np.full(12, 1.0), np.full(12, 3.0)], [np.full(12, 4.0)])
+    >>> comparison["cell grain"].offset
     2.0
     """
-    ours, theirs = np.array(real), np.array(synthetic)
-    compared = {}
-    for k, name in enumerate(FIGURES):
-        a, b = (values[np.isfinite(values)] for values in (ours[:, k], theirs[:, k]))
-        if len(a) < 2 or not len(b):  # of one smear there is no deviation to measure by
+    real_rows, synthetic_rows = np.array(real), np.array(synthetic)
+    comparisons = {}
+    for k, name in enumerate(MEASURES):
+        a, b = (values[np.isfinite(values)] for values in (real_rows[:, k], synthetic_rows[:, k]))
+        if len(a) < 2 or not len(b):
             continue
-        spread = float(a.std())
-        offset = (b.mean() - a.mean()) / spread if spread else 0.0
-        compared[name] = Compared(
+        deviation = float(a.std())
+        offset = (b.mean() - a.mean()) / deviation if deviation else 0.0
+        comparisons[name] = AppearanceComparison(
             real=float(a.mean()),
-            real_std=spread,
+            real_std=deviation,
             synthetic=float(b.mean()),
             synthetic_std=float(b.std()),
             offset=float(offset),
         )
-    return compared
+    return comparisons
 
 
-def _parts(smear: Smear, diameter: float) -> tuple[npt.NDArray[np.bool_], ...]:
-    """Inside of cells, background well away from them, and the strip along the inside of their outlines."""
-    width = max(1.0, _RIM * diameter)
-    from_ground = ndimage.distance_transform_edt(smear.labels > 0)
-    from_cells = ndimage.distance_transform_edt(smear.labels == 0)
-    cells = from_ground > width
-    return cells, from_cells > 2 * width, (smear.labels > 0) & ~cells
+def _regions(smear: Smear, diameter: float) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Return masks of cell interiors, of background away from cells, and of the inner side of cell outlines."""
+    width = max(1.0, _RIM_WIDTH * diameter)
+    depth_in_cell = ndimage.distance_transform_edt(smear.labels > 0)
+    distance_to_cell = ndimage.distance_transform_edt(smear.labels == 0)
+    cells = depth_in_cell > width
+    return cells, distance_to_cell > 2 * width, (smear.labels > 0) & ~cells

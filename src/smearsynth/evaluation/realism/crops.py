@@ -1,4 +1,4 @@
-"""Crops of smears at the scale of cells, and what fixed image features say of them."""
+"""Crops of smears at the scale of cells, and their image features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smearsynth.smear import ImageArray, Smear
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 
 SIDES = (32, 64, 128, 256, 512)  # px
-_ROUND_A_CELL = 1.5  # diameters that a crop spans at least
+_MIN_SPAN = 1.5  # side of a crop in cell diameters
 _BATCH = 32
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,7 +28,7 @@ class CropFeatures:
     ----------
     vectors : (n, d) float64 array
     smears : (n,) int64 array
-        Position of the smear of each crop in the order read, 0 to the number of smears less 1.
+        Index of the smear of each crop, in reading order.
     """
 
     vectors: FloatArray
@@ -39,47 +39,52 @@ class CropFeatures:
         """Number of smears."""
         return int(self.smears.max()) + 1
 
-    def of(self, chosen: npt.NDArray[np.int64]) -> CropFeatures:
-        """The crops of some smears, numbered in the order given."""
-        parts = [np.flatnonzero(self.smears == k) for k in chosen]
-        numbers = np.repeat(np.arange(len(chosen)), [len(part) for part in parts])
-        return CropFeatures(self.vectors[np.concatenate(parts)], numbers)
+    def subset(self, smears: npt.NDArray[np.int64]) -> CropFeatures:
+        """Return the crops of some smears, renumbered from 0 in the order of the argument."""
+        parts = [np.flatnonzero(self.smears == k) for k in smears]
+        indices = np.repeat(np.arange(len(smears)), [len(part) for part in parts])
+        return CropFeatures(self.vectors[np.concatenate(parts)], indices)
 
 
 def crop_side(diameter: float) -> int:
-    """Side of the crops for cells of a diameter in px: the least of 32 to 512 px that spans 1.5 of them.
+    """Return the side of the crops in px: the smallest of 32 to 512 px that spans 1.5 cell diameters.
+
+    Parameters
+    ----------
+    diameter : float
+        Of a median cell, px.
 
     Examples
     --------
     >>> crop_side(40.0), crop_side(105.0)
     (64, 256)
     """
-    return next((side for side in SIDES if side >= _ROUND_A_CELL * diameter), SIDES[-1])
+    return next((side for side in SIDES if side >= _MIN_SPAN * diameter), SIDES[-1])
 
 
-def refuse_small(smears: Iterable[Smear], side: int) -> None:
-    """Raise `DataError` for the first smear that is smaller than a crop of this side in px."""
+def check_field_sizes(smears: Iterable[Smear], side: int) -> None:
+    """Raise `DataError` for the first smear that is smaller than a crop with this side in px."""
     for smear in smears:
         if min(smear.shape) < side:
             height, width = smear.shape
             raise DataError(
-                f"{smear.name} ({width}×{height} px) is smaller than a crop of {side} px; give larger fields or a "
-                "smaller crop (--crop)"
+                f"{smear.name} ({width}×{height} px) is smaller than a crop of {side} px; give larger fields or use "
+                "a smaller crop (--crop)"
             )
 
 
-def random_crops(image: ImageArray, side: int, most: int, rng: np.random.Generator) -> ImageArray:
-    """Square crops that do not overlap, at the pixels' own size: no resizing, so that blur and grain are seen.
+def random_crops(image: ImageArray, side: int, max_crops: int, rng: np.random.Generator) -> ImageArray:
+    """Cut square crops that do not overlap, without resizing, so that blur and noise stay as they are.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
+        At least `side` px high and wide.
     side : int
-        px; fields must be as large at least.
-    most : int
-        Number of crops at most.
+        Of a crop, px.
+    max_crops : int
     rng : numpy.random.Generator
-        Draws where the grid begins and, of a large field, which of its crops are taken.
+        Draws the offset of the grid, and a subset of its crops if it has more than `max_crops`.
 
     Returns
     -------
@@ -96,30 +101,30 @@ def random_crops(image: ImageArray, side: int, most: int, rng: np.random.Generat
     left = int(rng.integers(width - columns * side + 1))
     grid = image[top : top + rows * side, left : left + columns * side]
     crops = grid.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
-    if len(crops) > most:
-        crops = crops[np.sort(rng.choice(len(crops), most, replace=False))]
+    if len(crops) > max_crops:
+        crops = crops[np.sort(rng.choice(len(crops), max_crops, replace=False))]
     return crops
 
 
 def embed(
     smears: Iterable[Smear],
     side: int,
-    net: PerceptualFeatures,
+    features: PerceptualFeatures,
     *,
-    most: int = 24,
+    max_crops: int = 24,
     rng: int | np.random.Generator = 0,
     on_smear: Callable[[int], object] | None = None,
 ) -> CropFeatures:
-    """Feature vectors of crops, as the features themselves sum up an image (`PerceptualFeatures.vectors`).
+    """Compute the feature vectors of random crops (`PerceptualFeatures.vectors`).
 
     Parameters
     ----------
     smears : iterable of Smear
     side : int
         Of a crop, px.
-    net : PerceptualFeatures
-    most : int
-        Crops of a smear.
+    features : PerceptualFeatures
+    max_crops : int
+        Largest number of crops per smear.
     rng : int or numpy.random.Generator
     on_smear : callable, optional
         Called with the number of smears done.
@@ -131,22 +136,29 @@ def embed(
     Raises
     ------
     DataError
-        When a smear is smaller than a crop.
+        If there are no smears, or a smear is smaller than a crop.
+
+    Examples
+    --------
+    >>> from smearsynth.synthesis.networks.features import load_features
+    >>> smear = Smear(np.zeros((70, 100, 3), np.uint8), np.zeros((70, 100), np.int32), np.array([], int))
+    >>> embed([smear], 32, load_features("efficientnet_lite0")).smears.tolist()
+    [0, 0, 0, 0, 0, 0]
     """
     generator = np.random.default_rng(rng)
-    device = next(net.parameters()).device
-    vectors, numbers = [], []
+    device = next(features.parameters()).device
+    vectors, indices = [], []
     for k, smear in enumerate(smears):
-        refuse_small([smear], side)
-        crops = random_crops(smear.image, side, most, generator)
+        check_field_sizes([smear], side)
+        crops = random_crops(smear.image, side, max_crops, generator)
         for start in range(0, len(crops), _BATCH):
-            some = torch.from_numpy(np.ascontiguousarray(crops[start : start + _BATCH])).to(device)
+            batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + _BATCH])).to(device)
             with torch.inference_mode():
-                pooled = net.vectors(some.permute(0, 3, 1, 2).float() / 127.5 - 1)
-            vectors.append(pooled.double().cpu().numpy())
-        numbers.append(np.full(len(crops), k, np.int64))
+                outputs = features.vectors(batch.permute(0, 3, 1, 2).float() / 127.5 - 1)
+            vectors.append(outputs.double().cpu().numpy())
+        indices.append(np.full(len(crops), k, np.int64))
         if on_smear is not None:
             on_smear(k + 1)
     if not vectors:
-        raise DataError("no smears to look at; give some")
-    return CropFeatures(np.concatenate(vectors), np.concatenate(numbers))
+        raise DataError("no smears; give at least one")
+    return CropFeatures(np.concatenate(vectors), np.concatenate(indices))

@@ -1,163 +1,211 @@
-"""How far two sets of images lie apart: KID, FID, density and coverage, with smears as what is independent.
+"""Distances between two sets of crops (KID, FID, density, coverage), with smears as the independent units.
 
-Crops of one smear share its stain and focus. Taken for independent, they make two halves of the same real smears
-look apart and any interval too narrow. So pairs of crops of one smear are left out, and intervals come from
-resampling smears.
+Crops of one smear share its stain and focus. If they are treated as independent, two halves of the same real smears
+appear different and every interval is too narrow. Therefore pairs of crops of one smear are left out, and intervals
+come from a bootstrap over smears.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
 
 from smearsynth.evaluation.realism.crops import CropFeatures, FloatArray
 
 NEIGHBOURS = 5
-DRAWS = 400  # of a bootstrap
+DRAWS = 400  # bootstrap samples
+
+Range: TypeAlias = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % interval."""
+class Estimate(BaseModel):
+    """A distance with its interval.
+
+    Parameters
+    ----------
+    value : float
+    interval : (float, float)
+        95 % interval from a bootstrap over smears.
+    reference : (float, float), optional
+        Range of the same distance between two halves of the real smears; None if it was not or cannot be computed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
-    low: float
-    high: float
+    interval: Range
+    reference: Range | None = None
 
 
 class KernelSums:
-    """Sums of the kernel of KID over pairs of crops, smear by smear, from which any sample of them is quick.
+    """Sums of the KID kernel over pairs of crops, by smear, so that the KID of a bootstrap sample is fast.
 
     The kernel is (x·y / d + 1)³ (Bińkowski et al. 2018, *Demystifying MMD GANs*, section 4).
 
     Parameters
     ----------
-    one, other : CropFeatures
+    first, second : CropFeatures
     """
 
-    def __init__(self, one: CropFeatures, other: CropFeatures) -> None:
-        self.within_one = _without_diagonal(_kernel_sums(one, one))
-        self.within_other = _without_diagonal(_kernel_sums(other, other))
-        self.between = _kernel_sums(one, other)
-        self.sizes_one = np.bincount(one.smears).astype(np.float64)
-        self.sizes_other = np.bincount(other.smears).astype(np.float64)
+    def __init__(self, first: CropFeatures, second: CropFeatures) -> None:
+        self.within_first = _without_diagonal(_kernel_sums(first, first))
+        self.within_second = _without_diagonal(_kernel_sums(second, second))
+        self.between = _kernel_sums(first, second)
+        self.first_sizes = np.bincount(first.smears).astype(np.float64)
+        self.second_sizes = np.bincount(second.smears).astype(np.float64)
 
-    def kid(self, one: FloatArray | None = None, other: FloatArray | None = None) -> float:
-        """Unbiased squared maximum mean discrepancy, of smears that count as often as these weights say.
+    def kid(self, first_weights: FloatArray | None = None, second_weights: FloatArray | None = None) -> float:
+        """Compute the unbiased squared maximum mean discrepancy.
 
-        Pairs within a smear are left out, as Bińkowski et al. leave out pairs of an image with itself.
+        Pairs of crops of one smear are left out, as Bińkowski et al. leave out pairs of an image with itself.
+
+        Parameters
+        ----------
+        first_weights, second_weights : (n,) float64 array, optional
+            How often each smear is counted; once by default.
         """
-        a = np.ones(len(self.sizes_one)) if one is None else one
-        b = np.ones(len(self.sizes_other)) if other is None else other
-        na, nb = a * self.sizes_one, b * self.sizes_other
+        a = np.ones(len(self.first_sizes)) if first_weights is None else first_weights
+        b = np.ones(len(self.second_sizes)) if second_weights is None else second_weights
+        na, nb = a * self.first_sizes, b * self.second_sizes
         pairs_a = na.sum() ** 2 - (na**2).sum()
         pairs_b = nb.sum() ** 2 - (nb**2).sum()
         return float(
-            a @ self.within_one @ a / pairs_a
-            + b @ self.within_other @ b / pairs_b
+            a @ self.within_first @ a / pairs_a
+            + b @ self.within_second @ b / pairs_b
             - 2 * (a @ self.between @ b) / (na.sum() * nb.sum())
         )
 
 
-def kid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS) -> Estimate:
-    """Kernel inception distance, with the interval of a bootstrap over smears (none for 0 draws); see `KernelSums`.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> def made(shift):
-    ...     return CropFeatures(rng.normal(shift, 1, (60, 4)), np.arange(60) // 6)
-    >>> kid(made(0), made(0), rng).value < 0.3 < kid(made(0), made(1), rng).value
-    True
-    """
-    sums = KernelSums(one, other)
-    drawn = [sums.kid(_weights(one.count, rng), _weights(other.count, rng)) for _ in range(draws)]
-    return _estimate(sums.kid(), drawn)
-
-
-def fid(one: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS // 8) -> Estimate:
-    """Fréchet distance of two Gaussians (Heusel et al. 2017, equation 6), with a bootstrap over smears.
-
-    It is biased upwards, the more the fewer crops there are: compare it at equal numbers only.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> one = CropFeatures(rng.normal(0, 1, (400, 3)), np.arange(400) // 20)
-    >>> moved = CropFeatures(one.vectors + 1, one.smears)
-    >>> round(fid(one, moved, rng).value, 6)
-    3.0
-    """
-    ours, theirs = _Moments(one), _Moments(other)
-    drawn = [
-        _frechet(*ours.of(_weights(one.count, rng)), *theirs.of(_weights(other.count, rng))) for _ in range(draws)
-    ]
-    value = _frechet(*ours.of(), *theirs.of())
-    # a sample holds fewer different smears, which raises every one of its figures: moved back by the mean
-    rise = float(np.mean(drawn)) - value if drawn else 0.0
-    return _estimate(value, [max(one - rise, 0.0) for one in drawn])
-
-
-def density_and_coverage(
-    real: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, k: int = NEIGHBOURS, draws: int = DRAWS
-) -> tuple[Estimate, Estimate] | None:
-    """Density and coverage (Naeem et al. 2020, equations 3 and 4); None where there are too few crops for them.
-
-    The ball around a real crop reaches to its k-th nearest real crop of another smear. Density is how many balls
-    hold a synthetic crop, over k: near 1 where it is as real ones are, 0 far from them all. Coverage is the share
-    of balls that hold any: low where the synthetic ones lack what real ones have. With fewer than 2k real crops
-    outside a smear a ball is as wide as all of them, and fewer than 2k synthetic ones leave balls empty by chance.
+def kid(
+    first: CropFeatures, second: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS
+) -> Estimate:
+    """Compute the kernel inception distance (see `KernelSums`).
 
     Parameters
     ----------
-    real, other : CropFeatures
+    first, second : CropFeatures
     rng : numpy.random.Generator
-        Of the bootstrap over smears.
-    k, draws : int
+        For the bootstrap over smears.
+    draws : int
+        Number of bootstrap samples; 0 gives an interval of width 0.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> def sample(mean):
+    ...     return CropFeatures(rng.normal(mean, 1, (60, 4)), np.arange(60) // 6)
+    >>> kid(sample(0), sample(0), rng).value < 0.3 < kid(sample(0), sample(1), rng).value
+    True
+    """
+    sums = KernelSums(first, second)
+    samples = [sums.kid(_weights(first.count, rng), _weights(second.count, rng)) for _ in range(draws)]
+    return _estimate(sums.kid(), samples)
+
+
+def fid(
+    first: CropFeatures, second: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS // 8
+) -> Estimate:
+    """Compute the Fréchet distance of two Gaussians (Heusel et al. 2017, equation 6).
+
+    It is biased upwards, more so with fewer crops: compare it only between equal numbers of crops.
+
+    Parameters
+    ----------
+    first, second : CropFeatures
+    rng : numpy.random.Generator
+        For the bootstrap over smears.
+    draws : int
+        Number of bootstrap samples; 0 gives an interval of width 0.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> crops = CropFeatures(rng.normal(0, 1, (400, 3)), np.arange(400) // 20)
+    >>> shifted = CropFeatures(crops.vectors + 1, crops.smears)
+    >>> round(fid(crops, shifted, rng).value, 6)
+    3.0
+    """
+    first_moments, second_moments = _Moments(first), _Moments(second)
+    samples = [
+        _frechet(
+            *first_moments.weighted(_weights(first.count, rng)),
+            *second_moments.weighted(_weights(second.count, rng)),
+        )
+        for _ in range(draws)
+    ]
+    value = _frechet(*first_moments.weighted(), *second_moments.weighted())
+    # A bootstrap sample holds fewer different smears, which raises its FID. The mean increase is subtracted.
+    bias = float(np.mean(samples)) - value if samples else 0.0
+    return _estimate(value, [max(sample - bias, 0.0) for sample in samples])
+
+
+def density_and_coverage(
+    real: CropFeatures, synthetic: CropFeatures, rng: np.random.Generator, *, k: int = NEIGHBOURS, draws: int = DRAWS
+) -> tuple[Estimate, Estimate] | None:
+    """Compute density and coverage (Naeem et al. 2020, equations 3 and 4).
+
+    The ball around a real crop reaches to its k-th nearest real crop of another smear. Density is the mean number of
+    balls that contain a synthetic crop, divided by k: about 1 if synthetic crops are distributed as real ones, 0 if
+    they are far from all of them. Coverage is the fraction of balls that contain a synthetic crop: low if synthetic
+    crops lack some of the variety of real ones.
+
+    Parameters
+    ----------
+    real, synthetic : CropFeatures
+    rng : numpy.random.Generator
+        For the bootstrap over smears.
+    k : int
+        Number of neighbours.
+    draws : int
+        Number of bootstrap samples; 0 gives intervals of width 0.
 
     Returns
     -------
     (density, coverage) : tuple of Estimate, or None
+        None if there are too few crops. With fewer than 2k real crops outside a smear, a ball contains most of them.
+        With fewer than 2k synthetic crops, balls are empty by chance.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> real = CropFeatures(rng.normal(0, 1, (200, 3)), np.arange(200) // 10)
     >>> far = CropFeatures(real.vectors + 50, real.smears)
-    >>> [figure.value for figure in density_and_coverage(real, far, rng)]
+    >>> [estimate.value for estimate in density_and_coverage(real, far, rng)]
     [0.0, 0.0]
     """
-    elsewhere = len(real.vectors) - int(np.bincount(real.smears).max())
-    if min(elsewhere, len(other.vectors)) < 2 * k:
+    crops_of_other_smears = len(real.vectors) - int(np.bincount(real.smears).max())
+    if min(crops_of_other_smears, len(synthetic.vectors)) < 2 * k:
         return None
-    among = _squared_distances(real.vectors, real.vectors)
-    among[real.smears[:, None] == real.smears] = np.inf
-    radii = np.partition(among, k - 1, axis=1)[:, k - 1]
-    inside = _squared_distances(real.vectors, other.vectors) <= radii[:, None]
-    density = _mean_of_smears(inside.sum(axis=0) / k, other.smears, rng, draws)
-    return density, _mean_of_smears(inside.any(axis=1), real.smears, rng, draws)
+    real_distances = _squared_distances(real.vectors, real.vectors)
+    real_distances[real.smears[:, None] == real.smears] = np.inf
+    radii = np.partition(real_distances, k - 1, axis=1)[:, k - 1]
+    inside = _squared_distances(real.vectors, synthetic.vectors) <= radii[:, None]
+    density = _mean_over_crops(inside.sum(axis=0) / k, synthetic.smears, rng, draws)
+    return density, _mean_over_crops(inside.any(axis=1), real.smears, rng, draws)
 
 
-def _mean_of_smears(
-    of_crops: npt.ArrayLike, smears: npt.NDArray[np.int64], rng: np.random.Generator, draws: int
+def _mean_over_crops(
+    crop_values: npt.ArrayLike, smears: npt.NDArray[np.int64], rng: np.random.Generator, draws: int
 ) -> Estimate:
-    values = np.asarray(of_crops, np.float64)
+    values = np.asarray(crop_values, np.float64)
     sums, sizes = np.bincount(smears, values), np.bincount(smears).astype(np.float64)
-    drawn = []
+    samples = []
     for _ in range(draws):
         weights = _weights(len(sums), rng)
-        drawn.append(float(weights @ sums / (weights @ sizes)))
-    return _estimate(float(values.mean()), drawn)
+        samples.append(float(weights @ sums / (weights @ sizes)))
+    return _estimate(float(values.mean()), samples)
 
 
-def _kernel_sums(one: CropFeatures, other: CropFeatures) -> FloatArray:
-    kernel = (one.vectors @ other.vectors.T / one.vectors.shape[1] + 1) ** 3
-    rows = np.zeros((one.count, kernel.shape[1]))
-    np.add.at(rows, one.smears, kernel)
-    sums = np.zeros((other.count, one.count))
-    np.add.at(sums, other.smears, rows.T)
+def _kernel_sums(first: CropFeatures, second: CropFeatures) -> FloatArray:
+    kernel = (first.vectors @ second.vectors.T / first.vectors.shape[1] + 1) ** 3
+    rows = np.zeros((first.count, kernel.shape[1]))
+    np.add.at(rows, first.smears, kernel)
+    sums = np.zeros((second.count, first.count))
+    np.add.at(sums, second.smears, rows.T)
     return sums.T
 
 
@@ -167,17 +215,17 @@ def _without_diagonal(sums: FloatArray) -> FloatArray:
 
 
 class _Moments:
-    """Sums of vectors and of their products, smear by smear."""
+    """Sums of vectors and of their products, by smear."""
 
     def __init__(self, crops: CropFeatures) -> None:
-        self._centre = crops.vectors.mean(axis=0)  # taken off, so that nothing cancels
+        self._centre = crops.vectors.mean(axis=0)  # subtracted to avoid cancellation
         parts = [crops.vectors[crops.smears == k] - self._centre for k in range(crops.count)]
         self._sizes = np.array([len(part) for part in parts], np.float64)
         self._sums = np.stack([part.sum(axis=0) for part in parts])
         self._products = np.stack([part.T @ part for part in parts])
 
-    def of(self, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Mean and covariance."""
+    def weighted(self, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return mean and covariance, with each smear counted as often as its weight."""
         counts = np.ones(len(self._sizes)) if weights is None else weights
         n = float(counts @ self._sizes)
         mean = counts @ self._sums / n
@@ -186,28 +234,31 @@ class _Moments:
         return mean + self._centre, covariance
 
 
-def _frechet(mean: FloatArray, covariance: FloatArray, other_mean: FloatArray, other: FloatArray) -> float:
-    values, vectors = np.linalg.eigh(covariance)
+def _frechet(
+    first_mean: FloatArray, first_covariance: FloatArray, second_mean: FloatArray, second_covariance: FloatArray
+) -> float:
+    values, vectors = np.linalg.eigh(first_covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    # tr (C C')^½ is the sum of the roots of the eigenvalues of C^½ C' C^½, which is symmetric
-    crossed = np.linalg.eigvalsh(root @ other @ root)
-    shared = float(np.sqrt(np.maximum(crossed, 0)).sum())
-    return float(((mean - other_mean) ** 2).sum() + np.trace(covariance) + np.trace(other) - 2 * shared)
+    # tr (C C')^½ is the sum of the square roots of the eigenvalues of C^½ C' C^½, which is symmetric
+    eigenvalues = np.linalg.eigvalsh(root @ second_covariance @ root)
+    trace_of_root = float(np.sqrt(np.maximum(eigenvalues, 0)).sum())
+    traces = np.trace(first_covariance) + np.trace(second_covariance)
+    return float(((first_mean - second_mean) ** 2).sum() + traces - 2 * trace_of_root)
 
 
-def _squared_distances(one: FloatArray, other: FloatArray) -> FloatArray:
-    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
+def _squared_distances(first: FloatArray, second: FloatArray) -> FloatArray:
+    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     return np.asarray(np.maximum(squares, 0))
 
 
 def _weights(n: int, rng: np.random.Generator) -> FloatArray:
-    """How often each of n smears is in a bootstrap sample, which holds two different ones at least."""
+    """Draw how often each of n smears is in a bootstrap sample of at least two different smears."""
     while True:
         weights = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
         if (weights > 0).sum() > 1:
             return weights
 
 
-def _estimate(value: float, drawn: list[float]) -> Estimate:
-    low, high = np.quantile(drawn or [value], [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+def _estimate(value: float, samples: Sequence[float]) -> Estimate:
+    low, high = np.quantile(samples or [value], [0.025, 0.975])
+    return Estimate(value=value, interval=(float(low), float(high)))

@@ -1,4 +1,4 @@
-"""Real smears among synthetic ones, unlabelled, in one HTML file: can you tell? The key is in another file."""
+"""A quiz in one HTML file: crops of real and of synthetic smears in random order, with the key in another file."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ def write_quiz(
     real: Sequence[Smear],
     synthetic: Sequence[Smear],
     *,
-    each: int = 12,
+    crops: int = 12,
     side: int = 320,
     rng: int | np.random.Generator = 0,
 ) -> Path:
-    """Write equally many crops of real and of synthetic smears in random order, and the key beside them.
+    """Write a page with equally many crops of real and of synthetic smears in random order, and its key.
 
     Parameters
     ----------
     path : Path or str
-        The HTML file; it needs no network and nothing beside it.
+        HTML file; it needs no network and no other file.
     real, synthetic : sequence of Smear
         At the same scale.
-    each : int
-        Crops of either kind, from as many smears at most.
+    crops : int
+        Largest number of crops of either kind; one per smear.
     side : int
-        Of a crop, px; smaller where a smear is.
+        Of a crop, px; smaller if a smear is smaller.
     rng : int or numpy.random.Generator
 
     Returns
     -------
     Path
-        The key: a CSV file with the number, kind and smear of each picture, named as the sheet with ``-key.csv``.
+        The key: a CSV file with number, kind and smear of each picture. Its name ends in ``-key.csv``.
 
     Raises
     ------
     OptionError
-        When there is nothing to show of one kind.
+        If there are no smears of one kind, or `side` is less than 1.
     DataError
-        When a file cannot be written.
+        If a file cannot be written.
 
     Examples
     --------
@@ -61,28 +61,28 @@ def write_quiz(
     """
     path = Path(path)
     generator = np.random.default_rng(rng)
-    n = min(each, len(real), len(synthetic))
+    n = min(crops, len(real), len(synthetic))
     if n < 1 or side < 1:
-        raise OptionError("nothing to show; give real and synthetic smears, and crops of 1 px at least")
-    side = min(side, *(min(kind[0].shape) for kind in (real, synthetic)))
-    shown = []
+        raise OptionError("a quiz needs real smears, synthetic smears and crops of at least 1 px")
+    side = min(side, *(min(smears[0].shape) for smears in (real, synthetic)))
+    pictures = []
     for kind, smears in (("real", real), ("synthetic", synthetic)):
         for k in generator.choice(len(smears), n, replace=False).tolist():
             smear = smears[k]
-            shown.append((kind, smear.name, _crop(smear.image, side, generator)))
-    order = generator.permutation(len(shown)).tolist()
-    pictures = [jpeg_uri(shown[k][2]) for k in order]
-    write_text(path, template("quiz.html").render(pictures=pictures, side=side, each=n))
+            pictures.append((kind, smear.name, _random_crop(smear.image, side, generator)))
+    order = generator.permutation(len(pictures)).tolist()
+    uris = [jpeg_uri(pictures[k][2]) for k in order]
+    write_text(path, template("quiz.html").render(pictures=uris, side=side, each=n))
     key = path.with_name(f"{path.stem}-key.csv")
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
     rows.writerow(("picture", "kind", "smear"))
-    rows.writerows((number, shown[k][0], shown[k][1]) for number, k in enumerate(order, 1))
+    rows.writerows((number, pictures[k][0], pictures[k][1]) for number, k in enumerate(order, 1))
     write_text(key, buffer.getvalue())
     return key
 
 
-def _crop(image: ImageArray, side: int, rng: np.random.Generator) -> ImageArray:
-    """A random window; sides may differ where a smear is smaller."""
+def _random_crop(image: ImageArray, side: int, rng: np.random.Generator) -> ImageArray:
+    """Cut a random square; it is smaller than `side` where the image is."""
     top, left = (int(rng.integers(max(length - side, 0) + 1)) for length in image.shape[:2])
     return image[top : top + side, left : left + side]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from smearsynth.errors import DataError, error_location
 from smearsynth.evaluation.comparability import folder_of, median_diameter, same_scale
-from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, label_fidelity, set_limits
+from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, label_fidelity, calibrate_limits
 from smearsynth.evaluation.realism.appearance import Compared, appearance, compare_appearance
 from smearsynth.evaluation.realism.crops import CropFeatures, crop_side, embed, refuse_small
 from smearsynth.evaluation.realism.distances import Estimate, density_and_coverage, fid, kid
@@ -209,7 +209,7 @@ def realism(
     labels = None
     if segmenter is not None:
         known = real if unseen is None else unseen
-        limits = set_limits(
+        limits = calibrate_limits(
             known, segmenter, diameter, rng=simulated_errors, on_smear=stage("real labels", len(known))
         )
         tick = stage("synthetic labels", len(synthetic))

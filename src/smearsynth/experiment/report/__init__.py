@@ -1,1 +1,1 @@
-"""Report of the benefit experiment: page, figures and wording."""
+"""Report of the benefit experiment: tables, figures, text and example predictions."""

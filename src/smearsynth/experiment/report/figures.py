@@ -1,6 +1,6 @@
-"""Figures of the benefit experiment: differences with their intervals, learning curves, the fate of each image.
+"""Figures of the benefit report: differences with intervals, learning curves, and scores of single images.
 
-Each is drawn in the ink it is given, for a light page or a dark one, and holds no text that users chose.
+Each figure is drawn in given colours, for a light or a dark page. None contains text that users entered.
 """
 
 from __future__ import annotations
@@ -8,190 +8,151 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, NamedTuple
 
-from smearsynth.experiment.arms import ARMS, COMPARED, ArmName
-from smearsynth.experiment.records import METRICS, BenefitResult, Difference
+from smearsynth.experiment.arms import ARMS, ArmName
+from smearsynth.experiment.records import METRIC_NAMES, TASK_TITLES, BenefitResult, Difference
+from smearsynth.experiment.report.tables import (
+    LABELLED_IMAGES,
+    difference_rows,
+    image_changes,
+    image_metric,
+    standard_deviation,
+    verdict_pair,
+)
 from smearsynth.tasks.config import TaskName
 
-TITLES: dict[TaskName, str] = {
-    "segmentation": "Segmentation",
-    "detection": "Detection",
-    "contours": "Detection from segmentation",
-}
-NAMED = 3  # images of a task that are named, those that changed most
 
-
-class Ink(NamedTuple):
+class Colours(NamedTuple):
     """Colours of a figure.
 
     Parameters
     ----------
-    ground, text, soft, line : str
-        Of the page.
+    background, text, muted, line : str
+        Colours of the page.
     better, worse : str
-        Of intervals above and below 0.
-    real, synthetic, both, pasted : str
-        Of arms, by the smears they learn from; the last is copy-paste.
+        Colours of intervals above and below 0.
+    real, synthetic, mixed, copy_paste : str
+        Colours of arms.
     """
 
-    ground: str
+    background: str
     text: str
-    soft: str
+    muted: str
     line: str
     better: str
     worse: str
     real: str
     synthetic: str
-    both: str
-    pasted: str
+    mixed: str
+    copy_paste: str
 
 
-LIGHT = Ink(
+LIGHT = Colours(
     "#ffffff", "#1d1b20", "#625e68", "#dfdce0", "#1b7340", "#b3261e", "#2b5fa8", "#b36b00", "#b3125b", "#00796b"
 )
-DARK = Ink(
+DARK = Colours(
     "#1e1c21", "#ece9f0", "#a8a3b0", "#37343c", "#7ddba0", "#ff9d94", "#8ab4f8", "#f2b950", "#ff7fb2", "#5fd0bf"
 )
 
-Row = tuple[ArmName, ArmName, int]  # arm, its base, real smears
 
-
-class Change(NamedTuple):
-    """Score of one test image in two arms, each the mean over seeds."""
-
-    image: str
-    before: float
-    after: float
-
-
-def verdict_pair(result: BenefitResult, task: TaskName) -> tuple[ArmName, ArmName] | None:
-    """The first pair of `COMPARED` that a task ran both of, with all real smears; None without one."""
-    for arm, base in COMPARED:
-        if changes(result, task, arm, base):
-            return arm, base
-    return None
-
-
-def changes(result: BenefitResult, task: TaskName, arm: ArmName, base: ArmName) -> list[Change]:
-    """Each test image's score from `base` to `arm`, with all real smears, what changed most first."""
-    most = result.sizes[0]
-    before, after = (_image_scores(result, task, one, most) for one in (base, arm))
-    found = [Change(name, before[name], after[name]) for name in before if name in after]
-    return sorted(found, key=lambda one: -abs(one.after - one.before))
-
-
-def differences_figure(result: BenefitResult, ink: Ink) -> Any:
-    """Forest plot, a panel per task: each difference with its 95 % interval about the line of no difference.
+def differences_figure(result: BenefitResult, colours: Colours) -> Any:
+    """Draw a forest plot: each difference with its 95 % interval, one panel per task.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    rows, several = difference_rows(result), len(result.sizes) > 1
-    tasks = [task for task in result.tasks if any(one.task == task for one in result.differences)]
-    heights, labels, at = [], [], 0.0
+    rows, several_sizes = difference_rows(result), len(result.sizes) > 1
+    tasks = [task for task in result.tasks if any(item.task == task for item in result.differences)]
+    heights, labels, height = [], [], 0.0
     for k, (arm, base, reals) in enumerate(rows):
-        first = k == 0 or rows[k - 1][:2] != (arm, base)
-        at += 0.5 if several and first and k else 0.0  # a gap between pairs
-        heights.append(at)
-        pair = f"{arm} − {base}" if first else ""
-        labels.append(f"{pair}   n = {reals}" if several else pair)
-        at += 1
-    figure, panels = _panels(len(tasks), 0.27 * at + 1.0, ink, share_y=True)
+        is_first = k == 0 or rows[k - 1][:2] != (arm, base)
+        height += 0.5 if several_sizes and is_first and k else 0.0  # a gap between pairs
+        heights.append(height)
+        pair = f"{arm} − {base}" if is_first else ""
+        labels.append(f"{pair}   n = {reals}" if several_sizes else pair)
+        height += 1
+    figure, panels = _make_panels(len(tasks), 0.27 * height + 1.0, colours, share_y=True)
     for panel, task in zip(panels, tasks, strict=True):
-        panel.axvline(0, color=ink.soft, lw=1)
-        for height, (arm, base, reals) in zip(heights, rows, strict=True):
-            one = result.difference(task, reals, arm, base)
-            if one is not None:
-                _interval(panel, one, height, ink)
-        metric = next(one.metric for one in result.differences if one.task == task)
-        panel.set_title(TITLES[task], fontsize=11, loc="left", color=ink.text)
-        panel.set_xlabel(f"difference in {METRICS[metric]}", fontsize=9, color=ink.soft)
-        panel.grid(axis="x", color=ink.line, lw=0.6)
-    panels[0].set_yticks(heights, labels, color=ink.text)
-    panels[0].set_ylim(at - 0.4, -0.7)
+        panel.axvline(0, color=colours.muted, lw=1)
+        for y, (arm, base, reals) in zip(heights, rows, strict=True):
+            difference = result.difference(task, reals, arm, base)
+            if difference is not None:
+                _draw_interval(panel, difference, y, colours)
+        _label(panel, task, f"difference in {METRIC_NAMES[result.metric_of(task)]}", None, colours)
+        panel.grid(axis="x", color=colours.line, lw=0.6)
+    panels[0].set_yticks(heights, labels, color=colours.text)
+    panels[0].set_ylim(height - 0.4, -0.7)
     return figure
 
 
-def curves_figure(result: BenefitResult, ink: Ink) -> Any:
-    """Score against number of real smears, a panel per task, a line per arm; bars are the spread over seeds.
+def curves_figure(result: BenefitResult, colours: Colours) -> Any:
+    """Draw score against number of real smears: one panel per task, one line per arm, bars of ± one SD over seeds.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    figure, panels = _panels(len(result.tasks), 3.6, ink)
+    figure, panels = _make_panels(len(result.tasks), 3.6, colours)
     handles: dict[ArmName, Any] = {}
     sizes = result.sizes[::-1]
     for panel, task in zip(panels, result.tasks, strict=True):
-        for k, arm in enumerate(ARMS):
-            runs = {size: result.runs_of(task, arm, size) for size in sizes}
-            # bars of several arms at one number of smears stand side by side
-            x = [size * 1.018 ** (k - 3) for size in sizes if runs[size]]
-            values = [[run.value for run in ran] for ran in runs.values() if ran]
-            if not values:
-                continue
-            colour, style, mark = _look(arm, ink)
-            handles[arm] = panel.errorbar(
-                x, [fmean(one) for one in values], [spread(one) or 0.0 for one in values],
-                color=colour, ls=style, marker=mark, ms=5, lw=1.7, elinewidth=1, capsize=0,
-                mfc=ink.ground if ARMS[arm].augment == "none" else colour,
-            )  # fmt: skip
+        for arm in ARMS:
+            handle = _draw_curve(panel, result, task, arm, colours)
+            if handle is not None:
+                handles[arm] = handle
         panel.set_xscale("log")
         panel.set_xticks(sizes, [str(size) for size in sizes])
         panel.set_xticks([], minor=True)
-        panel.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)  # also where a task has run with one of them alone
-        metric = next(run.metric for run in result.runs if run.task == task)
-        panel.set_title(TITLES[task], fontsize=11, loc="left", color=ink.text)
-        panel.set_xlabel("real smears", fontsize=9, color=ink.soft)
-        panel.set_ylabel(METRICS[metric], fontsize=9, color=ink.soft)
-        panel.grid(axis="y", color=ink.line, lw=0.6)
+        panel.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)  # the same in every panel, also with a single size
+        _label(panel, task, "real smears", METRIC_NAMES[result.metric_of(task)], colours)
+        panel.grid(axis="y", color=colours.line, lw=0.6)
     figure.legend(
         [handles[arm] for arm in ARMS if arm in handles], [arm for arm in ARMS if arm in handles],
-        loc="outside lower center", ncols=len(ARMS), fontsize=9, frameon=False, labelcolor=ink.text,
+        loc="outside lower center", ncols=len(ARMS), fontsize=9, frameon=False, labelcolor=colours.text,
     )  # fmt: skip
     return figure
 
 
-def images_figure(result: BenefitResult, ink: Ink) -> Any:
-    """Score of each test image in one arm against that in its base, a panel per task that has two such arms.
+def images_figure(result: BenefitResult, colours: Colours) -> Any:
+    """Draw the score of each test image in an arm against its score in the base, one panel per task.
 
-    Points above the line did better in the arm; the `NAMED` that changed most bear their number in `changes`.
+    Points above the line scored higher in the arm. The `LABELLED_IMAGES` largest changes are numbered.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     pairs = {task: pair for task in result.tasks if (pair := verdict_pair(result, task))}
-    figure, panels = _panels(len(pairs), 3.6, ink)
+    figure, panels = _make_panels(len(pairs), 3.6, colours)
     for panel, (task, (arm, base)) in zip(panels, pairs.items(), strict=True):
-        found = changes(result, task, arm, base)
-        scores = [score for one in found for score in one[1:]]
+        changes = image_changes(result, task, arm, base)
+        scores = [score for change in changes for score in (change.before, change.after)]
         margin = 0.06 * (max(scores) - min(scores)) + 0.005
         limits = min(scores) - margin, max(scores) + margin
-        panel.plot(limits, limits, color=ink.soft, lw=1)
-        colours = [ink.better if one.after > one.before else ink.worse for one in found]
+        panel.plot(limits, limits, color=colours.muted, lw=1)
         panel.scatter(
-            [one.before for one in found], [one.after for one in found], s=22, c=colours, alpha=0.75, lw=0, zorder=3
-        )
-        for number, one in enumerate(found[:NAMED], 1):
+            [change.before for change in changes], [change.after for change in changes], s=22, alpha=0.75, lw=0,
+            c=[colours.better if change.after > change.before else colours.worse for change in changes], zorder=3,
+        )  # fmt: skip
+        for number, change in enumerate(changes[:LABELLED_IMAGES], 1):
             panel.annotate(
-                str(number), one[1:], xytext=(6, -3), textcoords="offset points", fontsize=9, color=ink.text
-            )
+                str(number), (change.before, change.after), xytext=(6, -3), textcoords="offset points", fontsize=9,
+                color=colours.text,
+            )  # fmt: skip
         panel.set_xlim(limits)
         panel.set_ylim(limits)
         panel.set_aspect("equal")
-        panel.set_title(TITLES[task], fontsize=11, loc="left", color=ink.text)
-        panel.set_xlabel(f"{image_metric(task)} of the image, {base}", fontsize=9, color=ink.soft)
-        panel.set_ylabel(f"{image_metric(task)}, {arm}", fontsize=9, color=ink.soft)
-        panel.grid(color=ink.line, lw=0.6)
+        metric = image_metric(task)
+        _label(panel, task, f"{metric} of the image, {base}", f"{metric}, {arm}", colours)
+        panel.grid(color=colours.line, lw=0.6)
     return figure
 
 
-def png_of(figure: Any) -> bytes:
-    """Render a figure by Agg as PNG."""
+def render_png(figure: Any) -> bytes:
+    """Render a figure as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
@@ -200,69 +161,64 @@ def png_of(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def difference_rows(result: BenefitResult) -> list[Row]:
-    """Pairs of arms compared in any task, in the order of `COMPARED`, each by falling number of real smears."""
-    alike = [one for one in result.differences if one.all_reals is None]
-    have = {(one.arm, one.base, one.reals) for one in alike}
-    pairs = dict.fromkeys([*COMPARED, *((one.arm, one.base) for one in alike)])
-    return [(arm, base, size) for arm, base in pairs for size in result.sizes if (arm, base, size) in have]
+def _draw_curve(panel: Any, result: BenefitResult, task: TaskName, arm: ArmName, colours: Colours) -> Any:
+    """Draw the line of an arm and return its legend handle; None if the arm was not run."""
+    runs = {size: result.runs_of(task, arm, size) for size in result.sizes[::-1]}
+    values = {size: [run.value for run in runs[size]] for size in runs if runs[size]}
+    if not values:
+        return None
+    shift = 1.018 ** (list(ARMS).index(arm) - 3)  # bars of several arms stand side by side
+    colour, style, marker = _line_style(arm, colours)
+    return panel.errorbar(
+        [size * shift for size in values], [fmean(scores) for scores in values.values()],
+        [standard_deviation(scores) or 0.0 for scores in values.values()],
+        color=colour, ls=style, marker=marker, ms=5, lw=1.7, elinewidth=1, capsize=0,
+        mfc=colours.background if ARMS[arm].augment == "none" else colour,
+    )  # fmt: skip
 
 
-def image_metric(task: TaskName) -> str:
-    """What a single image is scored by: AP is of many."""
-    return "Dice" if task == "segmentation" else "F1"
+def _line_style(arm: ArmName, colours: Colours) -> tuple[str, str, str]:
+    """Return colour, line style and marker. Colour and marker show the smears, the line style the augmentation."""
+    data = ARMS[arm]
+    if data.augment == "copy-paste":
+        return colours.copy_paste, ":", "s"
+    line = "--" if data.augment == "none" else "-"
+    if data.real and data.synthetic:
+        return colours.mixed, line, "D"
+    return (colours.real, line, "o") if data.real else (colours.synthetic, line, "^")
 
 
-def spread(values: Sequence[float]) -> float | None:
-    """Standard deviation over seeds; None of fewer than two.
-
-    Examples
-    --------
-    >>> spread([0.25, 0.5, 0.75]), spread([0.9])
-    (0.25, None)
-    """
-    return stdev(values) if len(values) > 1 else None
+def _draw_interval(panel: Any, difference: Difference, height: float, colours: Colours) -> None:
+    """Draw an interval. Its marker is filled if the interval excludes 0, so that it is readable without colour."""
+    conclusion = difference.conclusion
+    colour = {"inconclusive": colours.muted, "better": colours.better, "worse": colours.worse}[conclusion]
+    fill = colours.background if conclusion == "inconclusive" else colour
+    panel.plot([difference.low, difference.high], [height, height], color=colour, lw=2, solid_capstyle="butt")
+    panel.plot([difference.mean], [height], "o", ms=6, color=colour, mfc=fill, mew=1.6)
 
 
-def _image_scores(result: BenefitResult, task: TaskName, arm: ArmName, reals: int) -> dict[str, float]:
-    scores: dict[str, list[float]] = {}
-    for run in result.runs_of(task, arm, reals):
-        for row in run.images:
-            scores.setdefault(row.image, []).append(row.score)
-    return {image: fmean(found) for image, found in scores.items()}
+def _label(panel: Any, task: TaskName, x: str, y: str | None, colours: Colours) -> None:
+    panel.set_title(TASK_TITLES[task], fontsize=11, loc="left", color=colours.text)
+    panel.set_xlabel(x, fontsize=9, color=colours.muted)
+    if y is not None:
+        panel.set_ylabel(y, fontsize=9, color=colours.muted)
 
 
-def _look(arm: ArmName, ink: Ink) -> tuple[str, str, str]:
-    """Colour, line and mark: the smears give the colour, augmentation a whole line and a filled mark."""
-    made = ARMS[arm]
-    if made.augment == "copy-paste":
-        return ink.pasted, ":", "s"
-    colour = ink.both if made.real and made.synthetic else ink.real if made.real else ink.synthetic
-    mark = "D" if made.real and made.synthetic else "o" if made.real else "^"
-    return colour, "--" if made.augment == "none" else "-", mark
-
-
-def _interval(panel: Any, one: Difference, height: float, ink: Ink) -> None:
-    """Filled where the interval leaves out 0, hollow where it does not: no colour is needed to see it."""
-    apart = one.reading != "open"
-    colour = {"open": ink.soft, "better": ink.better, "worse": ink.worse}[one.reading]
-    panel.plot([one.low, one.high], [height, height], color=colour, lw=2, solid_capstyle="butt")
-    panel.plot([one.mean], [height], "o", ms=6, color=colour, mfc=colour if apart else ink.ground, mew=1.6)
-
-
-def _panels(count: int, height: float, ink: Ink, *, share_y: bool = False) -> tuple[Any, list[Any]]:
-    """An empty figure of so many panels side by side, none of which draws more ink than it needs."""
+def _make_panels(
+    count: int, height: float, colours: Colours, *, share_y: bool = False
+) -> tuple[Any, Sequence[Any]]:
+    """Return a figure with panels side by side and without unnecessary lines."""
     from matplotlib.figure import Figure
 
     width = 3.6 * max(count, math.sqrt(2)) + (1.6 if share_y else 0)
-    figure = Figure(figsize=(width, height), facecolor=ink.ground, layout="constrained")
+    figure = Figure(figsize=(width, height), facecolor=colours.background, layout="constrained")
     panels: list[Any] = figure.subplots(1, count, squeeze=False, sharey=share_y).ravel().tolist()
     for panel in panels:
-        panel.set_facecolor(ink.ground)
+        panel.set_facecolor(colours.background)
         panel.set_axisbelow(True)
-        panel.tick_params(labelsize=9, colors=ink.soft, length=0)
+        panel.tick_params(labelsize=9, colors=colours.muted, length=0)
         panel.locator_params(axis="x", nbins=4)
         for side, spine in panel.spines.items():
             spine.set_visible(side == "bottom")
-            spine.set_color(ink.line)
+            spine.set_color(colours.line)
     return figure, panels

@@ -13,7 +13,7 @@ from smearsynth.layout.contact.parameters import ContactForm, ContactParameters,
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.painting import paint_labels
 from smearsynth.layout.record import Layout
-from smearsynth.layout.workspace import Workspace, ready
+from smearsynth.layout.workspace import Workspace, as_workspace
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.statistics import DataStatistics, SmearStatistics
 
@@ -80,7 +80,7 @@ def fit_contact(
         When no smear holds a whole cell.
     """
     generator = np.random.default_rng(rng)
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     rows = [row for row in statistics.rows if row.count and row.cell_diameter.n]
     if not rows:
         raise DataError(

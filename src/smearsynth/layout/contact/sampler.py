@@ -11,7 +11,7 @@ import numpy.typing as npt
 from smearsynth.layout.contact.parameters import ContactParameters, FloatArray, SmearParameters
 from smearsynth.layout.kernels.sliding import Adhesion
 from smearsynth.layout.record import Layout, as_layout, make_job
-from smearsynth.layout.workspace import Workspace, check_size, ready
+from smearsynth.layout.workspace import Workspace, check_size, as_workspace
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
 
 _WAVES = 8  # of the density field
@@ -83,7 +83,7 @@ def contact_layout(
     """
     size = check_size(size)
     generator = np.random.default_rng(rng)
-    warm = ready(shapes)
+    warm = as_workspace(shapes)
     job = make_job(count, warm, n_colours, augmentation, mix)
     smear = parameters.draw(generator) if isinstance(parameters, ContactParameters) else parameters
     scale, diameter = shape_sizes(warm, smear, job.odds)

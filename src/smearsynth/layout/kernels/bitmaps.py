@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-any-return"
 """Cells and canvases as bitmaps of 64-bit words: rasterise, test, stamp, dilate, paint.
 
-A bitmap is stored by column strips of 64 px: the words of one strip lie one below the other, so that all
-rows of a cell in one strip are contiguous and the loops over them become vector instructions. A cell takes
-ceil(width / 64) strips of its own bounding box: its cost grows with its area, whatever its size.
+A bitmap is stored in column strips of 64 px. The words of one strip are contiguous, so that loops over the rows of
+a cell become vector instructions. A cell takes ceil(width / 64) strips of its bounding box: the cost is
+proportional to its area.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from smearsynth.layout.kernels.compiled import (
     lowest_bit,
 )
 
-# One cell of a layout in work. The box (left, top, rows, width) is relative to its centre.
+# A cell during placement. The box (left, top, rows, width) is relative to its centre.
 CELL = np.dtype(
     [
         ("x", np.int32),
@@ -42,65 +42,62 @@ CELL = np.dtype(
         ("top", np.int32),
         ("rows", np.int32),
         ("width", np.int32),
-        ("next", np.int32),  # cell of the same bucket of the grid, -1 at the end
-        ("line", np.int32),  # whether background parts it from the cells above it (contact layouts)
-        (
-            "touching",
-            np.int32,
-        ),  # cells in its cluster, as far as is known; 0 where it touches none (contact layouts)
-        ("attached", np.int32),  # whether it is attached to another cell, or one to it
-        ("joins", np.int32),  # cells of the largest cluster that it may join
+        ("next", np.int32),  # next cell in the same bucket of the grid, -1 at the end
+        ("line", np.int32),  # whether a line of background separates it from the cells above (contact layouts)
+        ("touching", np.int32),  # known size of its cluster, 0 if it touches none (contact layouts)
+        ("attached", np.int32),  # whether it is attached to another cell, or another cell to it
+        ("joins", np.int32),  # size of the largest cluster that it may join
         ("unused", np.int32),  # keeps the 8-byte fields aligned
         ("angle", np.float64),
         ("scale", np.float64),
-        ("mass", np.float64),  # of its ring on the canvas; contact layouts: whether it is seen on the field
-        ("offset", np.int64),  # of its words in the arena
+        ("mass", np.float64),  # sum of its ring on the canvas; in contact layouts 1 if visible on the field
+        ("offset", np.int64),  # index of its words in the arena
     ]
 )
 
 
-_BLOCK = np.uint64(8)  # pixels stored at once
+_BLOCK = np.uint64(8)  # pixels written at once
 
 
 class Board(NamedTuple):
-    """A canvas in work: what is taken, where no centre can go, and which cells are where."""
+    """A canvas during placement: occupied pixels, infeasible centres, and a grid of the cells."""
 
     height: int
     width: int
-    pad: int  # px round the canvas, a multiple of 64, so that no cell at a centre on it leaves the bitmap
+    pad: int  # px around the canvas, a multiple of 64, so that no cell leaves the bitmap
     stride: int  # words in a strip
-    bits: Words  # (levels, strips * stride); [0] the pixels taken, the others the dead centres of each level
-    radii: npt.NDArray[np.float64]  # (levels,) inscribed radius from which on a level holds; ascending from 0
-    half: npt.NDArray[np.int64]  # room for the half widths of a disc on its rows
-    marked: npt.NDArray[np.int64]  # (levels,) cells whose discs are in the level, -1 before it is cleared
-    eager: int  # the level kept up to date from cell to cell; the others are when all centres are listed
-    buckets: npt.NDArray[np.int64]  # (down * across,) last cell of each bucket of the grid, or -1
-    side: int  # px of a bucket
+    bits: Words  # (levels, strips * stride); [0] occupied pixels, others infeasible centres
+    radii: npt.NDArray[np.float64]  # (levels,) smallest inscribed radius of each level; ascending from 0
+    half: npt.NDArray[np.int64]  # buffer for the half widths of a disc per row
+    marked: npt.NDArray[np.int64]  # (levels,) number of cells in the level, -1 before it is cleared
+    eager: int  # level that is updated per cell; the others only when all centres are scanned
+    buckets: npt.NDArray[np.int64]  # (rows * across,) last cell of each bucket of the grid, or -1
+    side: int  # side of a bucket, px
     across: int
-    reach: int  # px from a centre to the farthest pixel of any cell
+    reach: int  # largest distance of a pixel from the centre of its cell, px
 
 
 class Scratch(NamedTuple):
-    """Buffers for one cell in work, each on a cache line of its own."""
+    """Buffers for one cell, each on its own cache line."""
 
-    x: npt.NDArray[np.float64]  # (VERTICES + 1,) the posed contour, its first point also at the end
+    x: npt.NDArray[np.float64]  # (VERTICES + 1,) contour in its pose, first point repeated
     y: npt.NDArray[np.float64]
-    column: npt.NDArray[np.int64]  # (VERTICES + 1,) first pixel right of, and below, each point
+    column: npt.NDArray[np.int64]  # (VERTICES + 1,) first pixel right of and below each point
     row: npt.NDArray[np.int64]
     slope: npt.NDArray[np.float64]  # (VERTICES,) dx/dy of each edge
-    base: npt.NDArray[np.float64]  # (VERTICES,) its x on row 0, from the left of the box
-    low: npt.NDArray[np.int64]  # (VERTICES,) the rows low..high - 1 that it crosses
+    base: npt.NDArray[np.float64]  # (VERTICES,) x of each edge on row 0, relative to the box
+    low: npt.NDArray[np.int64]  # (VERTICES,) rows low..high - 1 that the edge crosses
     high: npt.NDArray[np.int64]
-    toggles: Words  # (VERTICES,) what it toggles in one row of a strip
-    words: Words  # the cell as drawn
-    spread: Words  # the cell dilated sideways
-    grown: Words  # the cell dilated by one pixel all round
+    toggles: Words  # (VERTICES,) pixels that the edge toggles in a row
+    words: Words  # the rasterised cell
+    spread: Words  # the cell dilated horizontally
+    grown: Words  # the cell dilated by one pixel in all directions
 
 
 def make_scratch(vertices: int, words: int) -> Scratch:
-    """Buffers for contours of so many vertices and cells of so many words.
+    """Allocate buffers for contours of `vertices` points and cells of `words` words.
 
-    Each begins on a cache line: where two shared one, filling a contour took up to twice as long.
+    Each buffer starts on a cache line. With shared cache lines, filling a contour took up to twice as long.
     """
 
     def empty(n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -130,7 +127,7 @@ def make_scratch(vertices: int, words: int) -> Scratch:
 
 @kernel
 def strips_of(width: int) -> int:
-    """Column strips that `width` px take."""
+    """Return the number of column strips of `width` px."""
     return (width + 63) >> 6
 
 
@@ -138,10 +135,10 @@ def strips_of(width: int) -> int:
 def rasterise(
     points: npt.NDArray[np.float64], angle: float, scale: float, mirrored: int, scratch: Any
 ) -> tuple[int, int, int, int]:
-    """Fill a posed contour, (2, VERTICES) as x and y, into ``scratch.words``; its box as left, top, rows, width.
+    """Rasterise a contour, (2, VERTICES), in its pose into ``scratch.words``; return left, top, rows, width.
 
-    A pixel belongs to the cell when its centre, a point of integer coordinates, lies inside the contour by the
-    even-odd rule. Painting calls this same function, hence agrees with the layout bit for bit.
+    A pixel belongs to the cell if its centre, a point of integer coordinates, is inside the contour by the even-odd
+    rule. Painting calls this function too, so labels and layout agree bit for bit.
     """
     n = points.shape[1]
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
@@ -167,22 +164,22 @@ def rasterise(
 
 @inlined
 def _toggle(scratch: Any, n: int, left: int, top: int, rows: int, width: int) -> None:
-    """Toggle, for each edge and each row it crosses, all pixels to its right.
+    """Toggle all pixels to the right of each edge, in every row that it crosses.
 
-    Row by row of all edges at once, the edges that are out of rows toggling nothing: no step of the inner loops
-    depends on the contour, so they are vector instructions and no branch is mispredicted.
+    All edges advance row by row together; edges without rows left toggle nothing. The inner loops do not depend on
+    the contour, so they are vector instructions without mispredicted branches.
     """
     xs, ys, lines, lows, highs = scratch.x, scratch.y, scratch.row, scratch.low, scratch.high
-    most = 0
+    max_rows = 0
     for k in range(n):
-        slope = (xs[k + 1] - xs[k]) / (ys[k + 1] - ys[k])  # not finite where level, and then not used
+        slope = (xs[k + 1] - xs[k]) / (ys[k + 1] - ys[k])  # not finite for horizontal edges, which are not used
         scratch.slope[k] = slope
         scratch.base[k] = xs[k] - left - ys[k] * slope
         lows[k], highs[k] = min(lines[k], lines[k + 1]), max(lines[k], lines[k + 1])
-        most = max(most, highs[k] - lows[k])
+        max_rows = max(max_rows, highs[k] - lows[k])
     for strip in range(strips_of(width)):
         words = scratch.words[strip * rows :]
-        for step in range(most):
+        for step in range(max_rows):
             for k in range(n):
                 y = lows[k] + step
                 bit = min(max(math.ceil(scratch.base[k] + y * scratch.slope[k]) - 64 * strip, 0), 64)
@@ -195,19 +192,19 @@ def _toggle(scratch: Any, n: int, left: int, top: int, rows: int, width: int) ->
 
 @inlined
 def overlaps(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> bool:
-    """Whether a bitmap whose first pixel is at (x, y) has a pixel on the canvas that is taken."""
+    """Test whether a bitmap with its first pixel at (x, y) covers an occupied pixel of the canvas."""
     column = x + board.pad
     shift = np.uint64(column) & LAST_BIT
-    rest = LAST_BIT - shift
+    remaining = LAST_BIT - shift
     at = (column >> 6) * board.stride + y + board.pad
     for strip in range(strips_of(width)):
-        here = board.bits[0, at : at + rows]
-        there = board.bits[0, at + board.stride : at + board.stride + rows]
-        mine = words[strip * rows : strip * rows + rows]
+        current = board.bits[0, at : at + rows]
+        following = board.bits[0, at + board.stride : at + board.stride + rows]
+        source = words[strip * rows : strip * rows + rows]
         hit = ZERO
         for k in range(rows):
-            # The shift by 64 - shift is done in two steps: a shift by 64 is undefined.
-            hit |= (here[k] & (mine[k] << shift)) | (there[k] & ((mine[k] >> ONE) >> rest))
+            # Shift by 64 - shift in two steps, because a shift by 64 is undefined.
+            hit |= (current[k] & (source[k] << shift)) | (following[k] & ((source[k] >> ONE) >> remaining))
         if hit != ZERO:
             return True
         at += board.stride
@@ -216,32 +213,32 @@ def overlaps(board: Any, words: Words, x: int, y: int, rows: int, width: int) ->
 
 @inlined
 def stamp(board: Any, words: Words, x: int, y: int, rows: int, width: int) -> None:
-    """Take the pixels of a bitmap that lies on the canvas."""
+    """Mark the pixels of a bitmap on the canvas as occupied."""
     column = x + board.pad
     shift = np.uint64(column) & LAST_BIT
-    rest = LAST_BIT - shift
+    remaining = LAST_BIT - shift
     at = (column >> 6) * board.stride + y + board.pad
     for strip in range(strips_of(width)):
-        here = board.bits[0, at : at + rows]
-        there = board.bits[0, at + board.stride : at + board.stride + rows]
-        mine = words[strip * rows : strip * rows + rows]
+        current = board.bits[0, at : at + rows]
+        following = board.bits[0, at + board.stride : at + board.stride + rows]
+        source = words[strip * rows : strip * rows + rows]
         for k in range(rows):
-            here[k] |= mine[k] << shift
+            current[k] |= source[k] << shift
         for k in range(rows):
-            there[k] |= (mine[k] >> ONE) >> rest
+            following[k] |= (source[k] >> ONE) >> remaining
         at += board.stride
 
 
 @inlined
 def clip(board: Any, words: Words, x: int, y: int, rows: int, width: int, clipped: Words) -> bool:
-    """Copy a bitmap without its pixels off the canvas; whether any is left."""
+    """Copy the pixels of a bitmap that lie on the canvas; return whether there are any."""
     any_left = ZERO
     for strip in range(strips_of(width)):
         mask = strip_mask(x + 64 * strip, board.width)
-        mine = words[strip * rows : strip * rows + rows]
+        source = words[strip * rows : strip * rows + rows]
         out = clipped[strip * rows : strip * rows + rows]
         for k in range(rows):
-            inside = mine[k] & mask if 0 <= y + k < board.height else ZERO
+            inside = source[k] & mask if 0 <= y + k < board.height else ZERO
             out[k] = inside
             any_left |= inside
     return any_left != ZERO
@@ -249,7 +246,7 @@ def clip(board: Any, words: Words, x: int, y: int, rows: int, width: int, clippe
 
 @kernel
 def strip_mask(x: int, width: int) -> Word:
-    """The bits of a word whose first pixel is at x that lie in 0..width-1."""
+    """Return the bits of a word with its first pixel at x that lie in 0..width-1."""
     if x >= width or x <= -64:
         return ZERO
     mask: Word = ALL_BITS
@@ -262,16 +259,16 @@ def strip_mask(x: int, width: int) -> Word:
 
 @inlined
 def grow(words: Words, rows: int, width: int, scratch: Any) -> None:
-    """Dilate by one pixel in all eight directions, into ``scratch.grown``, a box 2 px wider and higher."""
+    """Dilate by one pixel in all eight directions into ``scratch.grown``, a box 2 px wider and higher."""
     strips, wide = strips_of(width), strips_of(width + 2)
     spread, grown = scratch.spread, scratch.grown
     for strip in range(wide):
         base = strip * rows
         for k in range(rows):
-            own = words[base + k] if strip < strips else ZERO
-            former = words[base - rows + k] if strip > 0 else ZERO
+            word = words[base + k] if strip < strips else ZERO
+            previous = words[base - rows + k] if strip > 0 else ZERO
             spread[base + k] = (
-                own | (own << ONE) | (own << TWO) | (former >> LAST_BIT) | (former >> (LAST_BIT - ONE))
+                word | (word << ONE) | (word << TWO) | (previous >> LAST_BIT) | (previous >> (LAST_BIT - ONE))
             )
     tall = rows + 2
     for strip in range(wide):
@@ -288,21 +285,21 @@ def grow(words: Words, rows: int, width: int, scratch: Any) -> None:
 
 @kernel
 def meet(words: Words, x: int, y: int, rows: int, width: int, other: Words, cell: Any, ox: int, oy: int) -> bool:
-    """Whether a bitmap at (x, y) and the one of `cell`, whose first pixel is at (ox, oy), share a pixel."""
+    """Test whether a bitmap at (x, y) and that of `cell`, with its first pixel at (ox, oy), intersect."""
     low, high = max(y, oy), min(y + rows, oy + cell.rows)
     if low >= high or ox + cell.width <= x or x + width <= ox:
         return False
     for strip in range(strips_of(width)):
-        mine = words[strip * rows + low - y : strip * rows + high - y]
-        for their_strip in range(strips_of(cell.width)):
-            shift = ox + 64 * their_strip - x - 64 * strip
+        source = words[strip * rows + low - y : strip * rows + high - y]
+        for other_strip in range(strips_of(cell.width)):
+            shift = ox + 64 * other_strip - x - 64 * strip
             if -64 < shift < 64:
-                start = their_strip * cell.rows - oy
-                theirs = other[start + low : start + high]
+                start = other_strip * cell.rows - oy
+                target = other[start + low : start + high]
                 up, down = np.uint64(max(shift, 0)), np.uint64(max(-shift, 0))
                 hit = ZERO
                 for k in range(high - low):
-                    hit |= mine[k] & ((theirs[k] << up) >> down)
+                    hit |= source[k] & ((target[k] << up) >> down)
                 if hit != ZERO:
                     return True
     return False
@@ -310,15 +307,15 @@ def meet(words: Words, x: int, y: int, rows: int, width: int, other: Words, cell
 
 @kernel
 def bit_at(board: Any, level: int, x: int, y: int) -> bool:
-    """Whether the pixel (x, y) is set at a level."""
+    """Test whether the pixel (x, y) is set in a level."""
     word = board.bits[level, ((x + board.pad) >> 6) * board.stride + y + board.pad]
     return (word >> (np.uint64(x) & LAST_BIT)) & ONE != ZERO
 
 
 @inlined
-def fill_runs(seeds: Word, own: Word) -> Word:
-    """The runs of ones of a word that hold a seed: in doubling steps (Kogge and Stone 1973)."""
-    up, down, free_up, free_down, step = seeds, seeds, own, own, ONE
+def fill_runs(seeds: Word, word: Word) -> Word:
+    """Return the runs of ones of a word that contain a seed, in doubling steps (Kogge and Stone 1973)."""
+    up, down, free_up, free_down, step = seeds, seeds, word, word, ONE
     while step < SIXTY_FOUR:
         up |= free_up & (up << step)
         down |= free_down & (down >> step)
@@ -329,8 +326,8 @@ def fill_runs(seeds: Word, own: Word) -> Word:
 
 
 @kernel
-def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
-    """Whether the pixels of a bitmap hang together side by side: all are reached by a flood from one of them."""
+def is_connected(words: Words, rows: int, width: int, flood: Words) -> bool:
+    """Test whether the pixels of a bitmap are 4-connected, by a flood fill from one of them."""
     strips = strips_of(width)
     first = 0
     while words[first] == ZERO:
@@ -343,7 +340,7 @@ def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
         for step in range(rows):
             k = step if turn % 2 == 0 else rows - 1 - step
             for at in range(k, strips * rows, rows):
-                own, reached = words[at], flood[at]
+                word, reached = words[at], flood[at]
                 near = reached
                 if k > 0:
                     near |= flood[at - 1]
@@ -353,20 +350,20 @@ def one_piece(words: Words, rows: int, width: int, flood: Words) -> bool:
                     near |= flood[at - rows] >> LAST_BIT
                 if at + rows < strips * rows:
                     near |= (flood[at + rows] & ONE) << LAST_BIT
-                if near & own != reached:
+                if near & word != reached:
                     changed = True
-                    flood[at] = fill_runs(near & own, own)
+                    flood[at] = fill_runs(near & word, word)
         if not changed:
             break
-    rest = ZERO
+    remaining = ZERO
     for k in range(strips * rows):
-        rest |= flood[k] ^ words[k]
-    return rest == ZERO
+        remaining |= flood[k] ^ words[k]
+    return remaining == ZERO
 
 
 @kernel
 def count_bits(words: Words) -> int:
-    """Set bits of a bitmap."""
+    """Return the number of set bits of a bitmap."""
     count = 0
     for k in range(words.size):
         count += bits_of(words[k])
@@ -374,7 +371,7 @@ def count_bits(words: Words) -> int:
 
 
 @inlined
-def kill_disc(board: Any, level: int, x: int, y: int, radius: float) -> None:
+def mark_disc(board: Any, level: int, x: int, y: int, radius: float) -> None:
     """Set all pixels on the canvas within `radius` px of (x, y)."""
     reach = int(radius)
     first, last = max(-reach, -y), min(reach, board.height - 1 - y)
@@ -391,7 +388,7 @@ def kill_disc(board: Any, level: int, x: int, y: int, radius: float) -> None:
         for k in range(last - first + 1):
             low = min(max(middle - board.half[k], 0), 64)
             high = min(max(63 - middle - board.half[k], 0), 64)
-            # Both shifts may be by 64, hence the two steps.
+            # Both shifts may be by 64, so they are done in two steps.
             left = (ALL_BITS << np.uint64(low >> 1)) << np.uint64(low - (low >> 1))
             right = (ALL_BITS >> np.uint64(high >> 1)) >> np.uint64(high - (high >> 1))
             out[k] |= left & right
@@ -407,10 +404,10 @@ def paint_words(words: Words, x: int, y: int, rows: int, width: int, value: Any,
         mask = strip_mask(first, across)
         for k in range(max(0, -y), min(rows, height - y)):
             word = words[strip * rows + k] & mask
-            line = np.uint64((y + k) * across + first)  # wraps round where `first` is off the canvas
+            line = np.uint64((y + k) * across + first)  # wraps around where `first` is outside the canvas
             while word != ZERO:
                 start = np.uint64(lowest_bit(word))
-                # Adding the lowest bit clears the lowest run of ones and carries into the zero after it.
+                # Adding the lowest set bit clears the lowest run of ones and sets the zero above it.
                 carried = word + (ONE << start)
                 end = SIXTY_FOUR if carried == ZERO else np.uint64(lowest_bit(carried & ~word))
                 _fill(flat, line + start, line + end, value)
@@ -421,8 +418,8 @@ def paint_words(words: Words, x: int, y: int, rows: int, width: int, value: Any,
 def _fill(flat: Any, start: Word, end: Word, value: Any) -> None:
     """Set the pixels start..end - 1.
 
-    In whole blocks, the last of which overlaps the one before: a loop of fixed length is one wide store, one of
-    any length ends in a step for each pixel left over.
+    Pixels are written in blocks of fixed length, each one wide store; the last block overlaps the one before. A
+    loop of variable length would write the last pixels one by one.
     """
     if end - start < _BLOCK:
         while start < end:

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-any-return"
-"""What all compiled kernels share: the decorator, random words and single-bit arithmetic.
+"""Shared basis of the compiled kernels: decorators, random words and single-bit arithmetic.
 
-Numba keeps its machine code beside the sources (or in the user's cache folder when the package is
-read-only). It notices a change of the file a kernel stands in, not of the kernels it calls in other
-files: after editing one here, delete ``__pycache__`` or set ``NUMBA_CACHE_DIR`` to a new folder.
+Numba caches machine code beside the sources, or in the user's cache folder if the package is read-only. It detects
+changes in the file of a kernel, not in the kernels of other files that it calls. After editing a kernel, delete
+``__pycache__`` or set ``NUMBA_CACHE_DIR`` to a new folder.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from numba.extending import intrinsic
 
 Words = npt.NDArray[np.uint64]
 
-# nogil: threads lay out side by side. numpy error model: no check for a zero divisor in the inner loops.
+# nogil: several threads create layouts in parallel. error_model numpy: no test for division by zero in inner loops.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 builder = numba.njit(**_OPTIONS)
-"""Decorator of compiled functions that allocate."""
+"""Decorator for compiled functions that allocate memory."""
 
 kernel = numba.njit(**(_OPTIONS | {"_nrt": False}))
-"""Decorator of compiled functions that allocate nothing.
+"""Decorator for compiled functions that allocate no memory.
 
-They work on arrays whose owner keeps them alive meanwhile, so they need no reference counts: Numba's atomic
-ones, for each array handed from function to function, took a third of the time of a layout.
+Their callers keep all arrays alive, so no reference counts are needed. Numba's atomic reference counts, one per
+array and call, took a third of the time of a layout.
 """
 
 inlined = numba.njit(**(_OPTIONS | {"_nrt": False, "forceinline": True}))
-"""Decorator of kernels that become part of their callers.
+"""Decorator for kernels that are inlined into their callers.
 
-Boards, buffers and laws go from function to function by value, a hundred words of array descriptors each time.
-For what is called once or more for each cell that took a quarter of the time of a layout.
+Records of arrays are passed by value, a hundred words of array descriptors per call. For kernels that are called at
+least once per cell this took a quarter of the time of a layout.
 """
 
-Word = Any  # one 64-bit word; NumPy's scalar type would not mix with the literals in mypy's eyes
+Word = Any  # one 64-bit word; mypy rejects NumPy's scalar type beside integer literals
 
-# uint64 constants: a Python int beside a uint64 would turn the sum into float64 in Numba.
+# uint64 constants, because Numba converts the sum of a Python int and a uint64 to float64.
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
 TWO = np.uint64(2)
@@ -59,7 +59,7 @@ _UNIT = 1.0 / (1 << 53)
 
 
 def _count_trailing_zeros(typing: Any, word: Any) -> Any:
-    """Place of the lowest set bit of a uint64 word that is not zero, int64."""
+    """Return the position of the lowest set bit of a nonzero uint64 word, int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
@@ -67,8 +67,8 @@ def _count_trailing_zeros(typing: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-def _count_ones(typing: Any, word: Any) -> Any:
-    """Number of set bits of a uint64 word, int64."""
+def _population_count(typing: Any, word: Any) -> Any:
+    """Return the number of set bits of a uint64 word, int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -76,16 +76,16 @@ def _count_ones(typing: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-# One machine instruction each, for use in kernels alone: called with the word, not with Numba's typing context.
+# One machine instruction each, usable in kernels only. Kernels call them with the word, without the typing context.
 lowest_bit = cast(Callable[[Word], int], intrinsic(_count_trailing_zeros))
-bits_of = cast(Callable[[Word], int], intrinsic(_count_ones))
+bits_of = cast(Callable[[Word], int], intrinsic(_population_count))
 
 
 def seed_state(generator: np.random.Generator) -> Words:
-    """State of the kernels' random stream, drawn with full entropy from `generator`.
+    """Draw the state of the kernels' random stream from a generator.
 
-    The draw is hashed: splitmix64 walks one single cycle in steps of a constant, and states that differ
-    by a multiple of that constant give shifted copies of the same stream.
+    The drawn word is hashed, because splitmix64 advances by a constant: states that differ by a multiple of that
+    constant would give shifted copies of one stream.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def seed_state(generator: np.random.Generator) -> Words:
 
 @kernel
 def random_word(state: Words) -> Word:
-    """Next 64 random bits: splitmix64 (Steele, Lea, Flood 2014)."""
+    """Return the next 64 random bits by splitmix64 (Steele, Lea, Flood 2014)."""
     state[0] += _GOLDEN
     z = state[0]
     z = (z ^ (z >> _S30)) * _MIX_1
@@ -114,20 +114,20 @@ def random_word(state: Words) -> Word:
 
 @kernel
 def uniform(state: Words) -> float:
-    """Uniform in [0, 1), 53 bits."""
+    """Draw a float uniformly from [0, 1), with 53 bits."""
     return float(random_word(state) >> _S11) * _UNIT
 
 
 @kernel
 def below(state: Words, n: int) -> int:
-    """Uniform in 0..n-1."""
+    """Draw an integer uniformly from 0..n-1."""
     return int(uniform(state) * n)
 
 
 @kernel
 def pick_bit(state: Words, word: Word) -> int:
-    """Place of one of the set bits of a word that is not zero, each equally likely."""
-    rest = word
+    """Return the position of a set bit of a nonzero word, drawn uniformly from its set bits."""
+    remaining = word
     for _ in range(below(state, bits_of(word))):
-        rest &= rest - ONE
-    return lowest_bit(rest)
+        remaining &= remaining - ONE
+    return lowest_bit(remaining)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return"
-"""Dense fields: cells pushed apart until they hardly overlap, once no more fit one by one. Compiled, bounded."""
+"""Dense fields: cells that cannot be placed one by one are added anywhere and pushed apart. Compiled, bounded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from smearsynth.layout.kernels.compiled import ZERO, Words, below, inlined, kern
 from smearsynth.layout.kernels.placement import draw_cell
 from smearsynth.layout.kernels.sliding import ANY_CLUSTER, place_under, settle
 
-DIRECTIONS = 64  # in which a cell's radius is known
-_PUSH = 0.45  # of the overlap, for each of two cells
-_LONGEST = 0.25  # diameters that a cell is moved at once
-_SKIN = 0.2  # diameters within which two cells are noted as neighbours before they meet
-_NEIGHBOURS = 16  # noted pairs for each cell, at most
+DIRECTIONS = 64  # number of directions in which radii are stored
+_PUSH = 0.45  # fraction of the overlap that each of two cells moves
+_MAX_STEP = 0.25  # largest move per round, diameters
+_SKIN = 0.2  # gap below which two cells are listed as neighbours, diameters
+_NEIGHBOURS = 16  # largest number of listed pairs per cell
 _SECTOR = DIRECTIONS / (2.0 * math.pi)
 
 Floats = npt.NDArray[np.float64]
@@ -26,17 +26,17 @@ Ints = npt.NDArray[np.int64]
 
 
 class Crowd(NamedTuple):
-    """Cells that are pushed apart, and room to do it in."""
+    """Buffers for cells that are pushed apart."""
 
     places: Floats  # (n, 2) centres x, y in px
     moves: Floats  # (n, 2)
     radii: Floats  # (n, DIRECTIONS) px
-    outer: Floats  # (n,) the largest of them
-    chain: Ints  # (n,) next cell of the same bucket of the grid
+    outer: Floats  # (n,) largest radius
+    chain: Ints  # (n,) next cell in the same bucket of the grid
     pairs: npt.NDArray[np.int32]  # (NEIGHBOURS * n, 2) neighbours
 
     def first(self, n: int) -> Crowd:
-        """The first `n` cells."""
+        """Return a view of the first `n` cells."""
         return self._replace(
             places=self.places[:n],
             moves=self.moves[:n],
@@ -47,7 +47,7 @@ class Crowd(NamedTuple):
 
 
 def make_crowd(n: int) -> Crowd:
-    """Room for `n` cells."""
+    """Allocate buffers for `n` cells."""
     return Crowd(
         places=np.empty((n, 2)),
         moves=np.empty((n, 2)),
@@ -59,9 +59,10 @@ def make_crowd(n: int) -> Crowd:
 
 
 def polar_radii(points: Floats) -> Floats:
-    """Radius of contours (n, 2, vertices) about the origin in `DIRECTIONS` directions, (n, DIRECTIONS) px.
+    """Return the radii of contours (n, 2, vertices) in `DIRECTIONS` directions, (n, DIRECTIONS) px.
 
-    The farthest vertex of each sector; a sector without one has the mean of the two beside it that have.
+    Each is the distance of the farthest vertex in its sector; a sector without a vertex takes the mean of the
+    nearest sectors with one on either side.
 
     Examples
     --------
@@ -84,7 +85,7 @@ def polar_radii(points: Floats) -> Floats:
 def add_cells(
     job: Any, table: Any, board: Any, cells: Any, scratch: Any, state: Words, start: int, end: int
 ) -> None:
-    """Draw the cells `start` to `end` and put them anywhere."""
+    """Draw the cells from `start` to `end` at uniform positions."""
     for slot in range(start, end):
         cell = cells[slot]
         draw_cell(job, table, cell, scratch, state)
@@ -92,68 +93,67 @@ def add_cells(
 
 
 @kernel
-def set_out(polar: Floats, cells: Any, crowd: Any) -> None:
-    """Note the places and the radii of the cells."""
+def load_crowd(polar: Floats, cells: Any, crowd: Any) -> None:
+    """Copy the centres and radii of the cells into the crowd."""
     for slot in range(crowd.outer.size):
         cell = cells[slot]
         crowd.places[slot, 0], crowd.places[slot, 1] = cell.x, cell.y
-        own, turn = polar[cell.shape], cell.angle * _SECTOR
-        # The direction k of the posed cell is the direction k - turn of its contour; mirrored, that of half a
-        # turn less as much.
+        radii, turn = polar[cell.shape], cell.angle * _SECTOR
+        # Direction k of the cell in its pose is direction k - turn of its contour; if mirrored, it is half a turn
+        # minus that direction.
         sign = -1 if cell.mirrored else 1
         start = DIRECTIONS // 2 + round(turn) if cell.mirrored else -round(turn)
         crowd.outer[slot] = 0.0
         for k in range(DIRECTIONS):
-            radius = cell.scale * own[(start + sign * k) % DIRECTIONS]
+            radius = cell.scale * radii[(start + sign * k) % DIRECTIONS]
             crowd.radii[slot, k] = radius
             crowd.outer[slot] = max(crowd.outer[slot], radius)
 
 
 @kernel
 def push_apart(board: Any, cells: Any, crowd: Any, diameter: float, aim: tuple[float, float], rounds: int) -> None:
-    """Push cells apart along the line of their centres, `rounds` times at most.
+    """Push cells apart along the line of their centres, in at most `rounds` rounds.
 
-    The aim is a clearance in px, and the mean lack of it, of the pairs that lack any, at which to end.
-
-    All of a round move at once. Neighbours are looked up again when two cells may have met that were not noted
-    (Verlet 1967).
+    `aim` holds the clearance in px and the tolerance: pushing ends when the mean missing clearance of the pairs
+    that are too close falls below it. All cells move at once. Neighbours are listed again when cells that are not
+    listed may have met (Verlet 1967).
     """
-    places, moves, (clearance, enough) = crowd.places, crowd.moves, aim
-    n, noted, drift = crowd.outer.size, 0, math.inf
-    longest = _LONGEST * diameter
+    places, moves, (clearance, tolerance) = crowd.places, crowd.moves, aim
+    n, pair_count, drift = crowd.outer.size, 0, math.inf
+    max_step = _MAX_STEP * diameter
     for _ in range(rounds):
         if 2.0 * drift > _SKIN * diameter:
-            noted, drift = note_pairs(board, crowd, _SKIN * diameter), 0.0
+            pair_count, drift = find_pairs(board, crowd, _SKIN * diameter), 0.0
         for k in range(n):
             moves[k, 0] = moves[k, 1] = 0.0
         total, pairs = 0.0, 0
-        for k in range(noted):
-            deep = _push(crowd, crowd.pairs[k, 0], crowd.pairs[k, 1], clearance)
-            if deep > 0.0:
-                total += deep
+        for k in range(pair_count):
+            overlap = _push(crowd, crowd.pairs[k, 0], crowd.pairs[k, 1], clearance)
+            if overlap > 0.0:
+                total += overlap
                 pairs += 1
         farthest = 0.0
         for k in range(n):
             length = math.sqrt(moves[k, 0] ** 2 + moves[k, 1] ** 2)
-            factor = min(1.0, longest / length) if length > 0.0 else 0.0
+            factor = min(1.0, max_step / length) if length > 0.0 else 0.0
             places[k, 0] = min(max(places[k, 0] + factor * moves[k, 0], 0.0), board.width - 1.0)
             places[k, 1] = min(max(places[k, 1] + factor * moves[k, 1], 0.0), board.height - 1.0)
             farthest = max(farthest, factor * length)
         drift += farthest
-        if total <= enough * max(pairs, 1) or total <= 0.001 * diameter * n:
+        if total <= tolerance * max(pairs, 1) or total <= 0.001 * diameter * n:
             break
     for k in range(n):
         cells[k].x, cells[k].y = round(places[k, 0]), round(places[k, 1])
 
 
 @kernel
-def note_pairs(board: Any, crowd: Any, skin: float) -> int:
-    """Note all pairs of cells that are less than `skin` px apart; their number."""
+def find_pairs(board: Any, crowd: Any, skin: float) -> int:
+    """List all pairs of cells with a gap below `skin` px; return their number."""
     places, chain = crowd.places, crowd.chain
     board.buckets[:] = -1
-    noted = 0
+    pair_count = 0
     for k in range(crowd.outer.size):
-        x, y, own = places[k, 0], places[k, 1], crowd.outer[k] + skin
+        x, y, radius_k = places[k, 0], places[k, 1], crowd.outer[k] + skin
         column, row = int(x) // board.side, int(y) // board.side
         for down in range(max(row - 1, 0) * board.across, (row + 2) * board.across, board.across):
             if down >= board.buckets.size:
@@ -162,46 +162,46 @@ def note_pairs(board: Any, crowd: Any, skin: float) -> int:
                 other = board.buckets[at]
                 while other >= 0:
                     dx, dy = places[other, 0] - x, places[other, 1] - y
-                    near = own + crowd.outer[other]
-                    if dx * dx + dy * dy < near * near and noted < crowd.pairs.shape[0]:
-                        crowd.pairs[noted, 0], crowd.pairs[noted, 1] = k, other
-                        noted += 1
+                    near = radius_k + crowd.outer[other]
+                    if dx * dx + dy * dy < near * near and pair_count < crowd.pairs.shape[0]:
+                        crowd.pairs[pair_count, 0], crowd.pairs[pair_count, 1] = k, other
+                        pair_count += 1
                     other = chain[other]
         bucket = row * board.across + column
         chain[k] = board.buckets[bucket]
         board.buckets[bucket] = k
-    return noted
+    return pair_count
 
 
 @inlined
 def _push(crowd: Any, k: int, other: int, clearance: float) -> float:
-    """Add to the moves of two cells what parts them; their overlap in px."""
+    """Add the moves that separate two cells; return their overlap in px."""
     places, moves, radii = crowd.places, crowd.moves, crowd.radii
     dx, dy = places[other, 0] - places[k, 0], places[other, 1] - places[k, 1]
     squared = dx * dx + dy * dy
-    most = crowd.outer[k] + crowd.outer[other] + clearance
-    if squared > most * most:
+    reach = crowd.outer[k] + crowd.outer[other] + clearance
+    if squared > reach * reach:
         return 0.0
     distance = math.sqrt(squared)
     if distance < 1e-6:
         dx, dy, distance = 1e-3, 0.0, 1e-3
-    way = direction(dx, dy)
-    deep = radii[k, way] + radii[other, (way + DIRECTIONS // 2) % DIRECTIONS] + clearance - distance
-    if deep <= 0.0:
+    sector = direction(dx, dy)
+    overlap = radii[k, sector] + radii[other, (sector + DIRECTIONS // 2) % DIRECTIONS] + clearance - distance
+    if overlap <= 0.0:
         return 0.0
-    step = _PUSH * deep / distance
+    step = _PUSH * overlap / distance
     moves[k, 0] -= step * dx
     moves[k, 1] -= step * dy
     moves[other, 0] += step * dx
     moves[other, 1] += step * dy
-    return deep
+    return overlap
 
 
 @inlined
 def direction(x: float, y: float) -> int:
-    """Index of the direction of (x, y), exact to a tenth of a sector.
+    """Return the index of the direction of (x, y), with an error of at most a tenth of a sector.
 
-    The arc tangent of a ratio up to 1 by a polynomial with an error below 0.005 (Rajan et al. 2006).
+    The arc tangent of a ratio up to 1 is a polynomial with an error below 0.005 (Rajan et al. 2006).
     """
     wide, tall = abs(x), abs(y)
     ratio = min(wide, tall) / max(wide, tall)
@@ -216,53 +216,53 @@ def direction(x: float, y: float) -> int:
 
 
 @kernel
-def count_seen(law: Any, board: Any, crowd: Any) -> int:
-    """Cells that reach onto the field, inside the margin, by a pixel however their centres are rounded."""
+def count_visible(contact: Any, board: Any, crowd: Any) -> int:
+    """Count the cells that cover a pixel of the field (inside the margin) however their centres are rounded."""
     right, down, left, up = 0, DIRECTIONS // 4, DIRECTIONS // 2, 3 * DIRECTIONS // 4
-    low = law.margin + 1.5
+    low = contact.margin + 1.5
     wide, tall = board.width - low, board.height - low
-    seen = 0
+    visible = 0
     for k in range(crowd.outer.size):
         x, y, radii = crowd.places[k, 0], crowd.places[k, 1], crowd.radii[k]
         if x + radii[right] > low and x - radii[left] < wide and y + radii[down] > low and y - radii[up] < tall:
-            seen += 1
-    return seen
+            visible += 1
+    return visible
 
 
 @kernel
-def put_back(
-    job: Any, law: Any, table: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, tally: Any
+def place_again(
+    job: Any, contact: Any, table: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, tally: Any
 ) -> bool:
-    """Take the pixels of the first `tally[0]` cells anew, each under those before it, up to `job.requested` seen.
+    """Place the first `tally[0]` cells again, each under the cells before it, until `job.requested` are visible.
 
     Parameters
     ----------
     tally : (2,) int64 array
-        Brought to the cells kept, and those of them seen on the field. What hardly shows is left out.
+        Set to the number of cells placed, and of cells visible on the field. Mostly hidden cells are dropped.
 
     Returns
     -------
     full : bool
-        The arena is too small.
+        Whether the arena is too small.
     """
-    n, kept, seen, used = tally[0], 0, 0, 0
+    n, count, visible, used = tally[0], 0, 0, 0
     for slot in range(n):
-        if seen == job.requested:
+        if visible == job.requested:
             break
-        if slot != kept:
-            cells[kept] = cells[slot]
-        cell = cells[kept]
+        if slot != count:
+            cells[count] = cells[slot]
+        cell = cells[count]
         left, top, rows, width = rasterise(table.points[cell.shape], cell.angle, cell.scale, cell.mirrored, scratch)
         cell.left, cell.top, cell.rows, cell.width, cell.offset = left, top, rows, width, used
         cell.line, cell.joins, cell.touching = 0, ANY_CLUSTER, 0
         if used + strips_of(width) * rows > arena.size:
             return True
-        free = place_under(job, law, board, cells, arena, scratch, state, kept)
+        free = place_under(job, contact, board, cells, arena, scratch, state, count)
         if rows > 0 and free != ZERO:
             cell.colour = pick_bit(state, free)
-            settle(law, table, board, cells, arena, kept)
+            settle(contact, table, board, cells, arena, count)
             used += strips_of(width) * rows
-            kept += 1
-            seen += 1 if cell.mass > 0.0 else 0
-    tally[0], tally[1] = kept, seen
+            count += 1
+            visible += 1 if cell.mass > 0.0 else 0
+    tally[0], tally[1] = count, visible
     return False

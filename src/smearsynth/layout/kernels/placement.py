@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-any-return"
-"""Placing cells one after another: draw a cell, find it a centre, take its pixels. Compiled; no loop without bound.
+"""Sequential placement of cells: draw a cell, find a centre, mark its pixels. Compiled; every loop is bounded.
 
-`place_cells` is the loop of the paper. A layout with another law of centres brings its own `find` step and
-shares the rest: `draw_cell`, `colours_at`, `commit`.
+`place_cells` is the loop of the paper. Contact layouts find centres in another way and use the same `draw_cell` and
+`colours_at`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from smearsynth.layout.kernels.bitmaps import (
     bit_at,
     clip,
     grow,
-    kill_disc,
+    mark_disc,
     meet,
     overlaps,
     rasterise,
@@ -39,60 +39,60 @@ from smearsynth.layout.kernels.compiled import (
 )
 from smearsynth.layout.kernels.rings import draw_centre, ring_mass, ring_weight
 
-# Two discs whose radii exceed the distance of their centres by √2 share a disc of diameter √2, and that
-# holds a pixel centre. It lies between the two centres, hence on the canvas.
+# Two discs whose radii add up to the distance of their centres plus √2 share a disc of diameter √2, which contains
+# a pixel centre. It lies between the two centres, so it is on the canvas.
 SURE_OVERLAP = 1.5
 
 
 class ShapeTable(NamedTuple):
-    """A shape library as the kernels read it."""
+    """Shape library in the form that the kernels read."""
 
-    points: npt.NDArray[np.float64]  # (n, 2, VERTICES) x, then y: apart, so that turning them is vector arithmetic
-    inner: npt.NDArray[np.float64]  # (n,) radius of the disc about the centroid inside the contour, 0 for none
-    outer: npt.NDArray[np.float64]  # (n,) distance of the farthest point of the contour from its centroid
+    points: npt.NDArray[np.float64]  # (n, 2, VERTICES) x, then y, so that rotation is vector arithmetic
+    inner: npt.NDArray[np.float64]  # (n,) radius of the largest disc around the centroid inside the contour, or 0
+    outer: npt.NDArray[np.float64]  # (n,) largest distance of the contour from its centroid
     order: npt.NDArray[np.int64]  # (n,) shapes sorted by class
-    first: npt.NDArray[np.int64]  # (n_classes + 1,) where each class begins in `order`
+    first: npt.NDArray[np.int64]  # (n_classes + 1,) first index of each class in `order`
 
 
 class Job(NamedTuple):
-    """What to place and by which odds."""
+    """Number of cells to place, and the probabilities of classes and poses."""
 
     requested: int
     n_init: int
     n_colours: int
-    centre_tries: int  # draws of a centre before all placeable centres are listed
-    shape_tries: int  # shapes drawn for one cell, each proved to fit nowhere, before giving up
-    odds: npt.NDArray[np.float64]  # (n_classes,) of the classes
-    mix: npt.NDArray[np.float64]  # (n_classes,) the same, summed up to each
+    centre_tries: int  # draws of a centre before all feasible centres are scanned
+    shape_tries: int  # shapes drawn for one cell, each proved not to fit, before placement ends
+    odds: npt.NDArray[np.float64]  # (n_classes,) probability of each class
+    mix: npt.NDArray[np.float64]  # (n_classes,) cumulative sum of `odds`
     rotation: float
     scaling: float
     scale_low: float
     scale_high: float
     flip_horizontal: float
     flip_vertical: float
-    sizes: npt.NDArray[np.float64]  # (n,) factor on each shape of the library, before its own scaling
+    sizes: npt.NDArray[np.float64]  # (n,) factor on each shape of the library, before random scaling
 
 
 @kernel
 def place_cells(
     job: Any, table: Any, ring: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, placed: int
 ) -> tuple[int, bool]:
-    """Place cells from number `placed` on, until all are, one fits nowhere, or a buffer is full.
+    """Place cells from number `placed` on, until all are placed, one does not fit, or a buffer is full.
 
     Returns
     -------
     placed : int
     full : bool
-        A buffer was too small: call again with larger ones, and the same cells follow.
+        A buffer is too small. Call again with larger buffers; the same cells follow.
     """
     used = 0
     if placed > 0:
-        former = cells[placed - 1]
-        used = former.offset + strips_of(former.width) * former.rows
+        previous = cells[placed - 1]
+        used = previous.offset + strips_of(previous.width) * previous.rows
     for slot in range(placed, job.requested):
         if slot == cells.size:
             return slot, True
-        before = state[0]
+        state_before = state[0]
         cell = cells[slot]
         cell.offset = used
         free = ZERO
@@ -100,11 +100,11 @@ def place_cells(
             draw_cell(job, table, cell, scratch, state)
             words = strips_of(cell.width) * cell.rows
             if used + words > arena.size:
-                # As if this cell had not been begun: the result must not depend on the size of a buffer.
-                state[0] = before
+                # Undo this cell, because the result must not depend on the size of a buffer.
+                state[0] = state_before
                 return slot, True
             if words > 0:
-                # A shape is drawn once and kept through its retries: drawing it anew favours small cells.
+                # The shape stays the same in all tries for a centre; redrawing it would favour small cells.
                 free = find_centre(job, table, ring, board, cells, arena, scratch, state, slot)
             if free != ZERO:
                 break
@@ -134,7 +134,7 @@ def draw_cell(job: Any, table: Any, cell: Any, scratch: Any, state: Words) -> No
         scale = job.scale_low + uniform(state) * (job.scale_high - job.scale_low)
     mirrored = 1 if uniform(state) < job.flip_horizontal else 0
     if uniform(state) < job.flip_vertical:
-        # Upside down is mirrored left to right and turned by half a turn.
+        # A vertical flip is a horizontal flip and a rotation by 180°.
         mirrored = 1 - mirrored
         angle += math.pi
     scale *= job.sizes[cell.shape]
@@ -147,7 +147,7 @@ def draw_cell(job: Any, table: Any, cell: Any, scratch: Any, state: Words) -> No
 def find_centre(
     job: Any, table: Any, ring: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int
 ) -> Word:
-    """Find the drawn cell a centre by P(i); its possible colours as bits, none when it fits nowhere."""
+    """Draw a centre for the cell from P(i); return its possible colours as bits, 0 if it does not fit."""
     cell = cells[slot]
     level = level_of(board, table.inner[cell.shape] * cell.scale)
     quick = min(level, 0) if level < board.eager else board.eager
@@ -165,9 +165,9 @@ def find_centre(
 
 @kernel
 def level_of(board: Any, inner: float) -> int:
-    """The level of dead centres that holds for a cell of this inscribed radius; -1 for none.
+    """Return the level of infeasible centres that is valid for a cell of this inscribed radius; -1 for none.
 
-    Level 0, the pixels taken, holds for every cell that owns the pixel at its own centre.
+    Level 0, the occupied pixels, is valid for every cell that contains the pixel at its centre.
     """
     if inner <= 0.0:
         return -1
@@ -182,10 +182,10 @@ def level_of(board: Any, inner: float) -> int:
 def colours_at(
     n_colours: int, board: Any, cells: Any, arena: Words, scratch: Any, slot: int, x: int, y: int
 ) -> Word:
-    """The colours, as bits 1..n_colours, that the drawn cell may have at (x, y); none when it does not fit.
+    """Return the colours, as bits 1..n_colours, that the cell may have at (x, y); 0 if it does not fit.
 
-    It fits when no pixel is taken, it has one on the canvas, and some colour is not that of a cell it touches,
-    side by side or corner to corner. Its visible pixels are left in the arena.
+    It fits if none of its pixels is occupied, at least one is on the canvas, and some colour is not that of an
+    8-connected neighbour. Its pixels on the canvas are written to the arena.
     """
     cell = cells[slot]
     column, line = x + cell.left, y + cell.top
@@ -205,10 +205,10 @@ def colours_at(
 def touched(
     board: Any, cells: Any, arena: Words, scratch: Any, slot: int, x: int, y: int, mark: int
 ) -> tuple[Word, int]:
-    """The colours, as bits, of the cells that the one in ``scratch.grown`` meets; the cells in their clusters.
+    """Return the colours, as bits, of the cells that ``scratch.grown`` intersects, and the size of their clusters.
 
-    The latter as far as is known, in contact layouts alone. A `mark` other than 0 is noted as their size with those
-    it meets; those behind them are not told.
+    Cluster sizes are used by contact layouts only. A nonzero `mark` is stored as the cluster size of the
+    intersected cells; cells further away in the cluster are not updated.
     """
     cell = cells[slot]
     reach = 2 * board.reach + 2
@@ -241,13 +241,13 @@ def touched(
 def find_any_centre(
     job: Any, ring: Any, board: Any, cells: Any, arena: Words, scratch: Any, state: Words, slot: int, level: int
 ) -> Word:
-    """Draw from P(i) among all centres where the drawn cell fits; no colours prove that there is none.
+    """Draw from P(i) restricted to all centres where the cell fits; 0 proves that there is none.
 
-    One pass over the canvas, without a list: each centre that fits replaces the chosen one with the
-    probability weight / (sum of weights so far), which leaves each chosen by its weight.
+    One pass over the canvas (reservoir sampling): each feasible centre replaces the selected one with probability
+    weight / (sum of weights so far).
     """
     cell = cells[slot]
-    total, chosen = 0.0, False
+    total, selected = 0.0, False
     best_x, best_y = 0, 0
     for strip in range((board.width + 63) >> 6):
         mask = strip_mask(64 * strip, board.width)
@@ -261,8 +261,8 @@ def find_any_centre(
                     weight = weight_at(job, ring, board, cells, slot, x, y)
                     total += weight
                     if weight > 0.0 and uniform(state) * total < weight:
-                        best_x, best_y, chosen = x, y, True
-    if not chosen:
+                        best_x, best_y, selected = x, y, True
+    if not selected:
         return ZERO
     cell.x, cell.y = best_x, best_y
     return colours_at(job.n_colours, board, cells, arena, scratch, slot, best_x, best_y)
@@ -270,7 +270,7 @@ def find_any_centre(
 
 @kernel
 def weight_at(job: Any, ring: Any, board: Any, cells: Any, slot: int, x: int, y: int) -> float:
-    """i·P(i) at one pixel: n_init/(H·W) and the ring of each cell from the `n_init`-th on."""
+    """Return i·P(i) at a pixel: n_init/(H·W) plus the ring of each cell from the `n_init`-th on."""
     weight = job.n_init / (float(board.width) * float(board.height))
     if slot < job.n_init:
         return weight
@@ -289,7 +289,7 @@ def weight_at(job: Any, ring: Any, board: Any, cells: Any, slot: int, x: int, y:
 
 @inlined
 def commit(table: Any, ring: Any, board: Any, cells: Any, arena: Words, slot: int) -> None:
-    """Take the pixels of the placed cell, mark the centres it makes impossible, enter it in the grid."""
+    """Mark the pixels of the placed cell and the centres that it makes infeasible, and add it to the grid."""
     cell = cells[slot]
     x, y = cell.x, cell.y
     stamp(board, arena[cell.offset :], x + cell.left, y + cell.top, cell.rows, cell.width)
@@ -302,7 +302,7 @@ def commit(table: Any, ring: Any, board: Any, cells: Any, arena: Words, slot: in
 
 @inlined
 def mark_dead_centres(table: Any, board: Any, cells: Any, level: int, placed: int) -> None:
-    """Bring a level up to `placed` cells: mark the centres where its shapes surely overlap one of them."""
+    """Update a level to `placed` cells: mark the centres where its shapes certainly overlap one of them."""
     if level == 0:
         return
     if board.marked[level] < 0:
@@ -313,5 +313,5 @@ def mark_dead_centres(table: Any, board: Any, cells: Any, level: int, placed: in
         inner = table.inner[cell.shape] * cell.scale
         radius = board.radii[level] + inner - SURE_OVERLAP
         if inner > 0.0 and radius >= 0.0:
-            kill_disc(board, level, cell.x, cell.y, radius)
+            mark_disc(board, level, cell.x, cell.y, radius)
     board.marked[level] = max(board.marked[level], placed)

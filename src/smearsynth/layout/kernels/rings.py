@@ -1,12 +1,12 @@
 # mypy: disable-error-code="no-any-return"
-"""The paper's evolving law of cell centres P(i), drawn exactly without its map.
+"""Exact sampling of the paper's evolving distribution of cell centres P(i), without its map.
 
 With a_i = 1/i the recursion of equation 3, P(i) = (1 - a_i) P(i-1) + a_i z(l_{i-1}), unrolls to
 
     i P(i) = n_init U + z(l_{n_init}) + ... + z(l_{i-1}),
 
-a mixture of one uniform law and one ring for each cell from the `n_init`-th on. A draw picks the component,
-then a pixel of it; neither needs the map.
+a mixture of one uniform distribution and one ring per cell from the `n_init`-th cell on. A draw selects a
+component, then a pixel of it. Neither needs the map.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy.typing as npt
 from smearsynth.errors import OptionError
 from smearsynth.layout.kernels.compiled import Words, below, builder, inlined, kernel, random_word, uniform
 
-_REACH = 6.0  # standard deviations kept of the Gaussian; beyond lies 1.5e-8 of it
-_OUTSIDE_TRIES = 64  # a corner keeps a quarter of its ring: 0.75**64 = 1e-8
+_REACH = 6.0  # standard deviations; 1.5e-8 of the Gaussian lies beyond
+_OUTSIDE_TRIES = 64  # a quarter of the ring of a cell in a corner is on the canvas: 0.75**64 = 1e-8
 _ALWAYS = np.uint64(0xFFFFFFFF << 32)
 _LOW_16 = np.uint64(0xFFFF)
 _S32, _S16, _S11 = np.uint64(32), np.uint64(16), np.uint64(11)
@@ -31,12 +31,12 @@ _UNIT = 1.0 / (1 << 53)
 
 
 class Ring(NamedTuple):
-    """The ring z(r) about one cell: 1 - G(r) inside the radius `cell_size`, G(r) outside it."""
+    """The ring z(r) around a cell: 1 - G(r) inside the radius `cell_size`, G(r) outside."""
 
-    # Of each pixel of one quadrant, dy in 0..reach and dx in 1..reach: the chance of keeping it (upper 32 bits)
-    # and the pixel to take otherwise (dy and dx - 1, 16 bits each).
+    # For each pixel of one quadrant, dy in 0..reach and dx in 1..reach: the probability of accepting it (upper 32
+    # bits), and the alternative pixel (dy and dx - 1, 16 bits each).
     alias: Words  # (reach + 1, reach)
-    sums: npt.NDArray[np.float64]  # (reach + 1, reach + 1) mass of 0..dy × 0..dx, the axes counted half
+    sums: npt.NDArray[np.float64]  # (reach + 1, reach + 1) sum of 0..dy × 0..dx, axes with weight 1/2
     reach: int  # px
     radius2: float  # cell_size²
     falloff: float  # 1 / (2 σ²)
@@ -44,15 +44,15 @@ class Ring(NamedTuple):
 
 @lru_cache(maxsize=8)
 def make_ring(cell_size: float) -> Ring:
-    """Tables of the ring for cells of a mean diameter of `cell_size` px.
+    """Compute the tables of the ring for cells with a mean diameter of `cell_size` px.
 
-    HWHM = cell_size, hence σ = cell_size / √(2 ln 2) (paper, section 5.1): G is 0.5 at the radius
-    `cell_size`, where both branches meet. There is the ridge: one cell diameter from the centre.
+    HWHM = cell_size, so σ = cell_size / √(2 ln 2) (paper, section 5.1). G is 0.5 at the radius `cell_size`,
+    where both branches meet: the ring has its maximum one cell diameter from the centre.
 
     Raises
     ------
     OptionError
-        When `cell_size` is not a positive number of at most 2000 px.
+        If `cell_size` is not in (0, 2000] px.
 
     Examples
     --------
@@ -68,8 +68,8 @@ def make_ring(cell_size: float) -> Ring:
     squared = away[:, None] ** 2 + away**2
     weights = np.exp(-squared / (2 * sigma**2))
     weights = np.where(squared < cell_size**2, 1 - weights, weights)
-    # One quadrant, dy in 0..reach and dx in 1..reach, and its three quarter turns tile the plane but for the
-    # origin, where z is zero.
+    # One quadrant, dy in 0..reach and dx in 1..reach, and its three quarter turns tile the plane except the origin,
+    # where z is zero.
     alias = _alias_table(weights[:, 1:].ravel(), reach).reshape(reach + 1, reach)
     weights[0] /= 2
     weights[:, 0] /= 2
@@ -78,13 +78,13 @@ def make_ring(cell_size: float) -> Ring:
 
 @builder
 def _alias_table(weights: npt.NDArray[np.float64], across: int) -> Words:
-    """Walker's alias table of the rows of a rectangle `across` wide, packed as in `Ring`."""
+    """Compute Walker's alias table of a rectangle with `across` columns, packed as in `Ring`."""
     n = weights.size
-    share = weights * (n / weights.sum())
-    order = np.empty(n, np.int64)  # indices short of 1 from the front, the others from the back
+    scaled = weights * (n / weights.sum())
+    order = np.empty(n, np.int64)  # indices with a weight below 1 from the front, the others from the back
     short, long = 0, n
     for k in range(n):
-        if share[k] < 1.0:
+        if scaled[k] < 1.0:
             order[short] = k
             short += 1
         else:
@@ -94,15 +94,15 @@ def _alias_table(weights: npt.NDArray[np.float64], across: int) -> Words:
     while short > 0 and long < n:
         short -= 1
         low, high = order[short], order[long]
-        table[low] = (np.uint64(share[low] * 4294967296.0) << _S32) | np.uint64(
+        table[low] = (np.uint64(scaled[low] * 4294967296.0) << _S32) | np.uint64(
             high // across << 16 | high % across
         )
-        share[high] -= 1.0 - share[low]
-        if share[high] < 1.0:
+        scaled[high] -= 1.0 - scaled[low]
+        if scaled[high] < 1.0:
             long += 1
             order[short] = high
             short += 1
-    # What is left has a share of 1 but for rounding: it is always kept, and its alias is itself.
+    # The remaining weights are 1 except for rounding: these entries are always accepted.
     for k in range(short):
         table[order[k]] = _ALWAYS | np.uint64(order[k] // across << 16 | order[k] % across)
     for k in range(long, n):
@@ -112,7 +112,7 @@ def _alias_table(weights: npt.NDArray[np.float64], across: int) -> Words:
 
 @kernel
 def ring_weight(ring: Any, dx: int, dy: int) -> float:
-    """Z at an offset from the cell's centre, not normalised."""
+    """Return z at an offset from the centre of the cell, not normalised."""
     squared = float(dx * dx + dy * dy)
     gauss = math.exp(-squared * ring.falloff)
     return 1.0 - gauss if squared < ring.radius2 else gauss
@@ -120,7 +120,7 @@ def ring_weight(ring: Any, dx: int, dy: int) -> float:
 
 @inlined
 def ring_mass(ring: Any, x: int, y: int, width: int, height: int) -> float:
-    """Sum of z about (x, y) over the canvas: what normalises it."""
+    """Return the sum of z around (x, y) over the canvas, which normalises z."""
     left, right = min(ring.reach, x), min(ring.reach, width - 1 - x)
     up, down = min(ring.reach, y), min(ring.reach, height - 1 - y)
     sums = ring.sums
@@ -131,22 +131,22 @@ def ring_mass(ring: Any, x: int, y: int, width: int, height: int) -> float:
 def draw_centre(
     state: Words, i: int, n_init: int, cells: Any, ring: Any, width: int, height: int
 ) -> tuple[int, int]:
-    """One exact draw from P(i), i counted from 1; (-1, -1) when the drawn ring has no pixel on the canvas."""
-    # i·P(i) has i parts of equal weight: n_init times U, then z of the cells n_init .. i-1 counted from 1.
+    """Draw a centre from P(i), i counted from 1; (-1, -1) if the selected ring has no pixel on the canvas."""
+    # i·P(i) has i components of equal weight: n_init times U, then z of the cells n_init .. i-1, counted from 1.
     part = 0 if i <= n_init else below(state, i)
     if part < n_init:
         return below(state, width), below(state, height)
     cell = cells[part - 1]
     x, y = cell.x, cell.y
-    # z is normalised over the canvas (only so does P(i) sum to one): an offset that leaves it is drawn again
-    # from the same ring.
+    # z is normalised over the canvas, so that P(i) sums to one. An offset outside the canvas is therefore drawn
+    # again from the same ring.
     for _ in range(_OUTSIDE_TRIES):
         place = uniform(state) * ring.reach
         turn = random_word(state)
         dx = np.int64(place)
         dy = np.int64(float(turn >> _S11) * _UNIT * (ring.reach + 1))
         entry = ring.alias[dy, dx]
-        # The fraction of `place` is uniform and independent of its whole part.
+        # The fractional part of `place` is uniform and independent of its integer part.
         if np.uint64((place - dx) * 4294967296.0) >= entry >> _S32:
             dy, dx = np.int64((entry >> _S16) & _LOW_16), np.int64(entry & _LOW_16)
         dx += 1
@@ -161,16 +161,16 @@ def draw_centre(
 
 @kernel
 def _draw_by_sums(state: Words, x: int, y: int, ring: Any, width: int, height: int) -> tuple[int, int]:
-    """Draw from a ring of which the canvas holds little, by walking its pixels on the canvas."""
+    """Draw from a ring of which little lies on the canvas, by scanning its pixels on the canvas."""
     total = ring_mass(ring, x, y, width, height)
-    rest = uniform(state) * total
-    found_x, found_y = -1, -1
+    remaining = uniform(state) * total
+    last_x, last_y = -1, -1
     for py in range(max(0, y - ring.reach), min(height, y + ring.reach + 1)):
         for px in range(max(0, x - ring.reach), min(width, x + ring.reach + 1)):
             weight = ring_weight(ring, px - x, py - y)
             if weight > 0.0:
-                found_x, found_y = px, py
-                rest -= weight
-                if rest < 0.0:
-                    return found_x, found_y
-    return found_x, found_y
+                last_x, last_y = px, py
+                remaining -= weight
+                if remaining < 0.0:
+                    return last_x, last_y
+    return last_x, last_y

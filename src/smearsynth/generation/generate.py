@@ -1,0 +1,135 @@
+"""Generate synthetic smears on disk, with all that `smearsynth generate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.errors import OptionError
+from smearsynth.evaluation.label_fidelity import Segmenter
+from smearsynth.generation.options import StreamOptions
+from smearsynth.generation.recipe import Recipe
+from smearsynth.generation.stream import SyntheticSmears
+from smearsynth.generation.verification import label_check
+from smearsynth.report.sheet import write_contact_sheet
+from smearsynth.runs import Execution, Progress, select_device
+from smearsynth.synthesis.model.folder import DEFAULT
+from smearsynth.synthesis.model.synthesizer import Synthesizer
+
+SHEET_FILE = "contact-sheet.html"
+_SHEET_SMEARS = 8
+
+
+def generate(
+    output: Path | str,
+    n: int = 10,
+    *,
+    model: Synthesizer | Path | str = DEFAULT,
+    format: str = "labels",
+    verify: SmearFolder | Path | str | None = None,
+    segmenter: Segmenter | Path | str | None = None,
+    sheet: bool = True,
+    execution: Execution = Execution(),
+    **options: Unpack[StreamOptions],
+) -> list[Recipe]:
+    """Generate annotated synthetic smears into a folder; the same call continues an interrupted one.
+
+    Parameters
+    ----------
+    output : Path or str
+        Receives ``images/``, the annotation, ``manifest.jsonl`` and ``contact-sheet.html``.
+    n : int
+        Number of smears.
+    model : Synthesizer or Path or str
+        A model, its folder, or "default" for the shipped model.
+    format : {"labels", "palette", "coco"}
+        Annotation format.
+    verify : SmearFolder or Path or str, optional
+        Annotated real smears: regenerate images whose labels disagree with a segmenter trained on them.
+    segmenter : Segmenter or Path or str, optional
+        Segmentation model for `verify`, or its folder. By default one is trained, which takes minutes.
+    sheet : bool
+        Also write a page that shows the first 8 smears beside the statistics of the training smears.
+    execution : Execution
+        Device, and receiver of the progress and of messages.
+    **options
+        `size`, `layout`, `style`, `style_of`, `stain`, `light`, `density`, `mix` and `seed`, see `StreamOptions`.
+
+    Returns
+    -------
+    list of Recipe
+        One per smear; shorter than `n` after Ctrl-C.
+
+    Raises
+    ------
+    DataError
+        If the folder contains other images, or data cannot be read or written.
+    OptionError
+        If an option has an invalid value, or all attempts at a smear were rejected.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> recipes = generate(tempfile.mkdtemp(), 2, size=(64, 96), seed=7)
+    >>> [recipe.name for recipe in recipes]
+    ['smear-000000', 'smear-000001']
+    """
+    if segmenter is not None and verify is None:
+        raise OptionError("a segmenter without real smears to verify with; give both, or neither")
+    if n < 1:
+        raise OptionError(f"the number of smears must be at least 1, not {n}")
+    progress = execution.progress
+    stream = SyntheticSmears(model, device=select_device(execution.device), **options)
+    for name, classes in stream.styles.classes_without_style.items():
+        progress.message(f"{name}: the style of {', '.join(classes)} is not used; the model has no such class")
+    if verify is not None:  # after the options are validated: training a segmenter takes minutes
+        stream.accept = label_check(
+            verify,
+            segmenter=segmenter,
+            scale=stream.model.config.data.scale,
+            seed=stream.seed,
+            execution=execution,
+        )
+    recipes = stream.write(output, n, format=format, on_smear=lambda done: progress.advance("generating", done, n))
+    _report_counts(recipes, progress)
+    if sheet and recipes:
+        title = "" if isinstance(model, Synthesizer) else str(model)
+        _write_sheet(Path(output), format, stream, recipes, title)
+    return recipes
+
+
+def _report_counts(recipes: Sequence[Recipe], progress: Progress) -> None:
+    """Report how many images were regenerated and how many cells could not be placed."""
+    if any(recipe.verified for recipe in recipes):
+        regenerated = sum(recipe.attempt for recipe in recipes)
+        progress.message(f"{regenerated} images regenerated because their labels disagreed with the segmenter")
+    requested = sum(recipe.requested for recipe in recipes)
+    missing = requested - sum(recipe.placed for recipe in recipes)
+    if missing:
+        progress.message(f"{missing} of {requested} cells could not be placed; see manifest.jsonl")
+
+
+def _write_sheet(
+    folder: Path, format: str, stream: SyntheticSmears, recipes: Sequence[Recipe], model_name: str
+) -> None:
+    smears = open_smears(folder, format=format)[: min(_SHEET_SMEARS, len(recipes))]
+    hash_text = stream.model.hash[:12]
+    facts = {
+        "model": f"{model_name} ({hash_text})" if model_name else hash_text,
+        "seed": str(stream.seed),
+        "layout": stream.layout,
+        "style": stream.styles.name,
+        "stain": stream.stain,
+        "light": stream.light,
+        "licence of the training data": stream.model.config.licence,
+    }
+    write_contact_sheet(
+        folder / SHEET_FILE,
+        list(smears),
+        real=stream.model.statistics,
+        title=f"{len(recipes)} synthetic smears",
+        facts=facts,
+        recipes=[recipe.model_dump() for recipe in recipes[: len(smears)]],
+    )
