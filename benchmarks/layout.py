@@ -31,13 +31,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from layout_reference import red_cells, reference_layout
-from smearsynth.layout import ContactForm, SmearParameters, Workspace, contact_layout, ring_layout, uniform_layout
+from smearsynth.layout import InteractionParameters, SmearParameters, Workspace, contact_layout, ring_layout, uniform_layout
 from smearsynth.layout.painting import overlap_fraction, paint_labels
 
 SIZE, COUNT, CELL_SIZE = (1200, 1920), 669, 46.0
 QUICK_COUNT = 30
 # Near what fits the Chula RBC-12 smears: a cell in two attached, a fifth of them touching.
-LAW = SmearParameters(adhesion=0.45, touch=0.2, form=ContactForm(overlap=0.03, gap=0.07))
+LAW = SmearParameters(adhesion=0.45, touch=0.2, form=InteractionParameters(overlap=0.03, gap=0.07))
 LARGE, LARGE_COUNT = (16384, 16384), 78_000
 
 

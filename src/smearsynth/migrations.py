@@ -100,7 +100,10 @@ def text_to_format_1(kind: RecordKind, text: str) -> str:
 
 
 def _nest_estimates(record: Any) -> Any:
-    """Turn the fields kid, kid_interval and kid_real of a realism record of format 1 into one estimate; others alike."""
+    """Nest the fields kid, kid_interval and kid_real of a realism record of format 1, and those of the other distances.
+
+    A record without these fields stays as it is.
+    """
     if not isinstance(record, Mapping) or "kid_interval" not in record:
         return record
     nested = dict(record)

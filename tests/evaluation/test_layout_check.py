@@ -8,7 +8,7 @@ import pytest
 from layout_reference import ellipses
 from smearsynth.errors import DataError
 from smearsynth.evaluation import check_layout
-from smearsynth.layout import ContactForm, ContactParameters, Workspace, contact_layout
+from smearsynth.layout import InteractionParameters, ContactParameters, Workspace, contact_layout
 from smearsynth.layout.contact.fitting import fit_contact
 from smearsynth.layout.labels import LabelSource
 from smearsynth.layout.painting import paint_labels
@@ -18,7 +18,7 @@ from smearsynth.statistics import measure
 SIZE = (300, 400)
 SHAPES = Workspace(ellipses(np.random.default_rng(0).normal(9, 0.7, (60, 2))))
 LAW = ContactParameters(
-    form=ContactForm(gap=0.05),
+    form=InteractionParameters(gap=0.05),
     adhesion=1.0,
     smears=[(6.4 + 0.2 * z, 2.9, -2.3, z) for z in np.random.default_rng(0).normal(0, 0.5, 40)],
 )

@@ -10,7 +10,7 @@ from layout_reference import ellipses, probability_map
 from smearsynth.errors import OptionError
 from smearsynth.layout import figure4 as explain
 from smearsynth.layout import ring_layout
-from smearsynth.layout.figure4 import explain_figure
+from smearsynth.layout.figure4 import write_figure4
 
 DISCS = ellipses([(7, 7), (8, 6)])
 
@@ -26,7 +26,7 @@ def test_maps_are_those_of_the_recursion(placed):
 
 def test_the_figure_is_written_whole(tmp_path):
     path = tmp_path / "figure.png"
-    assert explain_figure((120, 160), (2, 8, 20), DISCS, cell_size=14, n_init=2, rng=1, path=path) == path
+    assert write_figure4((120, 160), (2, 8, 20), DISCS, cell_size=14, n_init=2, rng=1, path=path) == path
     with Image.open(path) as figure:
         assert figure.width > 1500
         assert np.asarray(figure.convert("L")).std() > 20
@@ -37,7 +37,7 @@ def test_the_figure_is_written_whole(tmp_path):
 @pytest.mark.parametrize("counts", [(5,), (5, 5), (9, 3), (-1, 4)])
 def test_counts_must_rise(counts, tmp_path):
     with pytest.raises(OptionError, match="rising"):
-        explain_figure((120, 160), counts, DISCS, cell_size=14, rng=1, path=tmp_path / "no.png")
+        write_figure4((120, 160), counts, DISCS, cell_size=14, rng=1, path=tmp_path / "no.png")
     assert not list(tmp_path.iterdir())
 
 

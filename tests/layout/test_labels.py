@@ -194,7 +194,7 @@ def test_masks_drawn_before_an_error_are_known(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_labels(source, (60, 80), 4, tmp_path, on_mask=stop)
+        write_labels(source, (60, 80), 4, tmp_path, on_labels=stop)
     assert len((tmp_path / "masks.jsonl").read_text().splitlines()) == 2
     write_labels(source, (60, 80), 1, tmp_path)
     assert len(list(tmp_path.rglob("*.png"))) == 2

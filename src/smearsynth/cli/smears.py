@@ -46,7 +46,7 @@ def stats(
     contact parameters of its layouts.
     """
     from smearsynth.layout.contact.fitting import fit_contact
-    from smearsynth.layout.contact.summary import ContactSummary, with_contact_summary
+    from smearsynth.layout.contact.summary import ContactSummary, merge_contact_summary
     from smearsynth.shapes import ShapeLibrary
     from smearsynth.statistics import measure
 
@@ -72,7 +72,7 @@ def stats(
                     )
     summary = None if contact is None else ContactSummary.of(contact)
     if json:
-        print(statistics.to_json() if summary is None else with_contact_summary(statistics, summary))
+        print(statistics.to_json() if summary is None else merge_contact_summary(statistics, summary))
         return
     out.print(statistics.table())
     if summary is not None:
@@ -144,7 +144,7 @@ def masks(
             layout=content.layout,
             mix=mix,
             seed=content.seed,
-            on_mask=counted(progress, "drawing masks", content.n),
+            on_labels=counted(progress, "drawing masks", content.n),
         )
     missing = sum(labels.requested - labels.placed for labels in layouts)
     say(out, f"{content.n} masks in {output}" + (f"; {missing} cells could not be placed" if missing else ""))

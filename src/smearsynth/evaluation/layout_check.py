@@ -16,7 +16,7 @@ from rich.table import Table
 
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
-from smearsynth.layout.contact.moments import MeasuredField, measure_field
+from smearsynth.layout.contact.moments import FieldMeasurement, measure_field
 from smearsynth.layout.labels import LabelSource, LayoutName
 from smearsynth.smear import Smear
 from smearsynth.statistics import BIN_WIDTH, BINS, patterns
@@ -203,7 +203,7 @@ def check_layout(
 
 @dataclass(frozen=True)
 class _Field:
-    measured: MeasuredField
+    measured: FieldMeasurement
     empty: FloatArray  # (pixels looked at,) distance to the nearest cell, px; 0 on a cell
     size: tuple[int, int]
 

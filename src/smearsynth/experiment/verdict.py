@@ -73,13 +73,13 @@ def _describe_mixed(item: Difference) -> str:
 
 def _describe_subset(item: Difference) -> str:
     metric, title = METRIC_NAMES[item.metric], TASK_TITLES[item.task]
-    subset, whole = f"{counted(item.reals, 'real smear')} with synthetic smears", f"{item.all_reals} real smears"
+    subset, whole = f"{counted(item.reals, 'real smear')} plus synthetic smears", f"{item.all_reals} real smears"
     if reason := _no_conclusion(item):
         return f"{title}: no conclusion about {subset} compared with {whole}, because {reason}. {_difference(item)}"
     if item.conclusion == "inconclusive":
-        return f"{title}: no difference between {subset} and {whole} was shown. {_difference(item)}"
+        return f"{title}: no difference was shown between {subset} and {whole}. {_difference(item)}"
     relation = "higher" if item.conclusion == "better" else "lower"
-    return f"{title}: {metric} of {subset} was {relation} than of {whole}, by {_size(item)} {_details(item)}."
+    return f"{title}: {metric} with {subset} was {relation} than with {whole}, by {_size(item)} {_details(item)}."
 
 
 def _describe_synthetic(item: Difference) -> str:
@@ -88,7 +88,7 @@ def _describe_synthetic(item: Difference) -> str:
         return f"{subject}: no conclusion about synthetic smears alone, because {reason}. {_difference(item)}"
     if item.conclusion == "inconclusive":
         return (
-            f"{subject}: no difference between training on synthetic smears alone and on real smears was shown. "
+            f"{subject}: no difference was shown between training on synthetic smears alone and on real smears. "
             f"{_difference(item)}"
         )
     relation = "higher" if item.conclusion == "better" else "lower"

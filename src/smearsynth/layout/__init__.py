@@ -5,14 +5,14 @@
 `smearsynth.layout.labels` paints it. `smearsynth.layout.figure4` draws the paper's Figure 4.
 """
 
-from smearsynth.layout.contact.parameters import ContactForm, ContactParameters, SmearParameters
+from smearsynth.layout.contact.parameters import InteractionParameters, ContactParameters, SmearParameters
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
 from smearsynth.layout.workspace import Workspace
 
 __all__ = [
-    "ContactForm",
+    "InteractionParameters",
     "ContactParameters",
     "Layout",
     "SmearParameters",

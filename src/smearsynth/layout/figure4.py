@@ -83,7 +83,7 @@ def probability_map(layout: Layout, *, cell_size: float, n_init: int = 20) -> np
     return law
 
 
-def explain_figure(
+def write_figure4(
     size: tuple[int, int],
     counts: Sequence[int] | None,
     shapes: ShapeLibrary | Workspace,

@@ -241,7 +241,7 @@ def write_labels(
     layout: LayoutName | None = None,
     mix: Mapping[str, float] | None = None,
     seed: int = 0,
-    on_mask: Callable[[int], object] | None = None,
+    on_labels: Callable[[int], object] | None = None,
 ) -> list[Layout]:
     """Write masks 0 to n - 1: labels (16-bit PNG), the paper's palette colours, and a line each of ``masks.jsonl``.
 
@@ -260,7 +260,7 @@ def write_labels(
     mix : dict of str to float, optional
         Probability of each class, those not named 0; as frequent as in the shapes when None.
     seed : int
-    on_mask : callable, optional
+    on_labels : callable, optional
         Called with the number of masks done.
 
     Returns
@@ -288,8 +288,8 @@ def write_labels(
             named = {label: names[kind] for label, kind in enumerate(mask.classes.tolist(), 1)}
             classes.append(instance_rows(Path(name).stem, named))
             layouts.append(mask.layout)
-            if on_mask:
-                on_mask(index + 1)
+            if on_labels:
+                on_labels(index + 1)
     finally:
         # what was done before an error stays usable
         if lines and len(names) > 1:

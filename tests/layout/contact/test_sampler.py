@@ -11,7 +11,7 @@ from scipy import ndimage
 from layout_reference import ellipses, red_cells
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import (
-    ContactForm,
+    InteractionParameters,
     ContactParameters,
     SmearParameters,
     Workspace,
@@ -75,7 +75,7 @@ def test_without_adhesion_a_layout_is_uniform():
 def test_the_gap_is_the_laws():
     found = {}
     for gap in (0.1, 0.4):
-        law = SmearParameters(adhesion=1, touch=0, form=ContactForm(gap=gap))
+        law = SmearParameters(adhesion=1, touch=0, form=InteractionParameters(gap=gap))
         pairs = [
             contact_layout((400, 400), 2, DISCS, parameters=law, augmentation=NO_AUGMENTATION, rng=k)
             for k in range(300)
@@ -88,7 +88,7 @@ def test_the_gap_is_the_laws():
 
 def test_cells_are_cut_by_the_border_as_often_as_chance_cuts_them():
     for border in (0.0, 1.5):
-        law = SmearParameters(adhesion=0.3, form=ContactForm(border=border))
+        law = SmearParameters(adhesion=0.3, form=InteractionParameters(border=border))
         cut = total = 0
         for laid, labels in fields(law, runs=25):
             edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
@@ -101,7 +101,7 @@ def test_cells_are_cut_by_the_border_as_often_as_chance_cuts_them():
 
 
 def test_overlap_hides_part_of_the_lower_cell_and_the_record_keeps_it():
-    law = SmearParameters(adhesion=0.8, touch=0.5, form=ContactForm(overlap=0.8, depth=0.3))
+    law = SmearParameters(adhesion=0.8, touch=0.5, form=InteractionParameters(overlap=0.8, depth=0.3))
     hidden = lines = 0
     for laid, labels in fields(law, count=60, runs=5):
         assert np.array_equal(labels, paint_labels(laid, DISCS.shapes))  # painted from the record alone
@@ -140,7 +140,7 @@ def test_growth_keeps_clusters_small():
         np.mean(
             [
                 (cluster_sizes(laid.placed, touching_pairs(labels)) > 2).mean()
-                for laid, labels in fields(SmearParameters(adhesion=0.7, touch=1, form=ContactForm(growth=growth)))
+                for laid, labels in fields(SmearParameters(adhesion=0.7, touch=1, form=InteractionParameters(growth=growth)))
             ]
         )
         for growth in (0.0, 1.0)
@@ -151,7 +151,7 @@ def test_growth_keeps_clusters_small():
 
 def test_unevenness_leaves_areas_empty():
     def quadrant_spread(unevenness):
-        law = SmearParameters(adhesion=0, form=ContactForm(unevenness=unevenness))
+        law = SmearParameters(adhesion=0, form=InteractionParameters(unevenness=unevenness))
         counts = []
         for laid, _ in fields(law, runs=20):
             found, _, _ = np.histogram2d(laid.x, laid.y, [4, 4], [[0, 400], [0, 300]])
@@ -170,7 +170,7 @@ def test_sizes_are_those_of_one_smear():
 
 
 def test_moments_are_the_statistics_of_the_same_labels():
-    law = SmearParameters(adhesion=0.6, touch=0.6, form=ContactForm(overlap=0.3))
+    law = SmearParameters(adhesion=0.6, touch=0.6, form=InteractionParameters(overlap=0.3))
     for laid, labels in fields(law, runs=3):
         smear = Smear(np.zeros((*SIZE, 3), np.uint8), labels, laid.classes)
         row, found = FieldMoments.of_row(measure_smear(smear)), FieldMoments.of_labels(labels, laid.placed)
@@ -183,7 +183,7 @@ def test_moments_are_the_statistics_of_the_same_labels():
 
 
 def test_one_seed_one_layout_whatever_the_buffers():
-    law = SmearParameters(adhesion=0.5, form=ContactForm(overlap=0.2, unevenness=0.5))
+    law = SmearParameters(adhesion=0.5, form=InteractionParameters(overlap=0.2, unevenness=0.5))
     cold = contact_layout((600, 800), 1500, ellipses([(5, 5)]), parameters=law, rng=3)
     warm = Workspace(ellipses([(5, 5)]))
     for _ in range(2):
@@ -201,7 +201,7 @@ def test_one_seed_one_layout_whatever_the_buffers():
 @pytest.mark.parametrize("adhesion", [0.0, 1.0])
 def test_absurd_densities_end_and_report(size, count, adhesion):
     law = SmearParameters(
-        adhesion=adhesion, touch=0.2, form=ContactForm(overlap=0.1, border=5, unevenness=2, growth=0.1)
+        adhesion=adhesion, touch=0.2, form=InteractionParameters(overlap=0.1, border=5, unevenness=2, growth=0.1)
     )
     for laid, _ in fields(law, count=count, size=size, runs=2):
         assert laid.requested == count
@@ -277,7 +277,7 @@ def test_each_class_has_its_own_adhesion():
 
 
 def test_tiles_painted_side_by_side_are_the_whole():
-    law = SmearParameters(adhesion=0.8, touch=0.5, form=ContactForm(overlap=0.6, depth=0.3))
+    law = SmearParameters(adhesion=0.8, touch=0.5, form=InteractionParameters(overlap=0.6, depth=0.3))
     laid = contact_layout(SIZE, 90, DISCS, parameters=law, rng=5)
     assert laid.lines is not None
     whole = paint_labels(laid, Workspace(DISCS.shapes))
@@ -294,7 +294,7 @@ def test_tiles_painted_side_by_side_are_the_whole():
 
 
 def test_a_cell_under_others_is_seen_in_one_piece():
-    law = SmearParameters(adhesion=0.9, touch=0.5, form=ContactForm(overlap=0.9, depth=0.4))
+    law = SmearParameters(adhesion=0.9, touch=0.5, form=InteractionParameters(overlap=0.9, depth=0.4))
     hidden = 0
     for laid, labels in fields(law, count=100, runs=8):
         whole = (np.abs(laid.x - 200) < 185) & (np.abs(laid.y - 150) < 135)

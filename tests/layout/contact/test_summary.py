@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from conftest import Run
-from smearsynth.layout import ContactForm, ContactParameters
+from smearsynth.layout import InteractionParameters, ContactParameters
 from smearsynth.layout.contact.summary import ContactSummary
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
@@ -19,7 +19,7 @@ from smearsynth.synthesis.model.synthesizer import Synthesizer
 def law_of(n: int, **form: float) -> ContactParameters:
     """A law of n smears, of 100 and 400 cells per Mpx in turn, cells of 40 px, one in four attached."""
     rows = [(np.log(100.0 if k % 2 else 400.0), np.log(40.0), np.log(0.1), 0.0) for k in range(n)]
-    return ContactParameters(form=ContactForm(**form), adhesion=np.log(1 / 3), smears=tuple(rows))
+    return ContactParameters(form=InteractionParameters(**form), adhesion=np.log(1 / 3), smears=tuple(rows))
 
 
 def printed(summary: ContactSummary) -> str:
@@ -40,7 +40,7 @@ def test_the_figures_are_those_of_the_smears() -> None:
 
 
 def test_every_parameter_has_its_line_with_a_unit() -> None:
-    values = {name: 0.111 + 0.1 * k for k, name in enumerate(ContactForm.model_fields)}
+    values = {name: 0.111 + 0.1 * k for k, name in enumerate(InteractionParameters.model_fields)}
     lines = printed(ContactSummary.of(law_of(8, **values))).splitlines()
     for name, value in values.items():
         (line,) = [line for line in lines if line[2:].startswith(name)]

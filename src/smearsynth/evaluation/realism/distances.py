@@ -242,8 +242,8 @@ def _frechet(
     # tr (C C')^½ is the sum of the square roots of the eigenvalues of C^½ C' C^½, which is symmetric
     eigenvalues = np.linalg.eigvalsh(root @ second_covariance @ root)
     trace_of_root = float(np.sqrt(np.maximum(eigenvalues, 0)).sum())
-    traces = np.trace(first_covariance) + np.trace(second_covariance)
-    return float(((first_mean - second_mean) ** 2).sum() + traces - 2 * trace_of_root)
+    squared_shift = ((first_mean - second_mean) ** 2).sum()
+    return float(squared_shift + np.trace(first_covariance) + np.trace(second_covariance) - 2 * trace_of_root)
 
 
 def _squared_distances(first: FloatArray, second: FloatArray) -> FloatArray:

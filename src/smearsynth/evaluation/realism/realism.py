@@ -1,52 +1,62 @@
-"""Realism: how far synthetic smears are from real ones, each figure with its interval and what real ones give."""
+"""Realism: how much synthetic smears differ from real ones, and whether their labels fit their images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from rich.table import Table
 
 from smearsynth.errors import DataError, error_location
-from smearsynth.evaluation.comparability import folder_of, median_diameter, same_scale
-from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, label_fidelity, calibrate_limits
-from smearsynth.evaluation.realism.appearance import Compared, appearance, compare_appearance
-from smearsynth.evaluation.realism.crops import CropFeatures, crop_side, embed, refuse_small
-from smearsynth.evaluation.realism.distances import Estimate, density_and_coverage, fid, kid
+from smearsynth.evaluation.comparability import (
+    Data,
+    check_cell_sizes,
+    folder_of,
+    median_diameter,
+    open_data,
+    scale_of,
+)
+from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, calibrate_limits, label_fidelity
+from smearsynth.evaluation.realism.appearance import AppearanceComparison, appearance, compare_appearance
+from smearsynth.evaluation.realism.crops import CropFeatures, FloatArray, check_field_sizes, crop_side, embed
+from smearsynth.evaluation.realism.distances import Estimate, Range, density_and_coverage, fid, kid
+from smearsynth.evaluation.realism.task_features import resolve_features
+from smearsynth.evaluation.segmenter import load_or_train_segmenter
+from smearsynth.evaluation.splits import split_for_comparison
+from smearsynth.migrations import to_current
+from smearsynth.runs import Execution, select_device
 from smearsynth.smear import Smear
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 
-_LEAST_SMEARS = 4
+_MIN_SMEARS = 4
 _HALVINGS = 5
 _DISTANCES = ("kid", "fid", "density", "coverage")
+_CACHE_MB = 2000  # the segmenter reads the smears many times
 
 Stage = Callable[[str, int, int], object]
-Interval = tuple[float, float]
 
 
 class Realism(BaseModel):
-    """What `realism` found.
+    """Differences between synthetic and real smears, from `realism`.
 
     Parameters
     ----------
     features : str
-        The network behind kid, fid, density and coverage; figures on others cannot be compared with these.
+        Image features behind `kid`, `fid`, `density` and `coverage`. Values on other features are not comparable.
     crop : int
-        Side of the crops it saw, px, at the pixels' own size.
+        Side of the crops, px; crops are not resized.
     real_smears, synthetic_smears, real_crops, synthetic_crops : int
-    kid, fid : float
-    density, coverage : float, optional
-        None, as their intervals and ranges, where there are too few crops for them.
-    kid_interval, fid_interval, density_interval, coverage_interval : (float, float)
-        95 %, by a bootstrap over smears.
-    kid_real, fid_real, density_real, coverage_real : (float, float)
-        Least and largest of what two halves of the real smears give, halved five times: with fewer crops, which
-        raises fid and lowers coverage.
-    appearance : dict of str to Compared
+    kid, fid : Estimate
+    density, coverage : Estimate, optional
+        None if there are too few crops. The references come from five random halvings of the real smears. A half has
+        fewer crops, which raises `fid` and lowers `coverage`.
+    appearance : dict of str to AppearanceComparison
         Colour and texture.
     label_iou_median : float, optional
-        None where no segmenter was at hand.
+        None if labels were not checked.
     labels : LabelFidelity, optional
     """
 
@@ -58,130 +68,111 @@ class Realism(BaseModel):
     synthetic_smears: int
     real_crops: int
     synthetic_crops: int
-    kid: float
-    kid_interval: Interval
-    kid_real: Interval
-    fid: float
-    fid_interval: Interval
-    fid_real: Interval
-    density: float | None
-    density_interval: Interval | None
-    density_real: Interval | None
-    coverage: float | None
-    coverage_interval: Interval | None
-    coverage_real: Interval | None
-    appearance: dict[str, Compared]
+    kid: Estimate
+    fid: Estimate
+    density: Estimate | None
+    coverage: Estimate | None
+    appearance: dict[str, AppearanceComparison]
     label_iou_median: float | None = None
     labels: LabelFidelity | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, record: Any) -> Any:
+        return to_current("realism", record)
+
     def table(self) -> Table:
-        """A line for each figure, for a terminal."""
-        title = f"{self.synthetic_smears} synthetic smears against {self.real_smears} real ones"
-        table = Table(title=title, caption=f"on {self.features}, crops of {self.crop} px")
-        for column in ("", "synthetic", "95 % interval", "halves of real"):
-            table.add_column(column, justify="left" if not column else "right")
-        for name in _DISTANCES:
-            value = getattr(self, name)
-            ranges = (_shown(getattr(self, f"{name}_{of}")) for of in ("interval", "real"))
-            table.add_row(name, "" if value is None else f"{value:z.3g}", *ranges)
+        """Return a terminal table with one row per distance."""
+        title = f"{self.synthetic_smears} synthetic smears and {self.real_smears} real smears"
+        table = Table(title=title, caption=f"features: {self.features}, crops of {self.crop} px")
+        for column in ("", "real to synthetic", "95 % interval", "real to real (halves)"):
+            table.add_column(column, justify="right" if column else "left")
+        estimates = (self.kid, self.fid, self.density, self.coverage)
+        for name, estimate in zip(_DISTANCES, estimates, strict=True):
+            if estimate is None:
+                table.add_row(name, "", _format_range(None), _format_range(None))
+            else:
+                ranges = (_format_range(estimate.interval), _format_range(estimate.reference))
+                table.add_row(name, f"{estimate.value:z.3g}", *ranges)
         return table
 
     def appearance_table(self) -> Table:
-        """Colour and texture, for a terminal."""
-        table = Table(caption="grey levels, mean ± deviation between smears; offset in real deviations")
+        """Return a terminal table of colour and texture."""
+        caption = "grey levels: mean ± standard deviation between smears; offset in standard deviations of real smears"
+        table = Table(caption=caption)
         for column in ("", "real", "synthetic", "offset"):
-            table.add_column(column, justify="left" if not column else "right")
-        for name, one in self.appearance.items():
-            real, ours = (
-                f"{mean:.3g} ± {std:.2g}"
-                for mean, std in ((one.real, one.real_std), (one.synthetic, one.synthetic_std))
-            )
-            table.add_row(name, real, ours, f"{one.offset:+z.1f}")
+            table.add_column(column, justify="right" if column else "left")
+        for name, comparison in self.appearance.items():
+            real = f"{comparison.real:.3g} ± {comparison.real_std:.2g}"
+            synthetic = f"{comparison.synthetic:.3g} ± {comparison.synthetic_std:.2g}"
+            table.add_row(name, real, synthetic, f"{comparison.offset:+z.1f}")
         return table
 
     def verdict(self) -> list[str]:
-        """What was found, in plain sentences."""
-        said = [
-            f"KID on {self.features}: {self.kid:z.3g}, 95 % interval {_shown(self.kid_interval)}; two halves of "
-            f"the real smears give {_shown(self.kid_real)}."
+        """Return the result in sentences, one line per aspect."""
+        lines = [
+            f"KID on {self.features}: {self.kid.value:z.3g}, 95 % interval {_format_range(self.kid.interval)}; "
+            f"between two halves of the real smears {_format_range(self.kid.reference)}."
         ]
         if self.density is None:
-            said.append("Density and coverage are not told: too few crops; give more smears, or larger ones.")
-        far = [name for name, one in self.appearance.items() if abs(one.offset) > 1]
-        if far:
-            said.append(f"More than one real deviation off: {', '.join(far)}.")
+            lines.append("Density and coverage were not computed: too few crops. Give more or larger smears.")
+        different = [name for name, comparison in self.appearance.items() if abs(comparison.offset) > 1]
+        if different:
+            lines.append(f"Over one standard deviation from the real smears: {', '.join(different)}.")
         elif self.appearance:
-            said.append("Colour and texture: every mean lies within one deviation of the real smears.")
+            lines.append("Colour and texture: all means are within one standard deviation of the real smears.")
         else:
-            said.append("Colour and texture are not compared: too few smears show cells and background.")
-        if self.labels is not None:
-            of, limits = self.labels, self.labels.limits
-            caught = ", ".join(f"{kind} {share:.0%}" for kind, share in limits.caught.items())
-            alarms = limits.false_wrong + limits.false_missing
-            said.append(
-                f"Labels: median IoU {of.iou_median:.3f} (real smears {limits.iou_median:.3f}); of {of.cells} "
-                f"cells {of.wrong} wrong and {of.missing} missing, where real smears raise {100 * alarms:.1f} "
-                f"false alarms in 100 cells; slips made on purpose and caught: {caught}."
-            )
-        return said
+            lines.append("Colour and texture were not compared: fewer than two real smears show cells and background.")
+        return lines if self.labels is None else [*lines, _label_verdict(self.labels)]
 
 
-def comparable(real: Sequence[Smear], synthetic: Sequence[Smear], crop: int | None = None) -> tuple[float, int]:
-    """Diameter of the median real cell and side of the crops, both in px, of smears that can be compared.
-
-    Reads all of them: call it before long work.
-
-    Raises
-    ------
-    DataError
-        When there are too few smears, none with a whole cell, smears smaller than a crop, or cells of another
-        size than the real ones; it names the folder at fault.
-    """
-    diameters = []
-    for what, smears in (("real", real), ("synthetic", synthetic)):
-        with error_location(folder_of(smears)):
-            if len(smears) < _LEAST_SMEARS:
-                raise DataError(f"{len(smears)} {what} smears are too few; give {_LEAST_SMEARS} at least")
-            diameters.append(median_diameter(smears))
-    with error_location(folder_of(real)):
-        same_scale(diameters[0], diameters[1], getattr(real, "scale", 1.0))
-    side = crop or crop_side(diameters[0])
-    for smears in (real, synthetic):
-        with error_location(folder_of(smears)):
-            refuse_small(smears, side)
-    return diameters[0], side
+def _label_verdict(labels: LabelFidelity) -> str:
+    limits = labels.limits
+    detected = ", ".join(f"{kind} {rate:.0%}" for kind, rate in limits.detection_rates.items())
+    false_alarms = limits.false_wrong + limits.false_missing
+    return (
+        f"Labels: median IoU {labels.iou_median:.3f} (real smears {limits.iou_median:.3f}). Of {labels.cells} cells, "
+        f"{labels.wrong} labels are wrong and {labels.missing} cells are missing; on real smears the check reports "
+        f"{100 * false_alarms:.1f} false alarms per 100 cells. Detected simulated label errors: {detected}."
+    )
 
 
 def realism(
-    real: Sequence[Smear],
-    synthetic: Sequence[Smear],
-    net: PerceptualFeatures,
+    real: Data,
+    synthetic: Data,
     *,
-    segmenter: Segmenter | None = None,
-    unseen: Sequence[Smear] | None = None,
+    split: str | None = None,
+    features: PerceptualFeatures | Path | str = "efficientnet_lite0",
+    segmenter: Segmenter | Path | str | None = None,
+    labels: bool = True,
     crop: int | None = None,
+    limit: int | None = None,
     rng: int | np.random.Generator = 0,
-    on_stage: Stage | None = None,
+    execution: Execution = Execution(),
 ) -> Realism:
-    """Measure how far synthetic smears are from real ones.
+    """Measure how much synthetic smears differ from real ones, and whether their labels fit their images.
 
     Parameters
     ----------
-    real : sequence of Smear
-        Best those the synthesizer has not learned from.
-    synthetic : sequence of Smear
-        At the same scale.
-    net : PerceptualFeatures
-        Whose features tell the crops apart, see `smearsynth.synthesis.networks.features.load_features`.
-    segmenter : Segmenter, optional
-        Trained on real smears; judges the labels.
-    unseen : sequence of Smear, optional
-        Real smears it was not trained on, to set its limits; `real` when None.
+    real, synthetic : Path or str or SmearFolder
+        At the same scale. Real smears that the synthesizer was not trained on are the best comparison.
+    split : str, optional
+        Split of the real smears to compare with. Default: "test" if the folder has the splits "train" and "test",
+        else all smears.
+    features : PerceptualFeatures or Path or str
+        Image features: an object, "efficientnet_lite0", "vgg19", or the folder of a segmentation model.
+    segmenter : Segmenter or Path or str, optional
+        Segmentation model of real smears that checks the labels, or its folder. Default: train one on the real smears,
+        which takes minutes. It is not trained on the smears that calibrate its limits.
+    labels : bool
+        Whether to check the labels.
     crop : int, optional
-        Side of the crops in px; see `crop_side` when None.
+        Side of the crops in px. Default: see `crop_side`.
+    limit : int, optional
+        Use only the first `limit` real and the first `limit` synthetic smears.
     rng : int or numpy.random.Generator
-    on_stage : callable, optional
-        Called with the name of a stage, what is done of it, and what there is to do.
+    execution : Execution
+        Its device and progress are used; `time_limit` applies to the training of a segmenter.
 
     Returns
     -------
@@ -190,87 +181,203 @@ def realism(
     Raises
     ------
     DataError
-        When they cannot be compared, see `comparable`.
+        If the smears cannot be read or compared (see `check_comparable`).
+    ModelError
+        If a model folder cannot be read.
+    OptionError
+        If an option has no valid value.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from smearsynth.formats import open_writer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows, columns = np.mgrid[:96, :96]
+    >>> labels = ((rows - 48) ** 2 + (columns - 48) ** 2 < 400).astype(np.int32)
+    >>> with open_writer(folder) as writer:
+    ...     for k in range(4):
+    ...         image = np.where(labels[..., None] > 0, 120, 205 + k).repeat(3, axis=2).astype(np.uint8)
+    ...         writer.write(Smear.from_labels(image, labels, name=f"smear-{k}"))
+    >>> result = realism(folder, folder, labels=False, execution=Execution(device="cpu"))
+    >>> result.crop, result.appearance["cell red"].offset
+    (64, 0.0)
     """
-    diameter, side = comparable(real, synthetic, crop)
-    # streams of their own: what is drawn of the real smears alone is the same whatever the synthetic ones
-    of_real, of_synthetic, between, halving, simulated_errors = np.random.default_rng(rng).spawn(5)
+    network = resolve_features(features)
+    real_smears = open_data(real, cache_mb=_CACHE_MB)
+    compared, training, unseen = split_for_comparison(real_smears, split)
+    compared, unseen = open_data(compared, limit=limit), open_data(unseen, limit=limit)
+    synthetic_smears = open_data(synthetic, limit=limit, cache_mb=_CACHE_MB)
+    device = select_device(execution.device)
+    with error_location(real_smears.root):
+        check_comparable(compared, synthetic_smears, crop)  # before the training of a segmenter
+        if not labels:
+            segmenter = None
+        elif segmenter is None or isinstance(segmenter, Path | str):
+            seed = int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else rng
+            segmenter = load_or_train_segmenter(training, segmenter, seed=seed, execution=execution)
+        return measure_realism(
+            compared,
+            synthetic_smears,
+            network.to(device),
+            segmenter=segmenter,
+            unseen=unseen,
+            crop=crop,
+            rng=rng,
+            on_stage=execution.progress.advance,
+        )
+
+
+def check_comparable(
+    real: Sequence[Smear], synthetic: Sequence[Smear], crop: int | None = None
+) -> tuple[float, int]:
+    """Check that smears can be compared. Call it before long work; it reads all of them.
+
+    Parameters
+    ----------
+    real, synthetic : sequence of Smear
+    crop : int, optional
+        Side of the crops in px. Default: see `crop_side`.
+
+    Returns
+    -------
+    diameter : float
+        Of the median real cell, px.
+    side : int
+        Of the crops, px.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than four smears of one kind, no whole cell, smears smaller than a crop, or cells of
+        different sizes. The message names the folder.
+    """
+    diameters = []
+    for kind, smears in (("real", real), ("synthetic", synthetic)):
+        with error_location(folder_of(smears)):
+            if len(smears) < _MIN_SMEARS:
+                raise DataError(f"{len(smears)} {kind} smears are too few; give at least {_MIN_SMEARS}")
+            diameters.append(median_diameter(smears))
+    with error_location(folder_of(real)):
+        check_cell_sizes(diameters[0], diameters[1], scale_of(real))
+    side = crop or crop_side(diameters[0])
+    for smears in (real, synthetic):
+        with error_location(folder_of(smears)):
+            check_field_sizes(smears, side)
+    return diameters[0], side
+
+
+def measure_realism(
+    real: Sequence[Smear],
+    synthetic: Sequence[Smear],
+    features: PerceptualFeatures,
+    *,
+    segmenter: Segmenter | None = None,
+    unseen: Sequence[Smear] | None = None,
+    crop: int | None = None,
+    rng: int | np.random.Generator = 0,
+    on_stage: Stage | None = None,
+) -> Realism:
+    """Measure the realism of smears in memory, with loaded models (see `realism`).
+
+    Parameters
+    ----------
+    real, synthetic : sequence of Smear
+        At the same scale.
+    features : PerceptualFeatures
+    segmenter : Segmenter, optional
+        Trained on real smears. Without it labels are not checked.
+    unseen : sequence of Smear, optional
+        Real smears that the segmenter was not trained on, to calibrate its limits; `real` by default.
+    crop : int, optional
+        Side of the crops in px. Default: see `crop_side`.
+    rng : int or numpy.random.Generator
+    on_stage : callable, optional
+        Called with the name of a stage, the number of items done and their total.
+
+    Returns
+    -------
+    Realism
+
+    Raises
+    ------
+    DataError
+        If the smears cannot be compared (see `check_comparable`).
+    """
+    diameter, side = check_comparable(real, synthetic, crop)
+    # Separate streams: the draws for the real smears do not depend on the synthetic ones.
+    rng_real, rng_synthetic, rng_bootstrap, rng_halves, rng_errors = np.random.default_rng(rng).spawn(5)
 
     def stage(name: str, total: int) -> Callable[[int], object]:
         return (lambda done: None) if on_stage is None else (lambda done: on_stage(name, done, total))
 
-    a = embed(real, side, net, rng=of_real, on_smear=stage("real crops", len(real)))
-    b = embed(synthetic, side, net, rng=of_synthetic, on_smear=stage("synthetic crops", len(synthetic)))
-    figures = _distances(a, b, between) | _halves(a, halving)
-    looks = compare_appearance(
-        _looks(real, diameter, stage("real colours", len(real))),
-        _looks(synthetic, diameter, stage("synthetic colours", len(synthetic))),
+    real_crops = embed(real, side, features, rng=rng_real, on_smear=stage("real crops", len(real)))
+    synthetic_crops = embed(
+        synthetic, side, features, rng=rng_synthetic, on_smear=stage("synthetic crops", len(synthetic))
+    )
+    distances = _distances(real_crops, synthetic_crops, rng_bootstrap)
+    references = _references(real_crops, rng_halves)
+    comparison = compare_appearance(
+        _appearances(real, diameter, stage("real colours", len(real))),
+        _appearances(synthetic, diameter, stage("synthetic colours", len(synthetic))),
     )
     labels = None
     if segmenter is not None:
-        known = real if unseen is None else unseen
-        limits = calibrate_limits(
-            known, segmenter, diameter, rng=simulated_errors, on_smear=stage("real labels", len(known))
-        )
+        unseen = real if unseen is None else unseen
+        tick = stage("real labels", len(unseen))
+        limits = calibrate_limits(unseen, segmenter, diameter, rng=rng_errors, on_smear=tick)
         tick = stage("synthetic labels", len(synthetic))
         with error_location(folder_of(synthetic)):
             labels = label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
     return Realism(
-        features=net.name,
+        features=features.name,
         crop=side,
         real_smears=len(real),
         synthetic_smears=len(synthetic),
-        real_crops=len(a.vectors),
-        synthetic_crops=len(b.vectors),
-        **figures,
-        appearance=looks,
+        real_crops=len(real_crops.vectors),
+        synthetic_crops=len(synthetic_crops.vectors),
+        kid=distances[0].model_copy(update={"reference": references[0]}),
+        fid=distances[1].model_copy(update={"reference": references[1]}),
+        density=distances[2] and distances[2].model_copy(update={"reference": references[2]}),
+        coverage=distances[3] and distances[3].model_copy(update={"reference": references[3]}),
+        appearance=comparison,
         label_iou_median=None if labels is None else labels.iou_median,
         labels=labels,
     )
 
 
 def _distances(
-    real: CropFeatures, other: CropFeatures, rng: np.random.Generator
-) -> dict[str, float | Interval | None]:
-    found: dict[str, float | Interval | None] = {}
-    for name, one in zip(_DISTANCES, _estimates(real, other, rng), strict=True):
-        found[name] = None if one is None else one.value
-        found[f"{name}_interval"] = None if one is None else (one.low, one.high)
-    return found
+    first: CropFeatures, second: CropFeatures, rng: np.random.Generator, *, interval: bool = True
+) -> tuple[Estimate, Estimate, Estimate | None, Estimate | None]:
+    """Return KID, FID, density and coverage."""
+    draws = {} if interval else {"draws": 0}
+    # the order of the random draws: density and coverage first
+    density, coverage = density_and_coverage(first, second, rng, **draws) or (None, None)
+    return kid(first, second, rng, **draws), fid(first, second, rng, **draws), density, coverage
 
 
-def _halves(real: CropFeatures, rng: np.random.Generator) -> dict[str, Interval | None]:
-    """What one half of the real smears gives against the other."""
+def _references(real: CropFeatures, rng: np.random.Generator) -> list[Range | None]:
+    """Return the range of each distance between two random halves of the real smears; None if any lacks crops."""
     rows = []
     for _ in range(_HALVINGS):
         order = rng.permutation(real.count)
-        one, other = real.of(order[: real.count // 2]), real.of(order[real.count // 2 :])
-        rows.append(_estimates(one, other, rng, interval=False))
-    found: dict[str, Interval | None] = {}
-    for name, column in zip(_DISTANCES, zip(*rows, strict=True), strict=True):
-        values = [one.value for one in column if one is not None]
-        found[f"{name}_real"] = (min(values), max(values)) if len(values) == _HALVINGS else None
-    return found
+        first, second = real.subset(order[: real.count // 2]), real.subset(order[real.count // 2 :])
+        rows.append(_distances(first, second, rng, interval=False))
+    references: list[Range | None] = []
+    for column in zip(*rows, strict=True):
+        values = [estimate.value for estimate in column if estimate is not None]
+        references.append((min(values), max(values)) if len(values) == _HALVINGS else None)
+    return references
 
 
-def _estimates(
-    real: CropFeatures, other: CropFeatures, rng: np.random.Generator, *, interval: bool = True
-) -> tuple[Estimate | None, ...]:
-    """In the order of `_DISTANCES`."""
-    draws = {} if interval else {"draws": 0}
-    shares = density_and_coverage(real, other, rng, **draws) or (None, None)
-    return kid(real, other, rng, **draws), fid(real, other, rng, **draws), *shares
-
-
-def _shown(interval: Interval | None) -> str:
-    return "too few crops" if interval is None else f"{interval[0]:z.3g} to {interval[1]:z.3g}"
-
-
-def _looks(
-    smears: Sequence[Smear], diameter: float, tick: Callable[[int], object]
-) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-    looks = []
+def _appearances(
+    smears: Sequence[Smear], diameter: float, on_smear: Callable[[int], object]
+) -> list[FloatArray]:
+    rows = []
     for k, smear in enumerate(smears):
-        looks.append(appearance(smear, diameter))
-        tick(k + 1)
-    return looks
+        rows.append(appearance(smear, diameter))
+        on_smear(k + 1)
+    return rows
+
+
+def _format_range(bounds: Range | None) -> str:
+    return "too few crops" if bounds is None else f"{bounds[0]:z.3g} to {bounds[1]:z.3g}"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from smearsynth.errors import DataError
-from smearsynth.layout.contact.moments import FieldMoments, MeasuredField, measure_field, pooled, uncertainty
-from smearsynth.layout.contact.parameters import ContactForm, ContactParameters, FloatArray, border_for, field_areas
+from smearsynth.layout.contact.moments import FieldMoments, FieldMeasurement, measure_field, pooled, uncertainty
+from smearsynth.layout.contact.parameters import InteractionParameters, ContactParameters, FloatArray, border_for, field_areas
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.painting import paint_labels
 from smearsynth.layout.record import Layout
@@ -164,7 +164,7 @@ class _Trials:
         self._last = [field.moments for _, field in self._lay_out(self.law(point))]
         return pooled(self._last)
 
-    def _lay_out(self, law: ContactParameters) -> Iterator[tuple[Layout, MeasuredField]]:
+    def _lay_out(self, law: ContactParameters) -> Iterator[tuple[Layout, FieldMeasurement]]:
         """A field like each of the chosen smears."""
         for k in self.chosen:
             row = self.rows[k]
@@ -250,7 +250,7 @@ class _Trials:
             name: math.exp(x) if name in _LENGTHS else 1 / (1 + math.exp(-x))
             for name, x in zip(_START, np.clip(point, -_EXTREME, _EXTREME).tolist(), strict=True)
         }
-        form = ContactForm(
+        form = InteractionParameters(
             overlap=values["overlap"],
             depth=min(values["depth"], 1.0),
             gap=min(values["gap"], 2.0),

@@ -1,6 +1,7 @@
-"""The moments that a contact law is fitted to: of real smears from their statistics, of layouts from their labels.
+"""Moments that contact parameters are fitted to: of real smears from their statistics, of layouts from labels.
 
-One pass over the labels finds areas, centres and contacts; what is computed from them is the statistics' own code.
+One pass over the labels finds areas, centres and contacts. The moments are then computed by the code of
+`smearsynth.statistics`.
 """
 
 from __future__ import annotations
@@ -18,36 +19,40 @@ from smearsynth.layout.contact.parameters import FloatArray
 from smearsynth.layout.kernels.compiled import kernel
 from smearsynth.statistics import SmearStatistics, patterns
 
-_MOST_NEIGHBOURS = 64  # of one cell that are noted
-# Edges in bins of a tenth of a diameter. Below half a diameter hardly any cell has a neighbour.
-_NEAREST = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
-_PAIRS = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
-_CLUSTERS = (3, 4, 5)
-# Errors of touching, its deviation, clusters, and empty areas.
-_LEAST_SHARES = [0.01, 0.015, 0.004, 0.002, 0.002, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001]
+_MAX_NEIGHBOURS = 64  # contacts stored per cell
+# Bin edges in tenths of a diameter. Hardly any cell has a neighbour within half a diameter.
+_NEAREST_EDGES = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
+_PAIR_EDGES = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
+_CLUSTER_SIZES = (3, 4, 5)
+# Smallest standard errors: of nearest-neighbour fractions and of the pair correlation (few pairs are nearer than a
+# diameter, but deep overlaps show in them), then of touching, its deviation, clusters and empty areas.
+_MIN_NEAREST_ERROR = 0.005
+_MIN_PAIR_ERRORS = [0.005, 0.01, 0.02, *[0.03] * (len(_PAIR_EDGES) - 4)]
+_MIN_FRACTION_ERRORS = [0.01, 0.015, 0.004, 0.002, 0.002, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001]
 
 
 @dataclass(frozen=True)
 class FieldMoments:
-    """Of one field, real or laid out.
+    """Moments of one field, real or synthetic.
 
     Parameters
     ----------
     count : int
+        Number of cells.
     diameter, spread : float
-        Mean diameter of whole cells, px, and its deviation over its mean; NaN without one.
+        Mean diameter of the whole cells in px, and their standard deviation over the mean; NaN without such cells.
     touching : float
-        Share of cells that touch another.
+        Fraction of the cells that touch another.
     nearest : (BINS,) float64 array
-        Nearest-neighbour distances in bins of a tenth of the mean diameter, counted.
+        Histogram of the nearest-neighbour distances, in bins of a tenth of the mean diameter.
     pairs : (BINS,) float64 array
         Pair correlation; NaN where undefined.
     clustered : (3,) float64 array
-        Cells in clusters of at least 3, 4 and 5.
+        Number of cells in clusters of at least 3, 4 and 5.
     cut : float
-        Share of cells cut by the border.
+        Fraction of the cells that the border cuts.
     empty : (6,) float64 array
-        Share of the field farther from any cell than each of `EMPTY_DISTANCES`; NaN where not known.
+        Fraction of the field farther from any cell than each of `EMPTY_DISTANCES`; NaN if unknown.
     """
 
     count: int
@@ -61,8 +66,8 @@ class FieldMoments:
     empty: FloatArray
 
     @classmethod
-    def of_row(cls, row: SmearStatistics) -> FieldMoments:
-        """Of a real smear."""
+    def from_statistics(cls, row: SmearStatistics) -> FieldMoments:
+        """Return the moments of a real smear."""
         sizes = np.array(list(row.cluster_sizes), np.int64)
         cells = sizes * np.array(list(row.cluster_sizes.values()), np.int64)
         return cls(
@@ -72,47 +77,59 @@ class FieldMoments:
             row.touching_fraction,
             np.array(row.nearest_histogram, np.float64),
             np.array(row.pair_correlation, np.float64),
-            np.array([cells[sizes >= least].sum() for least in _CLUSTERS], np.float64),
+            np.array([cells[sizes >= size].sum() for size in _CLUSTER_SIZES], np.float64),
             row.border_fraction,
             np.array(row.empty_fractions or [math.nan] * len(patterns.EMPTY_DISTANCES), np.float64),
         )
 
     @classmethod
-    def of_labels(cls, labels: npt.NDArray[np.integer[Any]], count: int) -> FieldMoments:
-        """Of painted labels (H, W) with the cells 1..count.
+    def from_labels(cls, labels: npt.NDArray[np.integer[Any]], count: int) -> FieldMoments:
+        """Return the moments of labels (H, W) with the cells 1..count.
 
         Examples
         --------
         >>> labels = np.zeros((20, 30), np.int32)
         >>> labels[4:10, 4:10], labels[10:16, 10:16] = 1, 2
-        >>> found = FieldMoments.of_labels(labels, 2)
-        >>> found.touching, round(found.diameter, 2)
+        >>> moments = FieldMoments.from_labels(labels, 2)
+        >>> moments.touching, round(moments.diameter, 2)
         (1.0, 6.77)
         """
         return measure_field(labels, count).moments
 
 
-class MeasuredField(NamedTuple):
-    """The moments of a field, and what they come from, cell by cell."""
+class FieldMeasurement(NamedTuple):
+    """The moments of a field and the measurements of its cells.
+
+    Parameters
+    ----------
+    moments : FieldMoments
+    areas : (n,) int64 array
+        In px².
+    cut : (n,) bool array
+        Whether the border cuts the cell.
+    groups : (n,) int64 array
+        Number of cells in the cluster of each cell.
+    """
 
     moments: FieldMoments
-    areas: npt.NDArray[np.int64]  # (n,) px
-    cut: npt.NDArray[np.bool_]  # (n,) whether the border cuts the cell
-    groups: npt.NDArray[np.int64]  # (n,) size of the cluster it is in
+    areas: npt.NDArray[np.int64]
+    cut: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64]
 
 
-def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> MeasuredField:
-    """Measure painted labels (H, W) with the cells 1..count."""
+def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> FieldMeasurement:
+    """Measure labels (H, W) with the cells 1..count."""
     sums = np.zeros((count + 1, 4), np.int64)
-    near = np.full((count + 1, _MOST_NEIGHBOURS), -1, np.int32)
-    _scan(labels, sums, near)
-    sums, near = sums[1:], near[1:]
+    neighbours = np.full((count + 1, _MAX_NEIGHBOURS), -1, np.int32)
+    _scan(labels, sums, neighbours)
+    sums, neighbours = sums[1:], neighbours[1:]
     centres = sums[:, 1:3] / np.maximum(sums[:, :1], 1)
     whole = sums[:, 3] == 0
     diameters = np.sqrt(4 * sums[whole, 0] / np.pi)
     mean = float(diameters.mean()) if len(diameters) else math.nan
-    first, place = np.nonzero(near > 0)
-    groups = patterns.cluster_sizes(count, np.stack([near[first, place], first + 1], 1).astype(np.int64))
+    first, slot = np.nonzero(neighbours > 0)
+    contacts = np.stack([neighbours[first, slot], first + 1], 1).astype(np.int64)
+    groups = patterns.cluster_sizes(count, contacts)
     nearest = patterns.nearest_neighbours(centres, whole)
     moments = FieldMoments(
         count,
@@ -121,59 +138,60 @@ def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> MeasuredF
         float((groups > 1).mean()) if count else math.nan,
         np.array(patterns.distance_histogram(nearest, mean), np.float64),
         patterns.pair_correlation(centres, (labels.shape[1], labels.shape[0]), mean),
-        np.array([(groups >= least).sum() for least in _CLUSTERS], np.float64),
+        np.array([(groups >= size).sum() for size in _CLUSTER_SIZES], np.float64),
         1 - float(whole.mean()) if count else math.nan,
         patterns.empty_fractions(labels, mean),
     )
-    return MeasuredField(moments, sums[:, 0], ~whole, groups)
+    return FieldMeasurement(moments, sums[:, 0], ~whole, groups)
 
 
 @kernel
-def _scan(labels: Any, sums: Any, near: Any) -> None:
+def _scan(labels: Any, sums: Any, neighbours: Any) -> None:
     """Fill, per label, area, sum of x, sum of y, pixels on the border; and the smaller labels it touches."""
     height, width = labels.shape
     for y in range(height):
         for x in range(width):
-            own = labels[y, x]
-            if own > 0:
-                sums[own, 0] += 1
-                sums[own, 1] += x
-                sums[own, 2] += y
+            label = labels[y, x]
+            if label > 0:
+                sums[label, 0] += 1
+                sums[label, 1] += x
+                sums[label, 2] += y
                 if x == 0 or y == 0 or x == width - 1 or y == height - 1:
-                    sums[own, 3] += 1
-                if x > 0 and labels[y, x - 1] != own:
-                    _note(near, own, labels[y, x - 1])
+                    sums[label, 3] += 1
+                if x > 0 and labels[y, x - 1] != label:
+                    _add_contact(neighbours, label, labels[y, x - 1])
                 if y > 0:
-                    for there in range(max(x - 1, 0), min(x + 2, width)):
-                        if labels[y - 1, there] != own:
-                            _note(near, own, labels[y - 1, there])
+                    for column in range(max(x - 1, 0), min(x + 2, width)):
+                        if labels[y - 1, column] != label:
+                            _add_contact(neighbours, label, labels[y - 1, column])
 
 
 @kernel
-def _note(near: Any, first: int, second: int) -> None:
-    """Note a contact once, with the larger label."""
+def _add_contact(neighbours: Any, first: int, second: int) -> None:
+    """Store a contact once, in the row of the larger label."""
     if second > 0:
         high, low = max(first, second), min(first, second)
-        for k in range(near.shape[1]):
-            if near[high, k] == low:
+        for k in range(neighbours.shape[1]):
+            if neighbours[high, k] == low:
                 return
-            if near[high, k] < 0:
-                near[high, k] = low
+            if neighbours[high, k] < 0:
+                neighbours[high, k] = low
                 return
 
 
-def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
-    """The moments of several fields together, (32,): what a law is fitted to.
+def pool_moments(fields: Sequence[FieldMoments]) -> FloatArray:
+    """Return the joint moments of several fields, (32,): the target of a fit.
 
-    Shares of nearest-neighbour distances and pair correlation in bins, mean and deviation of the touching
-    fraction between fields, shares of cells in clusters of at least 3, 4 and 5, mean shares of empty areas.
+    They are the fractions of nearest-neighbour distances and the pair correlation in bins, mean and standard deviation
+    of the touching fraction between fields, the fractions of cells in clusters of at least 3, 4 and 5, and the mean
+    fractions of empty area.
     """
-    nearest = np.add.reduceat(sum(field.nearest for field in fields), _NEAREST)
+    nearest = np.add.reduceat(sum(field.nearest for field in fields), _NEAREST_EDGES)
     curves = np.stack([field.pairs for field in fields])
     weights = ~np.isnan(curves) * np.array([field.count for field in fields], np.float64)[:, None]
     total = np.maximum(weights.sum(axis=0), 1e-9)
     curve = (weights * np.nan_to_num(curves)).sum(axis=0) / total
-    groups = [curve[low:high].mean() for low, high in pairwise(_PAIRS)]
+    pairs = [curve[low:high].mean() for low, high in pairwise(_PAIR_EDGES)]
     touching = np.array([field.touching for field in fields])
     touching = touching[~np.isnan(touching)]
     cells = max(sum(field.count for field in fields), 1)
@@ -181,7 +199,7 @@ def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
     return np.concatenate(
         [
             nearest / max(nearest.sum(), 1),
-            groups,
+            pairs,
             [touching.mean() if len(touching) else 0.0, spread],
             sum(field.clustered for field in fields) / cells,
             np.mean([field.empty for field in fields], axis=0),
@@ -189,18 +207,17 @@ def pooled(fields: Sequence[FieldMoments]) -> FloatArray:
     )
 
 
-def uncertainty(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:
-    """Standard errors of `pooled`, (32,), by bootstrap over the fields; never below what a fit needs to reach.
+def standard_errors(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:
+    """Return the standard errors of `pool_moments`, (32,), by a bootstrap over the fields.
 
-    The draws are the same for the same fields.
+    They have a lower limit: a fit does not need to be more accurate. The same fields give the same result.
     """
     generator = np.random.default_rng(0)
     n = len(fields)
-    least = np.concatenate(
-        # Few pairs are nearer than a diameter, but they are what deep overlaps show in.
-        [np.full(len(_NEAREST), 0.005), [0.005, 0.01, 0.02], np.full(len(_PAIRS) - 4, 0.03), _LEAST_SHARES]
+    limits = np.concatenate(
+        [np.full(len(_NEAREST_EDGES), _MIN_NEAREST_ERROR), _MIN_PAIR_ERRORS, _MIN_FRACTION_ERRORS]
     )
     if n < 3:
-        return 3 * least
-    found = [pooled([fields[k] for k in generator.integers(n, size=n)]) for _ in range(draws)]
-    return np.asarray(np.maximum(np.std(found, axis=0), least))
+        return 3 * limits
+    samples = [pool_moments([fields[k] for k in generator.integers(n, size=n)]) for _ in range(draws)]
+    return np.asarray(np.maximum(np.std(samples, axis=0), limits))

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from smearsynth.layout.contact.parameters import ContactForm, ContactParameters, kept_of_cut
+from smearsynth.layout.contact.parameters import InteractionParameters, ContactParameters, kept_of_cut
 from smearsynth.statistics import DataStatistics, Spread
 
 _FEW_SMEARS = 5  # up to so many, a law takes half or more of the spread between smears from smears in general
@@ -78,7 +78,7 @@ class ContactSummary(BaseModel):
     spread: Spread
     adhesion: Spread
     touch: Spread
-    form: ContactForm
+    form: InteractionParameters
     border_kept: float
     class_adhesion: dict[str, float] = {}
     empty: float = 0.0
@@ -128,6 +128,6 @@ class ContactSummary(BaseModel):
         return table
 
 
-def with_contact_summary(statistics: DataStatistics, law: ContactSummary) -> str:
+def merge_contact_summary(statistics: DataStatistics, law: ContactSummary) -> str:
     """JSON text: the statistics of some smears with the contact law of the same ones under the key ``layout``."""
     return json.dumps({**json.loads(statistics.to_json()), "layout": law.model_dump()}, indent=1)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benefit_results import make_difference, make_facts, make_result, make_synthesizer
+from smearsynth.errors import DataError
+from smearsynth.experiment.records import BenefitResult, decimals
+
+
+def test_a_saved_result_loads_unchanged(tmp_path: Path) -> None:
+    result = make_result(seeds=2, subsets={3: ("a", "b", "c")})
+    result.save(tmp_path / "benefit.json")
+    assert BenefitResult.load(tmp_path / "benefit.json") == result
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
+    for text in ('{"rows": []}', "[]", "{"):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(DataError, match=r"other.json: not a result of `smearsynth benefit`; run the command again"):
+            BenefitResult.load(tmp_path / "other.json")
+
+
+def test_json_has_a_flat_row_per_image() -> None:
+    record = json.loads(make_result(("segmentation",), ("RD", "RD+SD"), (10,), seeds=2).to_json())
+    assert len(record["rows"]) == 2 * 2 * 12
+    names = {"data_set", "task", "arm", "reals", "seed", "image", "score", "tp", "fp", "fn"}
+    assert set(record["rows"][0]) == names
+    assert {"arm", "base", "mean", "low", "high", "data_set"} <= set(record["intervals"][0])
+
+
+def test_field_names_of_format_1_are_translated(tmp_path: Path) -> None:
+    result = make_result(("segmentation",), ("RD",), (10,), subsets={3: ("a", "b", "c")}, stain="augmented")
+    facts = json.loads(result.to_json())["facts"]
+    former = {"share": facts.pop("synthetic_fraction"), "best_by": facts.pop("select_by")}
+    former |= {"at_hand": facts.pop("subsets"), "stain": "varied"}
+    text = json.dumps({**json.loads(result.to_json()), "facts": facts | former})
+    (tmp_path / "benefit.json").write_text(text)
+    assert BenefitResult.load(tmp_path / "benefit.json") == result
+
+
+def test_a_conclusion_needs_an_interval_that_excludes_0_and_two_seeds() -> None:
+    assert make_difference(low=0.01, high=0.03).conclusion == "better"
+    assert make_difference(mean=-0.02, low=-0.03, high=-0.01).conclusion == "worse"
+    assert make_difference(low=-0.01, high=0.05).conclusion == "inconclusive"
+    assert make_difference(low=0.01, high=0.03, seeds=1).conclusion == "inconclusive"
+    assert make_difference(low=0.02, high=0.02).conclusion == "inconclusive"
+    assert not make_difference(low=0.02, high=0.02).has_interval
+
+
+def test_decimals_follow_the_uncertainty() -> None:
+    assert [decimals(half_width) for half_width in (0.3, 0.1, 0.05, 0.004, 0.0)] == [2, 2, 3, 4, 3]
+    assert str(make_difference(mean=0.0312, low=-0.2, high=0.262)) == "+0.03 [-0.20, +0.26]"
+
+
+def test_runs_and_differences_are_selected_by_name() -> None:
+    result = make_result(("detection",), ("RD", "RD+SD"), (60, 3), seeds=2)
+    runs = result.runs_of("detection", "RD", 3)
+    assert [(run.arm, run.reals, run.seed) for run in runs] == [("RD", 3, 0), ("RD", 3, 1)]
+    assert (result.tasks, result.sizes, result.metric_of("detection")) == (("detection",), (60, 3), "ap")
+    assert result.difference("detection", 3, "RD+SD", "RD") != result.difference("detection", 3, "RD+SD", "RD", 60)
+    assert result.difference("detection", 3, "SD", "RD") is None
+    assert runs[0].counts[0] == sum(40 + k for k in range(12))
+
+
+def test_a_synthesizer_of_more_smears_or_other_cell_sizes_gives_warnings() -> None:
+    assert make_synthesizer("mine", 10).warnings(10) == []
+    (sentence,) = make_synthesizer("other", 54).warnings(10)
+    assert sentence.startswith("The synthesizer for 10 real smears was trained on 54 smears (other).")
+    misfit = make_synthesizer("other", 1).model_copy(update={"misfit": "generates cells of 40 px"})
+    assert misfit.warnings(1) == ["The synthesizer for 1 real smear generates cells of 40 px."]
+
+
+def test_facts_reject_unknown_fields() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        make_facts(colour="red")
