@@ -32,7 +32,7 @@ from smearsynth.synthesis.model.folder import DEFAULT
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import pool_instances
 from smearsynth.synthesis.networks.features import load_features
-from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train_networks
 
 PAPER_FIELD = (1200, 1920)
 PAPER_CELLS = 669
@@ -79,7 +79,9 @@ def training_steps(device: str, crop: tuple[int, int], batch: int, precision: st
         marks.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        train([smear], chosen, TrainingRun(Path(folder), fabric, on_step=mark), load_features("efficientnet_lite0"))
+        train_networks(
+            [smear], chosen, TrainingRun(Path(folder), fabric, on_step=mark), load_features("efficientnet_lite0")
+        )
     paces = np.diff(marks)[2:-1]  # not the first steps, not the one that saves
     return [float(paces.min()), float(np.median(paces)), float(paces.max())]
 

@@ -7,7 +7,7 @@ import pytest
 
 from smears import analytic_smear, disc_mask, random_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.smear import Smear, close_ids, digest
+from smearsynth.smear import Smear, relabel_sequential, digest
 
 
 def field(height: int = 6, width: int = 8) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_from_labels_keeps_each_instance_with_its_class() -> None:
 def test_close_ids_in_every_type(dtype: type) -> None:
     top = min(np.iinfo(dtype).max, 4_000_000_000)
     labels = np.array([[0, 3, top], [3, 0, 0]], dtype)
-    closed, ids = close_ids(labels)
+    closed, ids = relabel_sequential(labels)
     assert closed.dtype == np.int32
     assert closed.tolist() == [[0, 1, 2], [1, 0, 0]]
     assert ids.tolist() == [3, top]

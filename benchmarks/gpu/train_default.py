@@ -15,7 +15,7 @@ from pathlib import Path
 from smearsynth.datasets import open_smears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.networks.features import load_features
-from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train_networks
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     smears = open_smears(options.data, split="train", cache_mb=2000)
     started = time.perf_counter()
 
-    def say(step: int, losses: dict[str, float] | None) -> None:
+    def on_step(step: int, losses: dict[str, float] | None) -> None:
         if losses and step % 500 == 0:
             shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
             print(f"{step} {time.perf_counter() - started:.0f} s {shown}", flush=True)
@@ -43,11 +43,11 @@ def main() -> None:
         fabric_for("auto", chosen.training.precision),
         save_every=1000,
         sample_every=1000,
-        minutes=options.minutes,
+        time_limit=options.minutes,
         workers=options.workers,
-        on_step=say,
+        on_step=on_step,
     )
-    state = train(smears, chosen, run, load_features(chosen.training.perceptual_features))
+    state = train_networks(smears, chosen, run, load_features(chosen.training.perceptual_features))
     print(f"{state.step} of {chosen.training.steps} steps, {time.perf_counter() - started:.0f} s in this piece")
 
 

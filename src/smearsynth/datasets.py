@@ -1,4 +1,4 @@
-"""A folder of annotated smears as a sequence that is read when asked, not before."""
+"""Folders of annotated smears as sequences, decoded lazily."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import ClassChoice, Entry, Reader, open_reader
+from smearsynth.runs import SILENT, Progress
 from smearsynth.smear import ImageArray, Smear, check_scale
 
-__all__ = ["SmearFolder", "open_smears"]
+__all__ = ["SmearFolder", "as_smear_folder", "check_smears", "choose_split", "open_smears"]
 
 
 class SmearFolder(Sequence[Smear]):
-    """Annotated smears of a folder; each is decoded when it is asked for.
+    """Annotated smears of a folder, each decoded on access.
 
-    Made by `open_smears`. Slices and splits are folders again, which share reader and cache.
+    Created by `open_smears`. Slices and splits are `SmearFolder` objects that share reader and cache.
 
     Parameters
     ----------
     reader : Reader
         Lists and decodes the files.
     entries : sequence of Entry
-        The smears of this view, in order.
+        Smears of this view, in order.
     scale : float
-        Size of the smears handed out, relative to the files.
+        Factor by which smears are resized on reading.
     cache : SmearCache
-        Keeps smears once decoded.
+        Cache of decoded smears.
     """
 
     def __init__(self, reader: Reader, entries: Sequence[Entry], scale: float, cache: SmearCache) -> None:
@@ -61,25 +62,25 @@ class SmearFolder(Sequence[Smear]):
         return f"SmearFolder({str(self.root)!r}, {len(self)} smears, format {self.format!r})"
 
     def split(self, name: str) -> SmearFolder:
-        """Give the smears of one split.
+        """Return the smears of one split.
 
         Raises
         ------
         DataError
-            When no smear is in it; the message names the splits there are.
+            If it has no smear; the message names the existing splits.
         """
         subset = [entry for entry in self._entries if entry.split == name]
         if not subset:
-            there = ", ".join(self.splits) or "none (split.csv with the columns image and split gives them)"
-            raise DataError(f"has no split {name!r}; splits there are: {there}", self.root)
+            names = ", ".join(self.splits) or "none (add split.csv with the columns image and split)"
+            raise DataError(f"has no split {name!r}; existing splits: {names}", self.root)
         return self._view(subset)
 
     def subset(self, which: Sequence[int]) -> SmearFolder:
-        """Give the smears of these numbers, in this order."""
+        """Return the smears with these indices, in this order."""
         return self._view([self._entries[k] for k in which])
 
     def check(self) -> list[str]:
-        """Read every smear once and list the problems, one line each; empty when all is well."""
+        """Read every smear once and return the problems, one line each."""
         problems = []
         for entry in self._entries:
             try:
@@ -90,7 +91,7 @@ class SmearFolder(Sequence[Smear]):
 
     @property
     def root(self) -> Path:
-        """The folder (or file) that was opened."""
+        """Folder or file that was opened."""
         return self._reader.root
 
     @property
@@ -100,7 +101,7 @@ class SmearFolder(Sequence[Smear]):
 
     @property
     def scale(self) -> float:
-        """Size of the smears handed out, relative to the files."""
+        """Factor by which smears are resized on reading."""
         return self._scale
 
     @property
@@ -110,7 +111,7 @@ class SmearFolder(Sequence[Smear]):
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Files of each smear, in order."""
+        """File entry of each smear, in order."""
         return self._entries
 
     @property
@@ -120,16 +121,16 @@ class SmearFolder(Sequence[Smear]):
 
     @property
     def splits(self) -> dict[str, int]:
-        """Number of smears in each split; those in none are not counted."""
-        counted: dict[str, int] = {}
+        """Number of smears in each split; smears without a split are not counted."""
+        counts: dict[str, int] = {}
         for entry in self._entries:
             if entry.split is not None:
-                counted[entry.split] = counted.get(entry.split, 0) + 1
-        return counted
+                counts[entry.split] = counts.get(entry.split, 0) + 1
+        return counts
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks on the folder that stop nothing, one line each."""
+        """Notes on the folder that are no errors, one line each."""
         return self._reader.notes
 
     def _view(self, entries: Sequence[Entry]) -> SmearFolder:
@@ -137,12 +138,12 @@ class SmearFolder(Sequence[Smear]):
 
 
 class SmearCache:
-    """The smears last asked for, up to a number of bytes; copies go in and out.
+    """Least-recently-used cache of decoded smears; stores and returns copies.
 
     Parameters
     ----------
     limit : int
-        Bytes; 0 keeps nothing.
+        Size in bytes; 0 disables the cache.
     """
 
     def __init__(self, limit: int) -> None:
@@ -151,28 +152,28 @@ class SmearCache:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[SmearCache], tuple[int]]:
-        # another process fills its own: hundreds of megabytes would go through a pipe
+        # Another process starts with an empty cache; pickling would send hundreds of megabytes.
         return SmearCache, (self._limit,)
 
     def get(self, name: str) -> Smear | None:
-        """Give a copy of the smear, None when it is not kept."""
-        kept = self._kept.get(name)
-        if kept is None:
+        """Return a copy of the smear, or None if it is not cached."""
+        entry = self._kept.get(name)
+        if entry is None:
             return None
         self._kept.move_to_end(name)
-        # A copy, because a caller who paints on a smear must not change what the next one gets.
+        # A copy, so that a caller who modifies a smear does not change the cache.
         return Smear(
-            kept.image.copy(),
-            kept.labels.astype(np.int32),
-            kept.classes.copy(),
-            kept.class_names,
-            kept.um_per_px,
+            entry.image.copy(),
+            entry.labels.astype(np.int32),
+            entry.classes.copy(),
+            entry.class_names,
+            entry.um_per_px,
             name,
         )
 
     def put(self, smear: Smear) -> None:
-        """Keep a copy, and let go of what was not asked for longest."""
-        # Ids of a field fit 16 bits: half the memory.
+        """Store a copy, and drop the least recently used smears if the cache is full."""
+        # Instance ids mostly fit 16 bits, which halves the memory.
         narrow = np.uint16 if smear.count <= np.iinfo(np.uint16).max else np.int32
         size = smear.image.nbytes + smear.labels.size * np.dtype(narrow).itemsize
         if size > self._limit:
@@ -210,28 +211,28 @@ def open_smears(
     limit: int | None = None,
     cache_mb: float = 0.0,
 ) -> SmearFolder:
-    """Open a folder of annotated smears; nothing is decoded until a smear is asked for.
+    """Open a folder of annotated smears; smears are decoded on access.
 
     Parameters
     ----------
     path : Path or str
         Folder of images with label images or colour-palette masks, or a COCO file or its folder.
     format : str
-        One of `smearsynth.formats.FORMATS`, or "auto" to tell it from the files.
+        One of `smearsynth.formats.FORMATS`, or "auto" to detect it.
     split : str, optional
-        Only the smears of this split (`split.csv`, or one COCO file per split).
+        Use only this split (of `split.csv`, or of one COCO file per split).
     scale : float
-        Resize smears on reading; 0.5 halves each side. In (0, 16].
+        Resize smears on reading; 0.5 halves width and height. In (0, 16].
     classes : {"auto", "one", "annotated"}
-        Which classes cells get. "one": all are "cell". "annotated": as the folder says (`instances.csv`,
-        `points/`, COCO categories). "auto": "annotated" for folders that smearsynth wrote and "one" for all
-        others, because classes with a handful of cells cannot be trained on.
+        Classes of the cells. "one": all are "cell". "annotated": those of the folder (`instances.csv`, `points/`,
+        COCO categories). "auto": "annotated" for folders written by smearsynth, else "one", because classes with
+        few cells cannot be trained on.
     binary : bool
-        The annotation is a mask of all cells: take its connected components as instances.
+        The annotation is a binary mask; its connected components become the instances.
     limit : int, optional
-        Only the first so many smears, by name.
+        Use only the first smears, by name.
     cache_mb : float
-        Keep up to so many megabytes of decoded smears in memory, those last asked for.
+        Size of the cache of decoded smears in MB.
 
     Returns
     -------
@@ -240,9 +241,9 @@ def open_smears(
     Raises
     ------
     DataError
-        When the folder does not exist, is empty, holds an image without annotation, or is of no known format.
+        If the folder does not exist, is empty, has an image without annotation, or an unknown format.
     OptionError
-        When an argument is out of its range.
+        If an argument is out of range.
 
     Examples
     --------
@@ -269,3 +270,57 @@ def open_smears(
     if split is not None:
         folder = folder.split(split)
     return folder if limit is None else folder[:limit]
+
+
+def as_smear_folder(data: Path | str | SmearFolder, *, cache_mb: float = 0.0) -> SmearFolder:
+    """Return an opened folder of smears; a `SmearFolder` is returned unchanged.
+
+    Parameters
+    ----------
+    data : Path or str or SmearFolder
+        A path is opened by `open_smears` with its defaults.
+    cache_mb : float
+        Size of the cache of a folder that is opened here, MB.
+    """
+    return data if isinstance(data, SmearFolder) else open_smears(data, cache_mb=cache_mb)
+
+
+def choose_split(
+    smears: SmearFolder, split: str | None, *, default: str, limit: int | None = None
+) -> tuple[SmearFolder, str | None]:
+    """Return the smears of a split and its name.
+
+    Parameters
+    ----------
+    smears : SmearFolder
+    split : str or None
+        None selects the split `default` if it exists, else all smears.
+    default : str
+    limit : int, optional
+        Return only the first smears.
+
+    Raises
+    ------
+    DataError
+        If no smear is in the requested split.
+    """
+    name = split or (default if default in smears.splits else None)
+    subset = smears if name is None else smears.split(name)
+    return (subset[:limit] if limit else subset), name
+
+
+def check_smears(smears: SmearFolder, progress: Progress = SILENT) -> None:
+    """Read every smear and report those that cannot be read.
+
+    Raises
+    ------
+    DataError
+        If a smear cannot be read; each problem is a message to `progress`.
+    """
+    problems = smears.check()
+    for problem in problems:
+        progress.message(problem)
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(smears)} smears cannot be read, see the messages above", smears.root
+        )

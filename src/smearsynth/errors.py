@@ -1,7 +1,6 @@
-"""Errors a user can cause and mend: each message names the culprit and the remedy, in one line.
+"""Errors that the user can correct. Each message is one line that says what is wrong, where, and what to do.
 
-The command line prints such a message and ends with exit code 2; anything else is our own fault and
-keeps its traceback.
+The command line prints the message and ends with exit code 2. Any other exception is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from pathlib import Path
 
 
 class SmearsynthError(Exception):
-    """Base of all errors that the user can mend.
+    """Base class of all errors that the user can correct.
 
     Parameters
     ----------
     problem : str
-        What is wrong, in one line, with the remedy.
+        What is wrong and what to do, in one line.
     path : Path or str, optional
-        The file or folder at fault; it is put before the message.
+        File or folder concerned; it precedes the message.
 
     Examples
     --------
@@ -33,20 +32,20 @@ class SmearsynthError(Exception):
 
 
 class DataError(SmearsynthError, ValueError):
-    """A smear, a file or a folder of smears that cannot be used."""
+    """A smear, file or folder of smears is not usable."""
 
 
 class ModelError(SmearsynthError):
-    """A model folder that is incomplete, damaged or does not fit what is asked of it."""
+    """A model folder is incomplete, damaged or of the wrong kind."""
 
 
 class OptionError(SmearsynthError, ValueError):
-    """A parameter out of its range, or parameters that contradict each other."""
+    """A parameter is out of range, or parameters contradict each other."""
 
 
 @contextmanager
 def error_location(data: Path | None) -> Iterator[None]:
-    """Put the folder of smears before a message that names none, because it is about all of them.
+    """Add the folder of smears to a `DataError` without a path, which concerns all smears.
 
     Examples
     --------

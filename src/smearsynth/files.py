@@ -13,7 +13,7 @@ from pathlib import Path
 from smearsynth.errors import DataError, ModelError
 
 
-def reading_problem(error: OSError) -> str:
+def describe_read_error(error: OSError) -> str:
     """Say in one line why a file cannot be opened, with the remedy."""
     if isinstance(error, PermissionError):
         return "no permission to read it; change its access rights (chmod +r)"
@@ -27,7 +27,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(reading_problem(error), path) from error
+        raise DataError(describe_read_error(error), path) from error
     except UnicodeDecodeError as error:
         raise DataError("is not UTF-8 text; save it again as UTF-8", path) from error
 
@@ -69,7 +69,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise DataError(_writing_problem(error), path) from error
+        raise DataError(_describe_write_error(error), path) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise DataError(_writing_problem(error), folder) from error
+        raise DataError(_describe_write_error(error), folder) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -97,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _writing_problem(error: OSError) -> str:
+def _describe_write_error(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space and run the same again, it continues where it stopped"
     if isinstance(error, PermissionError):
@@ -105,18 +105,18 @@ def _writing_problem(error: OSError) -> str:
     return f"cannot be written ({error.strerror or error}); check the disk or choose another folder"
 
 
-SUMS = "SHA256SUMS"
+CHECKSUM_FILE = "SHA256SUMS"
 
 COPY_AGAIN = "copy the folder again"
 
 
-def write_sums(folder: Path, contents: Mapping[str, bytes]) -> None:
+def write_checksums(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write the hashes of files, given by name and content; after the files themselves, whole or not at all."""
     lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(contents.items()))
-    write_text(folder / SUMS, "".join(lines))
+    write_text(folder / CHECKSUM_FILE, "".join(lines))
 
 
-def read_sums(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path) -> dict[str, str]:
     """The hash that each file of a folder should have, by name; empty for what is no list of files in it.
 
     Raises
@@ -127,18 +127,18 @@ def read_sums(folder: Path) -> dict[str, str]:
         When it cannot be read.
     """
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = (folder / CHECKSUM_FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ModelError(reading_problem(error), folder / SUMS) from error
+        raise ModelError(describe_read_error(error), folder / CHECKSUM_FILE) from error
     except UnicodeDecodeError:
         return {}
     sums = {name: wanted for wanted, _, name in (line.partition("  ") for line in lines)}
     return {} if any(Path(name).name != name for name in sums) else sums
 
 
-def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
+def verify_checksums(folder: Path, sums: Mapping[str, str]) -> None:
     """Compare files with the hashes that they should have.
 
     Raises
@@ -151,8 +151,8 @@ def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "a").write_bytes(b"whole")
-    >>> write_sums(folder, {"a": b"whole"})
-    >>> check_sums(folder, read_sums(folder))
+    >>> write_checksums(folder, {"a": b"whole"})
+    >>> verify_checksums(folder, read_checksums(folder))
     """
     for name, wanted in sums.items():
         try:
@@ -160,6 +160,6 @@ def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
         except FileNotFoundError:
             raise ModelError(f"this file of the model is missing; {COPY_AGAIN}", folder / name) from None
         except OSError as error:
-            raise ModelError(reading_problem(error), folder / name) from error
+            raise ModelError(describe_read_error(error), folder / name) from error
         if found != wanted:
-            raise ModelError(f"altered or damaged, its hash is not the one in {SUMS}; {COPY_AGAIN}", folder / name)
+            raise ModelError(f"altered or damaged, its hash is not the one in {CHECKSUM_FILE}; {COPY_AGAIN}", folder / name)

@@ -117,7 +117,7 @@ class Smear:
         image = np.asarray(image)
         if image.dtype != np.uint8:
             raise DataError(f"image must be uint8, got {image.dtype}; map it to 0..255 first", name or None)
-        closed, ids = close_ids(labels)
+        closed, ids = relabel_sequential(labels)
         if classes is not None and len(ids) and ids[-1] > len(classes):
             raise DataError(f"labels run to {ids[-1]} for {len(classes)} classes given", name or None)
         kept = np.zeros(len(ids), np.int64) if classes is None else np.asarray(classes, np.int64)[ids - 1]
@@ -247,7 +247,7 @@ def digest(smear: Smear) -> str:
     return hashed.hexdigest()[:16]
 
 
-def close_ids(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[np.int64]]:
+def relabel_sequential(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[np.int64]]:
     """Renumber ids to 1..n in their order, without gaps.
 
     Parameters
@@ -263,7 +263,7 @@ def close_ids(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[
 
     Examples
     --------
-    >>> closed, ids = close_ids(np.array([[0, 5], [9, 5]]))
+    >>> closed, ids = relabel_sequential(np.array([[0, 5], [9, 5]]))
     >>> closed.tolist(), ids.tolist()
     ([[0, 1], [2, 1]], [5, 9])
     """

@@ -52,6 +52,11 @@ def test_digests_depend_on_the_smear() -> None:
 
 
 def test_cache_keys_depend_on_every_part() -> None:
-    keys = {cache_key("RD", 1, ["a"]), cache_key("RD", 1, ["b"]), cache_key("RD", 2, ["a"]), cache_key("SD", 1, ["a"])}
+    keys = {
+        cache_key("RD", 1, ["a"]),
+        cache_key("RD", 1, ["b"]),
+        cache_key("RD", 2, ["a"]),
+        cache_key("SD", 1, ["a"]),
+    }
     assert len(keys) == 4
     assert all(len(key) == 20 for key in keys)

@@ -19,7 +19,9 @@ def test_a_saved_result_loads_unchanged(tmp_path: Path) -> None:
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
     for text in ('{"rows": []}', "[]", "{"):
         (tmp_path / "other.json").write_text(text)
-        with pytest.raises(DataError, match=r"other.json: not a result of `smearsynth benefit`; run the command again"):
+        with pytest.raises(
+            DataError, match=r"other.json: not a result of `smearsynth benefit`; run the command again"
+        ):
             BenefitResult.load(tmp_path / "other.json")
 
 

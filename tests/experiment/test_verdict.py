@@ -63,7 +63,9 @@ def test_sentences_about_subsets() -> None:
         "Segmentation: Dice with 3 real smears plus synthetic smears was higher than with 9 real smears, by 0.020 "
         "(95 % interval +0.010 to +0.030; RD+SD of 3 minus RD of 9, 3 seeds)."
     )
-    assert "was lower than with 9 real smears, by" in verdict([change(SUBSET, mean=-0.02, low=-0.03, high=-0.01)])[0]
+    assert (
+        "was lower than with 9 real smears, by" in verdict([change(SUBSET, mean=-0.02, low=-0.03, high=-0.01)])[0]
+    )
     (sentence,) = verdict([change(SUBSET, low=-0.01)])
     assert "no difference was shown between 3 real smears plus synthetic smears and 9 real smears." in sentence
 

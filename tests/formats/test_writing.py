@@ -66,10 +66,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, format: str
     interrupted.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     for finished in (False, True, True):
         writer = open_writer(twice, format=format, class_names=TWO)
-        assert [writer.written(smear.name) for smear in smears] == [finished, finished, True, True, True]
+        assert [writer.is_written(smear.name) for smear in smears] == [finished, finished, True, True, True]
         with writer:
             for smear in smears:
-                if not writer.written(smear.name):
+                if not writer.is_written(smear.name):
                     writer.write(smear)
     files = sorted(path.relative_to(once) for path in once.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(twice) for path in twice.rglob("*") if path.is_file())
@@ -98,11 +98,11 @@ def test_a_full_disk_leaves_nothing_half_written(
         writer.write(smear)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
-    assert not writer.written(smear.name)
+    assert not writer.is_written(smear.name)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [p for p in before if p.is_file()]
     monkeypatch.undo()
     writer.write(smear)
-    assert writer.written(smear.name)
+    assert writer.is_written(smear.name)
 
 
 def test_an_earlier_file_survives_a_failed_write(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats.images import png_text
+from smearsynth.formats.images import read_png_text
 from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import MAX_PIXELS, MAX_SIDE, SyntheticSmears
 from smearsynth.layout.labels import DrawnLabels, LabelSource
@@ -271,7 +271,7 @@ def test_the_tags_of_an_image_suffice_to_make_it_again(
 ) -> None:
     SyntheticSmears(tiny, size=SIZE, seed=9, style=1, density=1.5, layout="uniform").write(tmp_path, 2)
     image = tmp_path / "images" / "smear-000001.png"
-    tags = png_text(image)
+    tags = read_png_text(image)
     assert tags["synthetic"] == "true"
     recipe = Recipe.model_validate_json(tags["recipe"])
     assert recipe.model == tiny.hash

@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import Run
 from smears import analytic_smear, random_smear, write_folder
-from smearsynth.annotation.threshold import photograph, rough_labels
+from smearsynth.annotation.threshold import photograph, threshold_labels
 from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
 from smearsynth.generation.stream import SyntheticSmears
@@ -91,14 +91,14 @@ def test_a_photograph_gives_the_style_that_its_annotation_gives(tiny: Synthesize
 @pytest.mark.parametrize("noise", [0, 3])
 def test_bare_ground_has_no_cells(noise: float) -> None:
     bare = analytic_smear((64, 64), [], noise=noise)
-    assert not rough_labels(bare.image).any()
+    assert not threshold_labels(bare.image).any()
 
 
 def test_dirt_is_no_cell() -> None:
     smear = analytic_smear((120, 160), [(30, 30, 12), (80, 40, 14), (120, 80, 12)])
     image = smear.image.copy()
     image[100:106, 20:26] = 60
-    assert rough_labels(image).max() == 3
+    assert threshold_labels(image).max() == 3
 
 
 def test_generate_takes_the_style_of_a_photograph_and_goes_between_two(

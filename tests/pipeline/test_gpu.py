@@ -14,7 +14,7 @@ from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import load_features
-from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train
+from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train_networks
 from smearsynth.tasks import Contours, Detection, FitRun, Segmentation, Task, fit, load_model
 
 pytestmark = [
@@ -29,7 +29,7 @@ def test_a_few_steps_train_and_continue_on_the_gpu(smear_folder: Path, tmp_path:
     features = load_features("efficientnet_lite0")
     for steps in (3, 6):
         settings = preset("tiny", steps=steps, crop=(64, 64), batch=2, precision=precision)
-        state = train(smears, settings, TrainingRun(tmp_path, fabric_for("cuda", precision), workers=2), features)
+        state = train_networks(smears, settings, TrainingRun(tmp_path, fabric_for("cuda", precision), workers=2), features)
     assert state.step == 6
     assert all(torch.isfinite(parameter).all() for parameter in state.average.parameters())
 
@@ -60,7 +60,7 @@ def test_a_recorded_step_is_the_step_itself(smear_folder: Path, tmp_path: Path) 
     smears = open_smears(smear_folder, split="train")
     settings = preset("tiny", steps=12, crop=(64, 64), batch=2)
     one, other = (
-        train(smears, settings, TrainingRun(tmp_path / str(graphs), fabric_for("cuda", "fp32"), graphs=graphs))
+        train_networks(smears, settings, TrainingRun(tmp_path / str(graphs), fabric_for("cuda", "fp32"), graphs=graphs))
         for graphs in (True, False)
     )
     for a, b in zip(one.average.parameters(), other.average.parameters(), strict=True):

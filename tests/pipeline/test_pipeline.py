@@ -15,7 +15,7 @@ from torch import Tensor
 
 from conftest import Run
 from smearsynth.datasets import open_smears
-from smearsynth.formats.images import png_text
+from smearsynth.formats.images import read_png_text
 from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.smear import Smear
@@ -131,7 +131,7 @@ def test_generated_smears_are_read_back_with_the_counts_of_the_manifest(
         assert smear.shape == (64, 64)
         assert smear.count == recipe["placed"] == recipe["classes"]["cell"]  # type: ignore[index]
         assert recipe["placed"] <= recipe["requested"]  # type: ignore[operator]
-        assert png_text(out / "images" / f"{smear.name}.png")["synthetic"] == "true"
+        assert read_png_text(out / "images" / f"{smear.name}.png")["synthetic"] == "true"
     assert sum(smear.count for smear in smears) > 4
     sheet = (out / "contact-sheet.html").read_text()
     assert "smear-000003" in sheet

@@ -94,7 +94,7 @@ def test_flips_turn_image_and_labels_together() -> None:
     smear = random_smear(3)
     seen = set()
     for seed in range(40):
-        made = augment(smear, seed, most=0)
+        made = augment(smear, seed, max_changes=0)
         turned = [
             (down, across)
             for down in (False, True)
@@ -138,7 +138,7 @@ def test_pixels_are_rounded_and_clipped() -> None:
 
 def test_a_negative_number_of_changes_is_refused() -> None:
     with pytest.raises(OptionError, match="must not be negative"):
-        augment(random_smear(0), 0, most=-1)
+        augment(random_smear(0), 0, max_changes=-1)
 
 
 # Copy-paste.
@@ -200,7 +200,7 @@ def test_smears_of_other_sizes_lend_cells_too() -> None:
 
 
 def test_smears_of_other_classes_are_refused() -> None:
-    with pytest.raises(DataError, match="has the classes cell, not pale, red; read both alike"):
+    with pytest.raises(DataError, match="has the classes cell, not pale, red; read both with the same --classes"):
         copy_paste(field([]), random_smear(0), 0)
 
 

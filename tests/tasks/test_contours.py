@@ -8,7 +8,7 @@ from smears import analytic_smear, disc_mask, random_smear
 from smearsynth.metrics.matching import label_ious, match
 from smearsynth.smear import Smear
 from smearsynth.tasks import Contours, fit
-from smearsynth.tasks.contours import contour_mask, isolate
+from smearsynth.tasks.contours import contour_mask, separate_cells
 
 PAIR = analytic_smear((64, 96), [(30, 32, 14), (56, 32, 14)])  # touching discs
 
@@ -47,7 +47,9 @@ def test_a_contour_lies_on_both_sides_of_every_outline() -> None:
 
 def test_true_maps_give_the_true_cells_back() -> None:
     for smear in (PAIR, *(large_cells(k) for k in range(5))):
-        labels = isolate((smear.labels > 0).astype(float), contour_mask(smear.labels, 3).astype(float), smoothing=1)
+        labels = separate_cells(
+            (smear.labels > 0).astype(float), contour_mask(smear.labels, 3).astype(float), smoothing=1
+        )
         found = match(label_ious(labels, smear.labels), 0.8)
         assert (found.tp, found.fp) == (smear.count, 0)
 
@@ -57,12 +59,12 @@ def test_touching_cells_are_one_unless_a_contour_stands_out_between_them() -> No
     inside = 0.0001
     for between, wanted in ((inside, 1), (10 * inside, 1), (1000 * inside, 2), (1.0, 2)):
         contours = np.where(neck, between, inside)
-        assert isolate(cells, contours, smoothing=0).max() == wanted
-    assert isolate(cells, np.where(neck, 10 * inside, inside), smoothing=0, depth=2).max() == 2
+        assert separate_cells(cells, contours, smoothing=0).max() == wanted
+    assert separate_cells(cells, np.where(neck, 10 * inside, inside), smoothing=0, depth=2).max() == 2
 
 
 def test_cells_keep_their_whole_area_and_meet_along_the_contour() -> None:
-    labels = isolate((PAIR.labels > 0).astype(float), contour_mask(PAIR.labels, 3).astype(float))
+    labels = separate_cells((PAIR.labels > 0).astype(float), contour_mask(PAIR.labels, 3).astype(float))
     assert ((labels > 0) == (PAIR.labels > 0)).all()
     assert label_ious(labels, PAIR.labels).max(1) == pytest.approx([1, 1], abs=0.05)
 
@@ -70,9 +72,9 @@ def test_cells_keep_their_whole_area_and_meet_along_the_contour() -> None:
 def test_small_cells_that_are_all_contour_stay_and_specks_go() -> None:
     smear = analytic_smear((64, 64), [(20, 20, 4), (45, 45, 1)])
     cells, contours = (smear.labels > 0).astype(float), contour_mask(smear.labels, 4).astype(float)
-    assert isolate(cells, contours, min_area=10).max() == 1
-    assert isolate(cells, contours).max() == 2
-    assert isolate(cells * 0, contours).max() == 0
+    assert separate_cells(cells, contours, min_area=10).max() == 1
+    assert separate_cells(cells, contours).max() == 2
+    assert separate_cells(cells * 0, contours).max() == 0
 
 
 # Learning.

@@ -17,7 +17,7 @@ from smearsynth.smear import Smear
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.tasks import Contours, FitRun, Segmentation, fit, fitting, load_model, save_model
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
-from smearsynth.tasks.fitting import _described as described
+from smearsynth.tasks.fitting import _describe as described
 from smearsynth.tasks.fitting import hold_out
 from smearsynth.tasks.samples import WINDOW, SmearSupply, draw_samples
 
@@ -96,13 +96,13 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     fit(tiny(), SMEARS, FitRun(tmp_path / "a"))
     fit(tiny(), SMEARS, FitRun(tmp_path / "b", time_limit=0))
     for folder in ("a", "b"):
-        with pytest.raises(ModelError, match=r"holds a model with fit.seed = 0, now it is 7; use the same"):
+        with pytest.raises(ModelError, match=r"contains a model with fit.seed = 0, now it is 7; use the same"):
             fit(tiny(seed=7), SMEARS, FitRun(tmp_path / folder))
         with pytest.raises(ModelError, match=r"smears = 10 smears, .* now it is 9 smears, .*; use the same"):
             fit(tiny(), SMEARS[1:], FitRun(tmp_path / folder))
         with pytest.raises(ModelError, match=r"smears = 10 smears, content .*, now it is 10 smears, content .*;"):
             fit(tiny(), [*SMEARS[:9], random_smear(10)], FitRun(tmp_path / folder))
-        with pytest.raises(ModelError, match="holds a model of segmentation, not contours"):
+        with pytest.raises(ModelError, match="contains a model of segmentation, not contours"):
             fit(Contours.preset("tiny"), SMEARS, FitRun(tmp_path / folder))
 
 
@@ -126,7 +126,7 @@ def test_a_folder_of_a_version_that_did_not_note_the_content_serves_and_says_no_
 ) -> None:
     data, run = open_smears(write_folder(tmp_path / "data", SMEARS[:3])), FitRun(tmp_path / "m")
     with monkeypatch.context() as before:
-        before.setattr(fitting, "_described", lambda smears, content: described(smears, content=False))
+        before.setattr(fitting, "_describe", lambda smears, content: described(smears, content=False))
         fit(tiny(), data, run if finished else FitRun(run.folder, time_limit=0))
     with pytest.raises(ModelError, match="smears = 3 smears, names and scale"):
         fit(tiny(), data[:2], run)
@@ -151,7 +151,7 @@ def test_a_damaged_state_says_so(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("x")
-    with pytest.raises(ModelError, match="is a file; name a folder"):
+    with pytest.raises(ModelError, match="is a file; name a model folder"):
         fit(tiny(), SMEARS, FitRun(tmp_path / "m"))
 
 
@@ -254,7 +254,7 @@ def test_it_trains_on_a_stream(tmp_path: Path) -> None:
 def test_no_smears_and_streams_that_end_are_refused() -> None:
     with pytest.raises(DataError, match="no smears to train on"):
         fit(tiny(), [])
-    with pytest.raises(DataError, match=r"ended after 3; give an endless one"):
+    with pytest.raises(DataError, match=r"ended after 3; give an endless stream"):
         fit(tiny(), iter(SMEARS[:3]))
 
 
@@ -314,12 +314,12 @@ def test_a_model_folder_gives_the_model_back(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such model folder; make one with `smearsynth fit-task`"):
+    with pytest.raises(ModelError, match="no such model folder; train one with `smearsynth train-task`"):
         load_model(tmp_path / "none")
     with pytest.raises(ModelError, match=r"not a task model, config.json is missing; name a folder"):
         load_model(tmp_path)
     fit(tiny(), SMEARS, FitRun(tmp_path / "half", time_limit=0))
-    with pytest.raises(ModelError, match="not finished: run the same `smearsynth fit-task` again"):
+    with pytest.raises(ModelError, match="not finished; run the same `smearsynth train-task` again"):
         load_model(tmp_path / "half")
 
 

@@ -74,7 +74,7 @@ def test_no_box_begins_at_minus_zero() -> None:
 
 def test_classes_may_have_the_names_of_other_columns(images: Path, tmp_path: Path) -> None:
     names = ("image", "total")
-    write_predictions(Known(Known.presets["tiny"].telling_apart(names)), find_images(images), tmp_path / "out")
+    write_predictions(Known(Known.presets["tiny"].for_classes(names)), find_images(images), tmp_path / "out")
     table = (tmp_path / "out" / "counts.csv").read_text().splitlines()
     assert table == ["image,image,total,total", "a,1,2,3", "b,1,2,3"]
 
@@ -155,8 +155,8 @@ def test_images_are_found_in_files_and_folders(images: Path, smear_folder: Path,
     with pytest.raises(DataError, match="does not exist; name an image"):
         find_images(tmp_path / "none")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         find_images(tmp_path / "bare")
     Image.fromarray(random_smear(0).image).save(images / "a.png")
-    with pytest.raises(DataError, match=r"a.tif: goes by the same name as a.png"):
+    with pytest.raises(DataError, match=r"a.tif: has the same name as a.png"):
         find_images(images)

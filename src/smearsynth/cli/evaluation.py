@@ -98,7 +98,7 @@ def realism(
             smears,
             synthetic,
             split=comparison.split,
-            features=features,
+            features=features or comparison.features,
             segmenter=comparison.segmenter,
             labels=comparison.labels,
             crop=comparison.crop,
@@ -123,7 +123,7 @@ def realism(
     for line in result.verdict():
         say(out, line)
     for mismatch in result.labels.worst(_LISTED) if result.labels else ():
-        say(out, f"{mismatch.smear}: {mismatch.what}")
+        say(out, f"{mismatch.smear}: {mismatch.description}")
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,8 @@ def check_cell_sizes(real: float, synthetic: float, scale: float = 1.0) -> None:
     ratio = synthetic / real
     if not 1 / _MAX_RATIO <= ratio <= _MAX_RATIO:
         raise DataError(
-            f"synthetic cells have a median diameter of {synthetic:.0f} px, real cells {real:.0f} px; read the real "
-            f"smears at the training scale of the model (--scale {ratio * scale:.2g})"
+            f"synthetic cells have a median diameter of {synthetic:.0f} px, real cells {real:.0f} px; read the "
+            f"real smears at the training scale of the model (--scale {ratio * scale:.2g})"
         )
 
 

@@ -1,4 +1,4 @@
-"""Label fidelity: are the cells of a smear where its labels say? A segmenter trained on real smears looks."""
+"""Label fidelity: comparison of the labels of smears with the cells that a segmenter finds in the images."""
 
 from __future__ import annotations
 
@@ -12,46 +12,45 @@ from pydantic import BaseModel, ConfigDict
 from scipy import ndimage, stats
 
 from smearsynth.errors import DataError
+from smearsynth.evaluation.simulated_errors import SIMULATED_ERRORS, SimulatedError, simulate_errors
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 
-ALARMS = 0.01  # share of real cells that may be called wrong, and as many missing ones may be reported
-_RIM = 0.12  # diameters around a label in which found pixels still belong to it
-_SPECK = 0.1  # of the area of a median cell: smaller labels, slivers at the border, are not judged
-_LEAST_IOU = (0.3, 0.75)  # between these the threshold lies, whatever the real smears say
-_LEAST_AREA = (0.15, 0.5)  # likewise for what counts as a missing cell, in areas of a median cell
-_SHOWN = 200
-_SIMULATED_ERRORS = 12  # labels damaged in each smear for each kind of slip
+FALSE_ALARM_RATE = 0.01  # wrong labels per real cell, and missing cells per real cell
+_RIM = 0.12  # diameters around a label in which segmented pixels still belong to it
+_MIN_LABEL_AREA = 0.1  # areas of a median cell; smaller labels, slivers at the border, are not compared
+_IOU_RANGE = (0.3, 0.75)  # bounds of the IoU limit
+_AREA_RANGE = (0.15, 0.5)  # bounds of the area limit, in areas of a median cell
+_MAX_LISTED = 200
 
 FloatArray = npt.NDArray[np.float64]
-SimulatedError = Literal["deleted", "added", "shifted", "swapped"]
-SIMULATED_ERRORS: tuple[SimulatedError, ...] = ("deleted", "added", "shifted", "swapped")
 
 
 class Segmenter(Protocol):
-    """What tells cells from background, such as a fitted `smearsynth.tasks.Segmentation`."""
+    """A model that separates cells from background, such as `smearsynth.tasks.segmentation.Segmentation`."""
 
     def probability(self, image: ImageArray) -> npt.NDArray[np.float32]:
-        """Probability of each pixel (H, W) to be of a cell."""
+        """Return the probability (H, W) that each pixel belongs to a cell."""
         ...
 
 
 class Disagreement(BaseModel):
-    """A cell on which labels and image disagree.
+    """A cell for which labels and image disagree.
 
     Parameters
     ----------
     smear : str
+        Name of the smear.
     kind : {"wrong", "missing"}
-        A label without the cell it claims, or a cell without a label.
+        A label without the cell that it marks, or a cell without a label.
     label : int
-        Number of the instance in the smear as read: 1..n in the order of the numbers in its file, which may have
-        gaps; `generate` leaves none. 0 for a missing one.
+        Number of the instance in the smear as read: 1..n in the order of the ids in its file, which may have gaps;
+        those of `generate` have none. 0 for a missing cell.
     x, y : float
-        Its middle, px from the upper left corner of the smear as read.
+        Centre, px from the upper left corner of the smear as read.
     iou : float
-        Of the label with what was found there; 0 for a missing one.
+        Of the label with the segmented cell; 0 for a missing cell.
     area : int
-        Of the label, or of what was found without one, px².
+        Of the label, or of the segmented cell without a label, px².
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,29 +64,31 @@ class Disagreement(BaseModel):
     area: int
 
     @property
-    def what(self) -> str:
-        """What it is and where, in a few words."""
-        at = f"at x {self.x:.0f}, y {self.y:.0f} px"
-        return f"label {self.label} {at}, IoU {self.iou:.2f}" if self.label else f"no label {at}, {self.area} px²"
+    def description(self) -> str:
+        """The disagreement and its position in one line."""
+        position = f"at x {self.x:.0f}, y {self.y:.0f} px"
+        if self.label:
+            return f"label {self.label} {position}, IoU {self.iou:.2f}"
+        return f"no label {position}, {self.area} px²"
 
 
 class Limits(BaseModel):
-    """What counts as wrong and as missing, set on real smears that the segmenter has not seen.
+    """Limits for wrong labels and missing cells, calibrated on real smears that the segmenter was not trained on.
 
     Parameters
     ----------
     iou : float
-        A label below it is wrong.
+        Labels with a lower IoU are wrong.
     area : float
-        A found region without label of this area or more, px², is a missing cell.
+        Segmented regions without a label of at least this area, px², are missing cells.
     false_wrong, false_missing : float
-        Real labels called wrong, and missing cells reported, for each real cell.
-    caught : dict of str to float
-        Share of slips made on purpose in these smears that were found, by kind.
+        Wrong labels and missing cells per real cell: false alarms.
+    detection_rates : dict of str to float
+        Fraction of the simulated label errors that the limits detect, by kind.
     cells : int
-        Real cells judged.
+        Number of real cells compared.
     iou_median : float
-        Of the real cells with their own labels: more cannot be expected of synthetic ones.
+        Of the real cells with their labels: an upper bound for synthetic cells.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,24 +97,24 @@ class Limits(BaseModel):
     area: float
     false_wrong: float
     false_missing: float
-    caught: dict[SimulatedError, float]
+    detection_rates: dict[SimulatedError, float]
     cells: int
     iou_median: float
 
 
 class LabelFidelity(BaseModel):
-    """How well the labels of some smears fit their images.
+    """How well the labels of smears fit their images.
 
     Parameters
     ----------
     cells : int
-        Cells judged.
+        Number of cells compared.
     iou_median, iou_low : float
-        Median over the cells, and the value that one in twenty stays below.
+        Median and 5 % quantile over the cells.
     wrong, missing : int
-        Labels without their cell, and cells without a label.
+        Number of labels without their cell, and of cells without a label.
     disagreements : tuple of Disagreement
-        The worst of them, at most 200.
+        The worst, at most 200.
     limits : Limits
     """
 
@@ -127,47 +128,49 @@ class LabelFidelity(BaseModel):
     disagreements: tuple[Disagreement, ...]
     limits: Limits
 
-    def worst(self, most: int) -> tuple[Disagreement, ...]:
-        """The worst of the wrong labels and of the missing cells, so many of each at most."""
-        kinds = ([one for one in self.disagreements if one.kind == kind] for kind in ("wrong", "missing"))
-        return tuple(one for listed in kinds for one in listed[:most])
+    def worst(self, max_count: int) -> tuple[Disagreement, ...]:
+        """Return the worst wrong labels and the largest missing cells, at most `max_count` of each."""
+        wrong = [item for item in self.disagreements if item.kind == "wrong"]
+        missing = [item for item in self.disagreements if item.kind == "missing"]
+        return (*wrong[:max_count], *missing[:max_count])
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a segmenter says of the labels of one smear.
+class LabelAgreement:
+    """Agreement of the labels of one smear with a segmentation of its image.
 
     Parameters
     ----------
     ious : (n,) float64 array
-        Of each label with the found pixels in and around it; NaN for slivers.
-    found : (H, W) int32 array
-        Regions found without a label, 1..m.
+        Of each label with the segmented pixels in and around it; NaN for slivers.
+    regions : (H, W) int32 array
+        Segmented regions without a label, 1..m.
     areas : (m,) int64 array
-        Of these, px².
+        Of these regions, px².
     """
 
     ious: FloatArray
-    found: LabelArray
+    regions: LabelArray
     areas: npt.NDArray[np.int64]
 
 
-def judge_labels(labels: LabelArray, cells: Mask, diameter: float) -> Judged:
-    """Hold labels against the mask of cells that a segmenter found in the image.
+def compare_labels(labels: LabelArray, cells: Mask, diameter: float) -> LabelAgreement:
+    """Compare labels with a segmentation of the image.
 
-    A mask does not tell touching cells apart: each found pixel goes to the nearest label, if it is within 0.12
-    diameters; what is farther belongs to no label.
+    A segmentation does not separate touching cells. Each segmented pixel is assigned to the nearest label within
+    0.12 diameters; pixels farther away belong to no label.
 
     Parameters
     ----------
     labels : (H, W) int32 array
     cells : (H, W) bool array
+        Segmented pixels.
     diameter : float
         Of a median cell, px.
 
     Returns
     -------
-    Judged
+    LabelAgreement
 
     Examples
     --------
@@ -175,25 +178,26 @@ def judge_labels(labels: LabelArray, cells: Mask, diameter: float) -> Judged:
     >>> labels[10:20, 5:15], labels[10:20, 25:35] = 1, 2
     >>> cells = np.zeros((30, 60), bool)
     >>> cells[10:20, 5:15] = cells[10:20, 45:55] = True
-    >>> judged = judge_labels(labels, cells, 11.3)
-    >>> judged.ious.tolist(), judged.areas.tolist()
+    >>> agreement = compare_labels(labels, cells, 11.3)
+    >>> agreement.ious.tolist(), agreement.areas.tolist()
     ([1.0, 0.0], [96])
     """
     n = int(labels.max(initial=0))
     if n:
-        away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-        owner = np.where(away <= max(1.0, _RIM * diameter), labels[tuple(nearest)], 0)
+        distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+        owner = np.where(distance <= max(1.0, _RIM * diameter), labels[tuple(nearest)], 0)
     else:
         owner = np.zeros_like(labels)
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    claimed = np.bincount(owner[cells], minlength=n + 1)[1:]
-    shared = np.bincount(labels[cells], minlength=n + 1)[1:]
-    ious = shared / np.maximum(sizes + claimed - shared, 1)
-    ious[sizes < _SPECK * _cell_area(diameter)] = np.nan
-    # opened, so that a rim seen a little wider than the label is no region
+    label_areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
+    segmented = np.bincount(owner[cells], minlength=n + 1)[1:]
+    intersection = np.bincount(labels[cells], minlength=n + 1)[1:]
+    ious = intersection / np.maximum(label_areas + segmented - intersection, 1)
+    ious[label_areas < _MIN_LABEL_AREA * _disc_area(diameter)] = np.nan
+    # The opening removes thin rims where a cell is segmented slightly larger than its label.
     free = ndimage.binary_opening(cells & (owner == 0), iterations=max(1, round(0.05 * diameter)))
-    found, m = ndimage.label(free)
-    return Judged(ious, found.astype(np.int32), np.bincount(found.ravel(), minlength=m + 1)[1:].astype(np.int64))
+    regions, m = ndimage.label(free)
+    areas = np.bincount(regions.ravel(), minlength=m + 1)[1:].astype(np.int64)
+    return LabelAgreement(ious, regions.astype(np.int32), areas)
 
 
 def calibrate_limits(
@@ -204,19 +208,19 @@ def calibrate_limits(
     rng: int | np.random.Generator = 0,
     on_smear: Callable[[int], object] | None = None,
 ) -> Limits:
-    """Set the limits on real smears so that 1 % of their cells raise an alarm, and see what slips are caught.
+    """Set limits so that real smears give one false alarm of each kind per 100 cells, and test their sensitivity.
 
-    Slips are made in copies of the labels: cells deleted, added on empty ground, shifted by half a diameter, and
-    exchanged for a cell of at least 1.5 times or at most two thirds of the area.
+    The sensitivity is measured with simulated label errors (see `simulate_errors`).
 
     Parameters
     ----------
     smears : sequence of Smear
-        Real ones, not those the segmenter was trained on.
+        Real smears that the segmenter was not trained on.
     segmenter : Segmenter
     diameter : float
         Of a median cell, px.
     rng : int or numpy.random.Generator
+        For the simulated errors.
     on_smear : callable, optional
         Called with the number of smears done.
 
@@ -227,42 +231,47 @@ def calibrate_limits(
     Raises
     ------
     DataError
-        When there is no cell to set them on.
+        If the smears have no cell.
     """
     generator = np.random.default_rng(rng)
-    ious, areas = [], []
+    smear_ious, smear_areas = [], []
     trials: list[_Trial] = []
     for k, smear in enumerate(smears):
         cells = segmenter.probability(smear.image) > 0.5
-        judged = judge_labels(smear.labels, cells, diameter)
-        ious.append(judged.ious[np.isfinite(judged.ious)])
-        areas.append(judged.areas)
+        agreement = compare_labels(smear.labels, cells, diameter)
+        smear_ious.append(agreement.ious[np.isfinite(agreement.ious)])
+        smear_areas.append(agreement.areas)
         for kind in SIMULATED_ERRORS:
-            trials += _trials(smear, kind, cells, diameter, generator)
+            trials += _test_errors(smear, kind, cells, diameter, generator)
         if on_smear is not None:
             on_smear(k + 1)
-    all_ious, all_areas = np.concatenate([np.zeros(0), *ious]), np.concatenate([np.zeros(0), *areas])
-    if not len(all_ious):
-        raise DataError("no cell in the real smears to set the limits on; give annotated smears")
-    unit = _cell_area(diameter)
-    iou = float(np.clip(np.quantile(all_ious, ALARMS), *_LEAST_IOU))
-    allowed = int(ALARMS * len(all_ious))
-    least = np.sort(all_areas)[::-1][allowed] + 1 if len(all_areas) > allowed else 0.0
-    area = float(np.clip(least, _LEAST_AREA[0] * unit, _LEAST_AREA[1] * unit))
-    caught: dict[SimulatedError, float] = {}
+    ious, areas = np.concatenate([np.zeros(0), *smear_ious]), np.concatenate([np.zeros(0), *smear_areas])
+    if not len(ious):
+        raise DataError("no cell in the real smears to calibrate the limits on; give annotated smears")
+    iou = float(np.clip(np.quantile(ious, FALSE_ALARM_RATE), *_IOU_RANGE))
+    area = _area_limit(areas, len(ious), diameter)
+    detection_rates: dict[SimulatedError, float] = {}
     for kind in SIMULATED_ERRORS:
-        found = [one.iou < iou or one.area >= area for one in trials if one.kind == kind]
-        if found:
-            caught[kind] = sum(found) / len(found)
+        detected = [trial.iou < iou or trial.area >= area for trial in trials if trial.kind == kind]
+        if detected:
+            detection_rates[kind] = sum(detected) / len(detected)
     return Limits(
         iou=iou,
         area=area,
-        false_wrong=float((all_ious < iou).mean()),
-        false_missing=float((all_areas >= area).sum() / len(all_ious)),
-        caught=caught,
-        cells=len(all_ious),
-        iou_median=float(np.median(all_ious)),
+        false_wrong=float((ious < iou).mean()),
+        false_missing=float((areas >= area).sum() / len(ious)),
+        detection_rates=detection_rates,
+        cells=len(ious),
+        iou_median=float(np.median(ious)),
     )
+
+
+def _area_limit(areas: FloatArray, cells: int, diameter: float) -> float:
+    """Return the limit in px² that at most 1 region per 100 cells reaches, within the bounds."""
+    allowed = int(FALSE_ALARM_RATE * cells)
+    limit = np.sort(areas)[::-1][allowed] + 1 if len(areas) > allowed else 0.0
+    unit = _disc_area(diameter)
+    return float(np.clip(limit, _AREA_RANGE[0] * unit, _AREA_RANGE[1] * unit))
 
 
 def label_fidelity(
@@ -273,32 +282,47 @@ def label_fidelity(
     *,
     on_smear: Callable[[int], object] | None = None,
 ) -> LabelFidelity:
-    """Judge the labels of all cells of some smears.
+    """Compare the labels of smears with a segmentation of their images.
+
+    Parameters
+    ----------
+    smears : sequence of Smear
+    segmenter : Segmenter
+    limits : Limits
+        From `calibrate_limits`, with the same segmenter and diameter.
+    diameter : float
+        Of a median cell, px.
+    on_smear : callable, optional
+        Called with the number of smears done.
+
+    Returns
+    -------
+    LabelFidelity
 
     Raises
     ------
     DataError
-        When the smears have no cell.
+        If the smears have no cell.
     """
-    ious: list[FloatArray] = []
+    smear_ious: list[FloatArray] = []
     wrong: list[Disagreement] = []
     missing: list[Disagreement] = []
     for k, smear in enumerate(smears):
-        judged = judge_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
-        ious.append(judged.ious[np.isfinite(judged.ious)])
-        for one in disagreements(smear, judged, limits):
-            (wrong if one.kind == "wrong" else missing).append(one)
+        agreement = compare_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
+        smear_ious.append(agreement.ious[np.isfinite(agreement.ious)])
+        for item in find_disagreements(smear, agreement, limits):
+            (wrong if item.kind == "wrong" else missing).append(item)
         if on_smear is not None:
             on_smear(k + 1)
-    all_ious = np.concatenate([np.zeros(0), *ious])
-    if not len(all_ious):
-        raise DataError("no cell in the synthetic smears; generate some with cells")
-    worst = sorted(wrong, key=lambda one: one.iou)[: _SHOWN // 2]
-    worst += sorted(missing, key=lambda one: -one.area)[: _SHOWN - len(worst)]
+    ious = np.concatenate([np.zeros(0), *smear_ious])
+    if not len(ious):
+        raise DataError("no cell in the synthetic smears; give smears with cells")
+    worst = sorted(wrong, key=lambda item: item.iou)[: _MAX_LISTED // 2]
+    worst += sorted(missing, key=lambda item: -item.area)[: _MAX_LISTED - len(worst)]
     return LabelFidelity(
-        cells=len(all_ious),
-        iou_median=float(np.median(all_ious)),
-        iou_low=float(np.quantile(all_ious, 0.05)),
+        cells=len(ious),
+        iou_median=float(np.median(ious)),
+        iou_low=float(np.quantile(ious, 0.05)),
         wrong=len(wrong),
         missing=len(missing),
         disagreements=tuple(worst),
@@ -307,123 +331,67 @@ def label_fidelity(
 
 
 def labels_fit(smear: Smear, segmenter: Segmenter, limits: Limits, diameter: float) -> bool:
-    """Whether a smear has no more wrong and missing cells than 95 of 100 real ones with as many cells have."""
-    judged = judge_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
+    """Test whether a smear has at most as many disagreements as 95 % of real smears with its number of cells.
+
+    Parameters
+    ----------
+    smear : Smear
+    segmenter : Segmenter
+    limits : Limits
+        From `calibrate_limits`, with the same segmenter and diameter.
+    diameter : float
+        Of a median cell, px.
+    """
+    agreement = compare_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
     expected = (limits.false_wrong + limits.false_missing) * smear.count
-    return len(disagreements(smear, judged, limits)) <= float(stats.poisson.ppf(0.95, expected))
+    return len(find_disagreements(smear, agreement, limits)) <= float(stats.poisson.ppf(0.95, expected))
 
 
-def disagreements(smear: Smear, judged: Judged, limits: Limits) -> list[Disagreement]:
-    """Wrong labels and missing cells of one smear, by these limits."""
-    wrong = np.flatnonzero(judged.ious < limits.iou) + 1
-    missing = np.flatnonzero(judged.areas >= limits.area) + 1
-    sizes = smear.areas()
-    listed = []
-    for kind, labels, ids in (("wrong", smear.labels, wrong), ("missing", judged.found, missing)):
-        for label, (y, x) in zip(ids.tolist(), ndimage.center_of_mass(labels > 0, labels, ids), strict=True):
-            is_wrong = kind == "wrong"
-            listed.append(
-                Disagreement(
-                    smear=smear.name,
-                    kind="wrong" if is_wrong else "missing",
-                    label=label if is_wrong else 0,
-                    x=float(x),
-                    y=float(y),
-                    iou=float(judged.ious[label - 1]) if is_wrong else 0.0,
-                    area=int(sizes[label - 1] if is_wrong else judged.areas[label - 1]),
-                )
-            )
-    return listed
+def find_disagreements(smear: Smear, agreement: LabelAgreement, limits: Limits) -> list[Disagreement]:
+    """List wrong labels, then missing cells, of one smear."""
+    wrong = np.flatnonzero(agreement.ious < limits.iou) + 1
+    missing = np.flatnonzero(agreement.areas >= limits.area) + 1
+    label_areas = smear.areas()
+    items = []
+    for label, (y, x) in zip(wrong.tolist(), _centres(smear.labels, wrong), strict=True):
+        iou, area = float(agreement.ious[label - 1]), int(label_areas[label - 1])
+        items.append(Disagreement(smear=smear.name, kind="wrong", label=label, x=x, y=y, iou=iou, area=area))
+    for region, (y, x) in zip(missing.tolist(), _centres(agreement.regions, missing), strict=True):
+        area = int(agreement.areas[region - 1])
+        items.append(Disagreement(smear=smear.name, kind="missing", label=0, x=x, y=y, iou=0.0, area=area))
+    return items
+
+
+def _centres(labels: LabelArray, ids: npt.NDArray[np.int64]) -> list[tuple[float, float]]:
+    """Return the centre (y, x) of each of these labels, px."""
+    return [(float(y), float(x)) for y, x in ndimage.center_of_mass(labels > 0, labels, ids)]
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A slip: the IoU of the label concerned (1 where there is none), the area found where it has none."""
+    """What a segmentation shows of a simulated error: IoU of the wrong label, area of the cell without a label."""
 
     kind: SimulatedError
     iou: float
     area: float
 
 
-def _trials(
+def _test_errors(
     smear: Smear, kind: SimulatedError, cells: Mask, diameter: float, rng: np.random.Generator
 ) -> list[_Trial]:
-    """Make slips of a kind in a copy of the labels, a few at a time, and see what is found of each."""
-    areas = smear.areas()
-    whole = np.flatnonzero(~smear.cut_by_border() & (areas > 0.3 * _cell_area(diameter))) + 1
-    if not len(whole):
+    """Simulate label errors of one kind, and compare the damaged labels with the segmentation `cells`."""
+    labels, errors = simulate_errors(smear, kind, diameter, rng)
+    if not errors:
         return []
+    agreement = compare_labels(labels, cells, diameter)
     trials = []
-    chosen = rng.choice(whole, min(_SIMULATED_ERRORS, max(1, len(whole) // 8)), replace=False)
-    labels = smear.labels.copy()
-    places: list[tuple[int, Mask]] = []
-    for label in chosen.tolist():
-        here = smear.labels == label
-        made = _simulated_error(labels, label, here, kind, smear, whole, diameter, rng)
-        if made is not None:
-            places.append(made)
-    judged = judge_labels(labels, cells, diameter)
-    for label, place in places:
-        iou = judged.ious[label - 1] if label else 1.0
-        regions = np.bincount(judged.found[place])
-        regions = regions[1:] if len(regions) > 1 else np.zeros(1, np.int64)
-        region = int(regions.argmax()) + 1
-        area = float(judged.areas[region - 1]) if regions.max() else 0.0
+    for error in errors:
+        iou = float(agreement.ious[error.label - 1]) if error.label else 1.0
+        overlaps = np.bincount(agreement.regions[error.unlabelled], minlength=2)[1:]
+        area = float(agreement.areas[overlaps.argmax()]) if overlaps.max() else 0.0
         trials.append(_Trial(kind, float(np.nan_to_num(iou, nan=1.0)), area))
     return trials
 
 
-def _simulated_error(
-    labels: LabelArray,
-    label: int,
-    here: Mask,
-    kind: SimulatedError,
-    smear: Smear,
-    whole: npt.NDArray[np.int64],
-    diameter: float,
-    rng: np.random.Generator,
-) -> tuple[int, Mask] | None:
-    """Damage `labels` in place; gives the label now wrong (0: none) and where a cell went without one."""
-    nothing = np.zeros_like(here)
-    if kind == "deleted":
-        labels[here] = 0
-        return 0, here
-    if kind == "shifted":
-        angle = rng.uniform(0, 2 * np.pi)
-        offset = np.rint(diameter / 2 * np.array([np.sin(angle), np.cos(angle)])).astype(int)
-        moved = np.argwhere(here) + offset
-        labels[here] = 0
-        _put(labels, moved, label)
-        return label, here
-    centre = np.argwhere(here).mean(axis=0)
-    if kind == "added":
-        free = ndimage.distance_transform_edt(labels == 0) > 0.55 * diameter
-        spots = np.argwhere(free)
-        if not len(spots):
-            return None
-        new = int(labels.max()) + 1
-        target = spots[rng.integers(len(spots))]
-        _put(labels, np.argwhere(here) + np.rint(target - centre).astype(int), new)
-        return (new, nothing) if (labels == new).any() else None
-    areas = smear.areas()
-    ratio = areas[whole - 1] / areas[label - 1]
-    others = whole[(ratio >= 1.5) | (ratio <= 2 / 3)]
-    if not len(others):
-        return None
-    other = np.argwhere(smear.labels == rng.choice(others))
-    labels[here] = 0
-    _put(labels, np.rint(other - other.mean(axis=0) + centre).astype(int), label)
-    return label, nothing
-
-
-def _put(labels: LabelArray, pixels: npt.NDArray[np.int64], label: int) -> None:
-    """Write a label to those pixels that lie in the field and are free."""
-    height, width = labels.shape
-    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < height) & (pixels[:, 1] < width)
-    rows, columns = pixels[inside].T
-    free = labels[rows, columns] == 0
-    labels[rows[free], columns[free]] = label
-
-
-def _cell_area(diameter: float) -> float:
+def _disc_area(diameter: float) -> float:
     return float(np.pi / 4 * diameter**2)

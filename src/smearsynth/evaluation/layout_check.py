@@ -1,4 +1,4 @@
-"""The layout certificate: statistics of real smears with their envelopes, against those of synthetic layouts."""
+"""Layout check: statistics of synthetic layouts, compared with envelopes of the statistics of real smears."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from smearsynth.errors import DataError
-from smearsynth.files import atomic_write
+from smearsynth.errors import DataError, error_location
+from smearsynth.evaluation.comparability import Data, open_data
 from smearsynth.layout.contact.moments import FieldMeasurement, measure_field
 from smearsynth.layout.labels import LabelSource, LayoutName
+from smearsynth.runs import Execution
 from smearsynth.smear import Smear
 from smearsynth.statistics import BIN_WIDTH, BINS, patterns
+from smearsynth.synthesis.model.folder import DEFAULT
+from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 FloatArray = npt.NDArray[np.float64]
 
 LAYOUTS: tuple[LayoutName, ...] = ("contact", "ring", "uniform")
 CONFIDENCE = 0.95
+MIN_DRAWS = 300  # fields per layout; their sampling error is then small beside that of the real smears
 _BOOTSTRAPS = 1000
-MIN_DRAWS = 300  # synthetic fields of each layout: enough that chance moves them little beside the real ones
 _MIN_SMEARS = 4
-_MIDDLES = (np.arange(BINS, dtype=np.float64) + 0.5) * BIN_WIDTH
-_PAIRS = slice(3, 30)  # bins of 0.3 to 3 diameters
-_NEAREST = slice(4, 20)
-_CLUSTERS = np.arange(2, 9)
+_BIN_CENTRES = (np.arange(BINS, dtype=np.float64) + 0.5) * BIN_WIDTH
+_PAIR_BINS = slice(3, 30)  # 0.3 to 3 diameters
+_NEAREST_BINS = slice(4, 20)
+_CLUSTER_SIZES = np.arange(2, 9)
 _AREAS: FloatArray = np.round(np.arange(0.1, 1.95, 0.1), 1)  # of the median real area
 _EMPTY_GRID = 320  # points on the longer side of a field
-_EMPTY: FloatArray = np.round(np.arange(0.2, 3.05, 0.2), 1)  # diameters
+_EMPTY_DISTANCES: FloatArray = np.round(np.arange(0.2, 3.05, 0.2), 1)  # diameters
+_CELLS = "cells"  # axis of the cluster sizes
 
 
 class Verdict(BaseModel):
@@ -43,10 +47,11 @@ class Verdict(BaseModel):
     Parameters
     ----------
     value : float
-        A figure, or for a curve the largest deviation from the real one, in its standard errors.
+        The statistic; for a curve, its largest deviation from the real curve in standard errors.
     low, high : float
-        Between them lies the value of another set of as many real smears, in 95 of 100 cases.
+        Interval that contains the value of another sample of as many real smears in 95 of 100 cases.
     inside : bool
+        Whether `value` is in the interval.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,9 +64,14 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True)
 class Curve:
-    """A statistic as drawn: the real one with its envelope, and that of each layout.
+    """A statistic for a figure: real smears with their envelope, and each layout.
 
-    `x`, `real`, `low`, `high` and each of `layouts` are (m,) float64; m is 1 for a single figure.
+    Parameters
+    ----------
+    title, x_name : str
+    x, real, low, high : (m,) float64 array
+        m is 1 for a statistic that is a single number.
+    layouts : dict of str to (m,) float64 array
     """
 
     title: str
@@ -75,17 +85,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class LayoutCheck:
-    """What `check_layout` found.
+    """Comparison of synthetic layouts with real smears, from `check_layout`.
 
     Parameters
     ----------
     smears : int
-        Real smears.
+        Number of real smears.
     draws : int
-        Synthetic fields of each layout.
+        Number of synthetic fields per layout.
     statistics : dict of str to dict of str to Verdict
         By statistic, then by layout.
     curves : dict of str to Curve
+        By statistic.
     """
 
     smears: int
@@ -94,42 +105,96 @@ class LayoutCheck:
     curves: dict[str, Curve]
 
     def outside(self, layout: str) -> tuple[str, ...]:
-        """The statistics on which a layout can be told from the real smears."""
-        return tuple(name for name, of in self.statistics.items() if not of[layout].inside)
+        """Return the statistics in which a layout differs from the real smears."""
+        return tuple(name for name, verdicts in self.statistics.items() if not verdicts[layout].inside)
 
     def to_json(self) -> str:
-        """JSON text: per statistic and layout value, low, high and inside."""
-        plain = {
-            name: {layout: verdict.model_dump() for layout, verdict in of.items()}
-            for name, of in self.statistics.items()
+        """Return JSON text with value, low, high and inside by statistic and layout."""
+        record = {
+            name: {layout: verdict.model_dump() for layout, verdict in verdicts.items()}
+            for name, verdicts in self.statistics.items()
         }
-        return json.dumps(plain, indent=1)
+        return json.dumps(record, indent=1)
 
     def table(self) -> Table:
-        """A line for each statistic, for a terminal."""
-        table = Table(title=f"{self.smears} real smears against {self.draws} fields of each layout")
+        """Return a terminal table with one row per statistic."""
+        table = Table(title=f"{self.smears} real smears and {self.draws} synthetic fields per layout")
         table.add_column("statistic")
         table.add_column("95 % of real", justify="right")
         for layout in next(iter(self.statistics.values())):
             table.add_column(layout, justify="right")
-        for name, of in self.statistics.items():
-            first = next(iter(of.values()))
-            marks = [f"{one.value:.3g} {'inside' if one.inside else 'OUTSIDE'}" for one in of.values()]
-            table.add_row(name, f"{first.low:.3g} to {first.high:.3g}", *marks)
+        for name, verdicts in self.statistics.items():
+            first = next(iter(verdicts.values()))
+            cells = [
+                f"{verdict.value:.3g} {'inside' if verdict.inside else 'OUTSIDE'}" for verdict in verdicts.values()
+            ]
+            table.add_row(name, f"{first.low:.3g} to {first.high:.3g}", *cells)
         return table
-
-    def figure(self, path: Path | str | None = None) -> Any:
-        """Draw each statistic: the real one, its envelope, the layouts; write a PNG to `path` if one is given."""
-        from smearsynth.evaluation.figures import layout_check_figure
-
-        figure = layout_check_figure(self)
-        if path is not None:
-            with atomic_write(Path(path)) as temporary:
-                figure.savefig(temporary, format="png", dpi=110, metadata={"Software": "smearsynth"})
-        return figure
 
 
 def check_layout(
+    data: Data,
+    model: Synthesizer | Path | str = DEFAULT,
+    *,
+    draws: int | None = None,
+    rng: int | np.random.Generator = 0,
+    execution: Execution = Execution(),
+) -> LayoutCheck:
+    """Test whether the layouts of a model differ from those of real smears, statistic by statistic.
+
+    Parameters
+    ----------
+    data : Path or str or SmearFolder
+        Real smears at the scale of the model. Smears that the model was not trained on are the best comparison.
+    model : Synthesizer or Path or str
+        A model, its folder, or "default" for the shipped model.
+    draws : int, optional
+        Number of synthetic fields per layout. Default: the number of real smears, but at least 300.
+    rng : int or numpy.random.Generator
+    execution : Execution
+        Only its progress is used.
+
+    Returns
+    -------
+    LayoutCheck
+
+    Raises
+    ------
+    DataError
+        If the smears cannot be read, or are too few for an envelope.
+    ModelError
+        If the model folder cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from smearsynth.formats import open_writer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows, columns = np.mgrid[:200, :200]
+    >>> labels = ((rows - 60) ** 2 + (columns - 60) ** 2 < 400).astype(np.int32)
+    >>> labels += 2 * ((rows - 140) ** 2 + (columns - 120) ** 2 < 400)
+    >>> with open_writer(folder) as writer:
+    ...     for k in range(4):
+    ...         writer.write(Smear.from_labels(np.zeros((200, 200, 3), np.uint8), labels, name=f"smear-{k}"))
+    >>> check = check_layout(folder, draws=4)
+    >>> check.smears, check.draws, list(check.statistics["pair_correlation"])
+    (4, 4, ['contact', 'ring', 'uniform'])
+    """
+    smears = open_data(data)
+    if not isinstance(model, Synthesizer):
+        model = Synthesizer.load(model, "cpu")
+    total = len(smears) + len(LAYOUTS) * _draw_count(draws, len(smears))
+    with error_location(smears.root):
+        return compare_layouts(
+            smears,
+            model.label_source,
+            draws=draws,
+            rng=rng,
+            on_field=lambda done: execution.progress.advance("measuring", done, total),
+        )
+
+
+def compare_layouts(
     smears: Iterable[Smear],
     source: LabelSource,
     *,
@@ -138,179 +203,201 @@ def check_layout(
     rng: int | np.random.Generator = 0,
     on_field: Callable[[int], object] | None = None,
 ) -> LayoutCheck:
-    """Test synthetic layouts against real smears, best those of a test split.
+    """Compare the layouts of a label source with real smears.
 
-    The envelopes hold what another set of as many real smears would give: the statistics of two bootstrap
-    samples of the smears differ by more in 5 of 100 cases. A curve is judged as a whole, by its largest
-    deviation in standard errors (Myllymäki et al. 2017, *Global envelope tests for spatial processes*).
+    An envelope covers the statistics of another sample of as many real smears: the difference of two bootstrap
+    samples of the smears exceeds it in 5 of 100 cases. A curve is tested as a whole, by its largest deviation in
+    standard errors (Myllymäki et al. 2017, *Global envelope tests for spatial processes*).
 
     Parameters
     ----------
     smears : iterable of Smear
-        Real ones, at the scale of the source; read once.
+        Real smears at the scale of the source; read once.
     source : LabelSource
     layouts : sequence of str
     draws : int, optional
-        Synthetic fields of each layout; as many as there are smears when None, but 300 at least.
+        Number of synthetic fields per layout. Default: the number of real smears, but at least 300.
     rng : int or numpy.random.Generator
     on_field : callable, optional
         Called with the number of fields measured, real and synthetic.
 
     Returns
     -------
-    Certificate
+    LayoutCheck
 
     Raises
     ------
     DataError
-        When there are too few smears for an envelope.
+        If there are fewer than four smears, or no whole cell.
     """
     generator = np.random.default_rng(rng)
-    done = 0
-
-    def measured(labels: npt.NDArray[np.integer[Any]], count: int) -> _Field:
-        nonlocal done
-        done += 1
-        if on_field is not None:
-            on_field(done)
-        return _Field(measure_field(labels, count), patterns.empty_distances(labels, _EMPTY_GRID), labels.shape)
-
-    real = [measured(smear.labels, smear.count) for smear in smears]
+    measure = _FieldMeter(on_field)
+    real = [measure(smear.labels, smear.count) for smear in smears]
     if len(real) < _MIN_SMEARS:
-        raise DataError(f"{len(real)} smears are too few for an envelope; give {_MIN_SMEARS} at least")
-    if not any((~field.measured.cut).any() for field in real):
-        raise DataError(
-            f"no whole cell in the {len(real)} smears, so nothing to compare layouts by; give smears with cells"
-        )
-    wanted = max(len(real), MIN_DRAWS) if draws is None else draws
-    laid: dict[str, list[_Field]] = {}
+        raise DataError(f"{len(real)} smears are too few for an envelope; give at least {_MIN_SMEARS}")
+    whole_areas = np.concatenate([field.measurement.areas[~field.measurement.cut] for field in real])
+    if not len(whole_areas):
+        raise DataError(f"no whole cell in the {len(real)} smears; give smears with cells to compare layouts")
+    count = _draw_count(draws, len(real))
+    synthetic: dict[str, list[_Field]] = {}
     for layout in layouts:
-        laid[layout] = []
-        for k in range(wanted):
-            mask = source.draw(real[k % len(real)].size, layout=layout, rng=generator)
-            laid[layout].append(measured(mask.labels, len(mask.classes)))
-    areas = np.concatenate([field.measured.areas[~field.measured.cut] for field in real])
-    unit = float(np.median(areas)) if len(areas) else 1.0
+        synthetic[layout] = []
+        for k in range(count):
+            sample = source.draw(real[k % len(real)].size, layout=layout, rng=generator)
+            synthetic[layout].append(measure(sample.labels, len(sample.classes)))
+    unit = float(np.median(whole_areas))
     statistics: dict[str, dict[str, Verdict]] = {}
     curves: dict[str, Curve] = {}
     samples = generator.multinomial(len(real), np.full(len(real), 1 / len(real)), (2, _BOOTSTRAPS))
-    for name, (title, x_name, x, parts) in _STATISTICS.items():
-        ours = _Sums.of(real, parts, unit)
-        theirs = {layout: _Sums.of(fields, parts, unit).curve() for layout, fields in laid.items()}
-        curves[name], statistics[name] = _judge(Curve(title, x_name, x, x, x, x, theirs), ours, samples)
-    return LayoutCheck(len(real), wanted, statistics, curves)
+    for name, statistic in _STATISTICS.items():
+        sums = _Sums.of_fields(real, statistic.terms, unit)
+        layout_curves = {
+            layout: _Sums.of_fields(fields, statistic.terms, unit).curve() for layout, fields in synthetic.items()
+        }
+        curves[name], statistics[name] = _test(statistic, sums, layout_curves, samples)
+    return LayoutCheck(len(real), count, statistics, curves)
+
+
+def _draw_count(draws: int | None, smears: int) -> int:
+    return max(smears, MIN_DRAWS) if draws is None else draws
 
 
 @dataclass(frozen=True)
 class _Field:
-    measured: FieldMeasurement
-    empty: FloatArray  # (pixels looked at,) distance to the nearest cell, px; 0 on a cell
+    """Measurements of one field, real or synthetic."""
+
+    measurement: FieldMeasurement
+    distances: FloatArray  # (points,) from grid points to the nearest cell, px; 0 on a cell
     size: tuple[int, int]
+
+
+class _FieldMeter:
+    """Measures fields and reports their number."""
+
+    def __init__(self, on_field: Callable[[int], object] | None) -> None:
+        self._on_field = on_field
+        self._done = 0
+
+    def __call__(self, labels: npt.NDArray[np.integer[Any]], count: int) -> _Field:
+        self._done += 1
+        if self._on_field is not None:
+            self._on_field(self._done)
+        return _Field(measure_field(labels, count), patterns.empty_distances(labels, _EMPTY_GRID), labels.shape)
+
+
+_Terms: TypeAlias = Callable[[_Field, float], tuple[npt.ArrayLike, npt.ArrayLike]]
+
+
+@dataclass(frozen=True)
+class _Statistic:
+    """A statistic as a ratio: `terms` returns numerator (m,) and denominator of a field for a median cell area."""
+
+    title: str
+    x_name: str
+    x: FloatArray
+    terms: _Terms
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """A statistic of several fields as a ratio of sums, so that any sample of the fields is quickly computed.
+    """Numerators and denominators of a statistic by field, (fields, m), for fast bootstrap samples."""
 
-    `above` and `below` are (fields, m) float64.
-    """
-
-    above: FloatArray
-    below: FloatArray
+    numerators: FloatArray
+    denominators: FloatArray
 
     @classmethod
-    def of(cls, fields: Sequence[_Field], parts: _Parts, unit: float) -> _Sums:
-        pairs = [parts(field, unit) for field in fields]
-        above = np.stack([np.asarray(pair[0], np.float64) for pair in pairs])
-        below = np.stack([np.broadcast_to(np.asarray(pair[1], np.float64), above.shape[1:]) for pair in pairs])
-        return cls(above, below)
+    def of_fields(cls, fields: Sequence[_Field], terms: _Terms, unit: float) -> _Sums:
+        pairs = [terms(field, unit) for field in fields]
+        numerators = np.stack([np.asarray(pair[0], np.float64) for pair in pairs])
+        shape = numerators.shape[1:]
+        denominators = np.stack([np.broadcast_to(np.asarray(pair[1], np.float64), shape) for pair in pairs])
+        return cls(numerators, denominators)
 
     def curve(self, weights: npt.NDArray[np.int64] | None = None) -> FloatArray:
-        """Of all fields, (m,), or of samples (draws, fields) of them, (draws, m)."""
-        counts = np.ones(len(self.above)) if weights is None else weights
-        return np.asarray((counts @ self.above) / np.maximum(counts @ self.below, 1e-9))
+        """Return the statistic of all fields, (m,), or of weighted samples (samples, fields): (samples, m)."""
+        counts = np.ones(len(self.numerators)) if weights is None else weights
+        return np.asarray((counts @ self.numerators) / np.maximum(counts @ self.denominators, 1e-9))
 
 
-_Parts = Callable[[_Field, float], tuple[npt.ArrayLike, npt.ArrayLike]]
-
-
-def _judge(blank: Curve, ours: _Sums, samples: npt.NDArray[np.int64]) -> tuple[Curve, dict[str, Verdict]]:
-    real = ours.curve()
-    differences = ours.curve(samples[0]) - ours.curve(samples[1])
+def _test(
+    statistic: _Statistic, real: _Sums, layouts: dict[str, FloatArray], samples: npt.NDArray[np.int64]
+) -> tuple[Curve, dict[str, Verdict]]:
+    """Compare the curves of the layouts with the envelope of the real smears."""
+    curve = real.curve()
+    differences = real.curve(samples[0]) - real.curve(samples[1])
     error = differences.std(axis=0)
-    # Where hardly a cell is seen the bootstrap knows no error. There it is half a percent of the curve's height,
-    # and for clusters that of three of them: no more, by the rule of three, is excluded by seeing none.
-    error = np.maximum(error, 0.005 * float(np.abs(real).max()) + 1e-9)
-    if blank.x_name == "cells":
-        error = np.maximum(error, math.sqrt(3) * blank.x / max(float(ours.below[:, 0].sum()), 1.0))
-    if len(real) == 1:
-        low, high = np.quantile(differences[:, 0], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) + real[0]
-        band = np.array([low]), np.array([high])
-        values = {layout: float(curve[0]) for layout, curve in blank.layouts.items()}
+    # Where there are very few cells, the bootstrap underestimates the error. It is set to at least 0.5 % of the
+    # height of the curve, and for clusters to that of three cells: by the rule of three, zero observations are
+    # compatible with an expectation of up to three.
+    error = np.maximum(error, 0.005 * float(np.abs(curve).max()) + 1e-9)
+    if statistic.x_name == _CELLS:
+        error = np.maximum(error, math.sqrt(3) * statistic.x / max(float(real.denominators[:, 0].sum()), 1.0))
+    if len(curve) == 1:
+        low, high = np.quantile(differences[:, 0], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) + curve[0]
+        envelope = np.array([low]), np.array([high])
+        values = {layout: float(values[0]) for layout, values in layouts.items()}
     else:
-        largest = np.abs(differences / error).max(axis=1)
-        low, high = 0.0, float(np.quantile(largest, CONFIDENCE))
-        band = real - high * error, real + high * error
-        values = {layout: float(np.abs((curve - real) / error).max()) for layout, curve in blank.layouts.items()}
+        max_deviations = np.abs(differences / error).max(axis=1)
+        low, high = 0.0, float(np.quantile(max_deviations, CONFIDENCE))
+        envelope = curve - high * error, curve + high * error
+        values = {layout: float(np.abs((values - curve) / error).max()) for layout, values in layouts.items()}
     verdicts = {
         layout: Verdict(value=value, low=float(low), high=float(high), inside=bool(low <= value <= high))
         for layout, value in values.items()
     }
-    return Curve(blank.title, blank.x_name, blank.x, real, *band, blank.layouts), verdicts
+    return Curve(statistic.title, statistic.x_name, statistic.x, curve, *envelope, layouts), verdicts
 
 
-def _pairs(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    g = field.measured.moments.pairs[_PAIRS]
-    known = field.measured.moments.count * ~np.isnan(g)
-    return known * np.nan_to_num(g), known
+def _pair_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    g = field.measurement.moments.pairs[_PAIR_BINS]
+    weights = field.measurement.moments.count * ~np.isnan(g)
+    return weights * np.nan_to_num(g), weights
 
 
-def _nearest(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    counts = field.measured.moments.nearest
-    return counts.cumsum()[_NEAREST], counts.sum()
+def _nearest_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    counts = field.measurement.moments.nearest
+    return counts.cumsum()[_NEAREST_BINS], counts.sum()
 
 
-def _touching(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    share = field.measured.moments.touching
-    return [np.nan_to_num(share)], [0 if math.isnan(share) else 1]
+def _touching_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    return _fraction_terms(field.measurement.moments.touching)
 
 
-def _clusters(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    groups = field.measured.groups
-    return (groups[:, None] >= _CLUSTERS).sum(axis=0), len(groups)
+def _border_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    return _fraction_terms(field.measurement.moments.cut)
 
 
-def _areas(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    areas = field.measured.areas[~field.measured.cut]
+def _fraction_terms(fraction: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    """Return the terms of a mean over fields; fields without cells do not count."""
+    return [np.nan_to_num(fraction)], [0 if math.isnan(fraction) else 1]
+
+
+def _cluster_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    sizes = field.measurement.groups
+    return (sizes[:, None] >= _CLUSTER_SIZES).sum(axis=0), len(sizes)
+
+
+def _area_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    areas = field.measurement.areas[~field.measurement.cut]
     return (areas[:, None] <= _AREAS * unit).sum(axis=0), len(areas)
 
 
-def _cut(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    share = field.measured.moments.cut
-    return [np.nan_to_num(share)], [0 if math.isnan(share) else 1]
-
-
-def _empty(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+def _empty_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
     diameter = math.sqrt(4 * unit / math.pi)
-    return (field.empty[:, None] > _EMPTY * diameter).sum(axis=0), len(field.empty)
+    return (field.distances[:, None] > _EMPTY_DISTANCES * diameter).sum(axis=0), len(field.distances)
 
 
-_STATISTICS: dict[str, tuple[str, str, FloatArray, _Parts]] = {
-    "pair_correlation": ("pair correlation", "distance, diameters", _MIDDLES[_PAIRS], _pairs),
-    "nearest_neighbour": (
-        "nearest neighbour, share nearer than",
-        "distance, diameters",
-        _MIDDLES[_NEAREST] + BIN_WIDTH / 2,
-        _nearest,
+_DIAMETERS = "distance, diameters"
+_STATISTICS = {
+    "pair_correlation": _Statistic("pair correlation", _DIAMETERS, _BIN_CENTRES[_PAIR_BINS], _pair_terms),
+    "nearest_neighbour": _Statistic(
+        "fraction with a neighbour within", _DIAMETERS, _BIN_CENTRES[_NEAREST_BINS] + BIN_WIDTH / 2, _nearest_terms
     ),
-    "touching_fraction": ("touching cells, mean of smears", "", np.zeros(1), _touching),
-    "cluster_sizes": (
-        "cells in clusters of at least",
-        "cells",
-        _CLUSTERS.astype(np.float64),
-        _clusters,
+    "touching_fraction": _Statistic("touching fraction, mean of smears", "", np.zeros(1), _touching_terms),
+    "cluster_sizes": _Statistic(
+        "fraction in clusters of at least", _CELLS, _CLUSTER_SIZES.astype(np.float64), _cluster_terms
     ),
-    "cell_areas": ("whole cells smaller than", "area, real medians", _AREAS, _areas),
-    "border_fraction": ("cells cut by the border, mean of smears", "", np.zeros(1), _cut),
-    "empty_areas": ("field farther from any cell than", "distance, diameters", _EMPTY, _empty),
+    "cell_areas": _Statistic("fraction of whole cells smaller than", "area, real medians", _AREAS, _area_terms),
+    "border_fraction": _Statistic("fraction cut by the border, mean of smears", "", np.zeros(1), _border_terms),
+    "empty_areas": _Statistic("area fraction farther from cells than", _DIAMETERS, _EMPTY_DISTANCES, _empty_terms),
 }

@@ -31,8 +31,8 @@ class ComparisonSplit(NamedTuple):
 def split_for_comparison(smears: SmearFolder, split: str | None = None) -> ComparisonSplit:
     """Divide real smears for a comparison.
 
-    The split "train" trains the segmenter if the comparison uses another split. Otherwise every second smear trains it
-    and the others calibrate its limits.
+    The split "train" trains the segmenter if the comparison uses another split. Otherwise every second smear trains
+    it and the others calibrate its limits.
 
     Parameters
     ----------

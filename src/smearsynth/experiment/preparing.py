@@ -181,5 +181,5 @@ def _load_or_train(
         source=DataSource(name=train.root.name, smears=reals, split="train", scale=train.scale),
         pretrained=pretrained,
         features=load_features(settings.training.perceptual_features),
-        say=progress.message,
+        on_message=progress.message,
     )

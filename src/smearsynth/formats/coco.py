@@ -19,10 +19,10 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.files import atomic_write, read_text
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
 from smearsynth.formats.images import read_rgb
-from smearsynth.formats.labels import components, pixel_size
+from smearsynth.formats.labels import label_components, pixel_size
 from smearsynth.formats.listing import IMAGE_FOLDER, image_name, read_splits
-from smearsynth.formats.outlines import outlines, ring_area
-from smearsynth.formats.tables import read_mark
+from smearsynth.formats.trace_outlines import trace_outlines, ring_area
+from smearsynth.formats.tables import read_metadata
 from smearsynth.formats.writing import FolderWriter
 from smearsynth.smear import LabelArray, Smear
 
@@ -32,7 +32,7 @@ Segmentation = Literal["polygon", "rle"]
 ANNOTATION_FILE = "annotations.json"
 
 
-def coco_files(path: Path) -> list[Path]:
+def find_coco_files(path: Path) -> list[Path]:
     """COCO files named by `path`: itself, or those in the folder and in its `annotations/`."""
     if path.is_file():
         return [path] if path.suffix.lower() == ".json" else []
@@ -66,11 +66,11 @@ class CocoReader(Reader):
 
     def __init__(self, root: Path, *, classes: ClassChoice = "auto", binary: bool = False) -> None:
         self.root = root
-        files = coco_files(root)
+        files = find_coco_files(root)
         if not files:
             raise DataError("holds no COCO file (JSON with images, annotations and categories)", root)
         folder = root if root.is_dir() else root.parent
-        self._mark = read_mark(folder)
+        self._metadata = read_metadata(folder)
         self._binary = binary
         self._records: dict[str, Record] = {}
         self._shapes: dict[str, list[tuple[str, Any]]] = {}
@@ -84,7 +84,7 @@ class CocoReader(Reader):
         self.entries = tuple(sorted(entries, key=lambda entry: entry.name))
         if not self.entries:
             raise DataError("lists no images", files[0])
-        one = binary or classes == "one" or (classes == "auto" and self._mark is None)
+        one = binary or classes == "one" or (classes == "auto" and self._metadata is None)
         self._one = one or not self._class_index
         self.class_names = ONE_CLASS if self._one else tuple(self._class_index)
 
@@ -141,14 +141,14 @@ class CocoReader(Reader):
                 ) from error
             classes.append(0 if self._one else self._class_index[kind])
         if self._binary:
-            labels = components(labels > 0)
+            labels = label_components(labels > 0)
             classes = [0] * int(labels.max(initial=0))
         return Smear.from_labels(
             image,
             labels,
             np.array(classes, np.int64),
             class_names=self.class_names,
-            um_per_px=pixel_size(entry.image, self._mark),
+            um_per_px=pixel_size(entry.image, self._metadata),
             name=entry.name,
         )
 
@@ -245,7 +245,7 @@ class CocoWriter(FolderWriter):
         self, cell: npt.NDArray[np.bool_], corner: tuple[int, int], shape: tuple[int, int]
     ) -> list[list[int]] | Record:
         if self._segmentation == "polygon":
-            rings = outlines(cell)
+            rings = trace_outlines(cell)
             if all(ring_area(ring) > 0 for ring in rings):
                 return [(ring + np.array(corner)).ravel().tolist() for ring in rings]
         x, y = corner

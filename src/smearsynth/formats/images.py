@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from smearsynth.errors import DataError
-from smearsynth.files import reading_problem
+from smearsynth.files import describe_read_error
 from smearsynth.smear import ImageArray
 
 Pixels = npt.NDArray[Any]
@@ -139,7 +139,7 @@ def is_coloured(path: Path) -> bool:
             return image.mode in ("RGB", "RGBA", "PA", "CMYK", "YCbCr")
 
 
-def png_text(path: Path) -> dict[str, str]:
+def read_png_text(path: Path) -> dict[str, str]:
     """Text tags of a PNG file, empty for any other."""
     with _decoding(path), Image.open(path) as image:
         return dict(getattr(image, "text", {}))
@@ -156,7 +156,7 @@ def _decoding(path: Path) -> Iterator[None]:
         raise DataError("is not an image; save it as PNG, TIFF or JPEG", path) from error
     except OSError as error:
         # Pillow raises plain OSError for truncated data; errno is set only by the system.
-        problem = _damaged(error) if error.errno is None else reading_problem(error)
+        problem = _damaged(error) if error.errno is None else describe_read_error(error)
         raise DataError(problem, path) from error
     except (
         tifffile.TiffFileError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError,

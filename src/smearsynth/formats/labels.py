@@ -14,17 +14,17 @@ from scipy import ndimage
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
-from smearsynth.formats.images import png_text, read_ids, read_rgb, save_png, save_tiff
+from smearsynth.formats.images import read_png_text, read_ids, read_rgb, save_png, save_tiff
 from smearsynth.formats.listing import find_pairs
 from smearsynth.formats.tables import (
     INSTANCE_FILE,
-    FolderMark,
+    FolderMetadata,
     InstanceTable,
     PointTable,
-    read_mark,
+    read_metadata,
 )
 from smearsynth.formats.writing import TableWriter
-from smearsynth.smear import LabelArray, Smear, close_ids
+from smearsynth.smear import LabelArray, Smear, relabel_sequential
 
 LABEL_FOLDER = "labels"
 BINARY_PROBLEM = (
@@ -55,21 +55,21 @@ class LabelReader(Reader):
     def __init__(self, root: Path, *, classes: ClassChoice = "auto", binary: bool = False) -> None:
         self.root = root
         self.entries, self.notes = find_pairs(root)
-        self._mark = read_mark(root)
+        self._metadata = read_metadata(root)
         self._binary = binary
         self._sampled_binary: bool | None = None
         self._table: InstanceTable | None = None
         self._points: PointTable | None = None
         self.class_names = ONE_CLASS
-        if not binary and (classes == "annotated" or (classes == "auto" and self._mark is not None)):
+        if not binary and (classes == "annotated" or (classes == "auto" and self._metadata is not None)):
             self._find_classes(required=classes == "annotated")
 
     def _find_classes(self, *, required: bool) -> None:
         if (self.root / INSTANCE_FILE).exists():
             self._table = InstanceTable(self.root / INSTANCE_FILE)
             self.class_names = self._table.class_names
-        if self._mark is not None:
-            self.class_names = self._mark.class_names
+        if self._metadata is not None:
+            self.class_names = self._metadata.class_names
         elif self._table is None and (self.root / _POINT_FOLDER).is_dir():
             self._points = PointTable(self.root / _POINT_FOLDER, (entry.name for entry in self.entries))
             self.class_names = self._points.class_names
@@ -90,17 +90,17 @@ class LabelReader(Reader):
                 entry.annotation,
             )
         try:
-            labels, ids_kept = close_ids(ids)
+            labels, ids_kept = relabel_sequential(ids)
         except DataError as error:
             raise DataError(str(error), entry.annotation) from error
         classes = self._classes(entry.name, labels, ids_kept)
-        return Smear(image, labels, classes, self.class_names, pixel_size(entry.image, self._mark), entry.name)
+        return Smear(image, labels, classes, self.class_names, pixel_size(entry.image, self._metadata), entry.name)
 
     def _ids(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
         ids = read_ids(entry.annotation)
         if self._binary:
-            return components(ids != 0)
-        if self._mark is None and looks_binary(ids) and self._folder_is_binary():
+            return label_components(ids != 0)
+        if self._metadata is None and looks_binary(ids) and self._folder_is_binary():
             raise DataError(BINARY_PROBLEM, entry.annotation)
         return ids
 
@@ -124,19 +124,19 @@ class LabelReader(Reader):
         try:
             return np.array([index[rows[i]] for i in ids.tolist()], np.int64)
         except KeyError as error:
-            remedy = "run the same command again to finish the folder" if self._mark else "add it"
+            remedy = "run the same command again to finish the folder" if self._metadata else "add it"
             raise DataError(
                 f"gives no known class for instance {error} of image {name}; {remedy}",
                 self.root / INSTANCE_FILE,
             ) from error
 
 
-def components(mask: npt.NDArray[np.bool_]) -> LabelArray:
+def label_components(mask: npt.NDArray[np.bool_]) -> LabelArray:
     """Label the 4-connected components of a mask, (H, W) int32: cells that meet at a corner are two.
 
     Examples
     --------
-    >>> components(np.array([[True, False], [False, True]])).tolist()
+    >>> label_components(np.array([[True, False], [False, True]])).tolist()
     [[1, 0], [0, 2]]
     """
     labels = np.empty(mask.shape, np.int32)
@@ -161,7 +161,7 @@ def looks_binary(ids: npt.NDArray[np.integer[Any]]) -> bool:
     mask = ids != 0
     if int(ids.max()) == 255 and ids.dtype == np.uint8:
         return True
-    sizes = np.bincount(components(mask).ravel())[1:]
+    sizes = np.bincount(label_components(mask).ravel())[1:]
     if int((sizes >= 0.05 * sizes.sum()).sum()) > 1:
         return True
     return bool(mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any())
@@ -181,12 +181,12 @@ def count_values(ids: npt.NDArray[np.integer[Any]]) -> int:
     return 1 if ((ids == 0) | (ids == top)).all() else 2
 
 
-def pixel_size(image: Path, mark: FolderMark | None) -> float | None:
+def pixel_size(image: Path, metadata: FolderMetadata | None) -> float | None:
     """Read µm per pixel from our own tag; other programs' resolutions mostly say 72 dpi and mean nothing."""
-    if mark is None or image.suffix.lower() != ".png":
+    if metadata is None or image.suffix.lower() != ".png":
         return None
     try:
-        return float(png_text(image)["um_per_px"])
+        return float(read_png_text(image)["um_per_px"])
     except (KeyError, ValueError):
         return None
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smearsynth.errors import DataError
-from smearsynth.files import read_text, reading_problem
+from smearsynth.files import read_text, describe_read_error
 from smearsynth.formats.base import Entry
 
 IMAGE_FOLDER = "images"
@@ -142,10 +142,10 @@ def image_files(folder: Path) -> list[Path]:
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
         )
     except OSError as error:
-        raise DataError(reading_problem(error), folder) from error
+        raise DataError(describe_read_error(error), folder) from error
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Remove temporary files of writes that were killed, when older than an hour: a younger may be in use."""
     for path in folder.glob(".*.part"):
         with suppress(OSError):
@@ -153,12 +153,12 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def writable_name(name: str) -> str:
+def check_file_stem(name: str) -> str:
     """Return a smear's name when it can be a file's stem, else raise `DataError`.
 
     Examples
     --------
-    >>> writable_name("smear-000001")
+    >>> check_file_stem("smear-000001")
     'smear-000001'
     """
     if not name or name.startswith(".") or Path(name).name != name or os.sep in name or "\0" in name:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 Corner = tuple[int, int]
 
 
-def outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
+def trace_outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
     """Trace a mask along its pixel edges.
 
     scikit-image's contours cut corners at half a pixel; COCO's polygons must give back every pixel.
@@ -25,7 +25,7 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
 
     Examples
     --------
-    >>> outlines(np.array([[False, True, True]]))[0].tolist()
+    >>> trace_outlines(np.array([[False, True, True]]))[0].tolist()
     [[3, 0], [3, 1], [1, 1], [1, 0]]
     """
     steps = _edges(mask)

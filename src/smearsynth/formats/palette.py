@@ -23,7 +23,7 @@ from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import Entry
 from smearsynth.formats.images import read_colours, save_png
-from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, components, count_values, looks_binary
+from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, label_components, count_values, looks_binary
 from smearsynth.formats.writing import TableWriter
 from smearsynth.smear import LabelArray, Smear, touching_pairs
 
@@ -132,9 +132,9 @@ class PaletteReader(LabelReader):
     def _ids(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
         painted = read_colours(entry.annotation)
         if self._binary:
-            return components(np.asarray(painted.any(axis=2), np.bool_))
+            return label_components(np.asarray(painted.any(axis=2), np.bool_))
         pieces = decode_palette(painted)
-        if self._mark is None:
+        if self._metadata is None:
             self._check(entry.annotation, painted, pieces)
         return pieces
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.files import reading_problem
+from smearsynth.files import describe_read_error
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader, Writer
-from smearsynth.formats.coco import CocoReader, CocoWriter, coco_files
+from smearsynth.formats.coco import CocoReader, CocoWriter, find_coco_files
 from smearsynth.formats.images import is_coloured
 from smearsynth.formats.labels import LabelReader, LabelWriter
 from smearsynth.formats.listing import ANNOTATION_FOLDERS, IMAGE_FOLDER, annotation_folder, find_pairs, image_files
 from smearsynth.formats.palette import PaletteReader, PaletteWriter
-from smearsynth.formats.tables import read_mark
+from smearsynth.formats.tables import read_metadata
 
 FormatName = Literal["labels", "palette", "coco"]
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
@@ -92,12 +92,12 @@ def detect_format(path: Path | str) -> FormatName:
     _check_path(path)
     if path.is_file():
         return "coco"
-    mark = read_mark(path)
-    if mark is not None and mark.format in FORMATS:
-        return mark.format
+    metadata = read_metadata(path)
+    if metadata is not None and metadata.format in FORMATS:
+        return metadata.format
     if (path / IMAGE_FOLDER).is_dir() and annotation_folder(path) is not None:
         return _palette_or_labels(path)
-    if coco_files(path):
+    if find_coco_files(path):
         return "coco"
     if (path / IMAGE_FOLDER).is_dir() or image_files(path):
         return _palette_or_labels(path)
@@ -151,7 +151,7 @@ def open_writer(
     >>> folder = tempfile.mkdtemp()
     >>> with open_writer(folder) as writer:
     ...     writer.write(smear, {"synthetic": "true"})
-    >>> writer.written("a"), open_reader(folder).format
+    >>> writer.is_written("a"), open_reader(folder).format
     (True, 'labels')
     """
     folder = Path(folder)
@@ -178,7 +178,7 @@ def _check_path(path: Path) -> None:
     try:
         empty = not any(path.iterdir())
     except OSError as error:
-        raise DataError(reading_problem(error), path) from error
+        raise DataError(describe_read_error(error), path) from error
     if empty:
         raise DataError("is empty; name a folder of annotated smears", path)
 

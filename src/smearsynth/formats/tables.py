@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError
-from smearsynth.files import read_text, reading_problem, write_text
+from smearsynth.files import read_text, describe_read_error, write_text
 from smearsynth.formats.listing import image_name
 from smearsynth.smear import LabelArray
 
@@ -23,14 +23,14 @@ _WRITTEN_BY = "smearsynth"
 
 
 @dataclass(frozen=True)
-class FolderMark:
+class FolderMetadata:
     """What `classes.json` of a folder written by smearsynth records."""
 
     format: str
     class_names: tuple[str, ...]
 
 
-def read_mark(root: Path) -> FolderMark | None:
+def read_metadata(root: Path) -> FolderMetadata | None:
     """Read the mark that smearsynth leaves in folders it writes; None in all others."""
     path = root / CLASS_FILE
     if not path.exists():
@@ -44,12 +44,12 @@ def read_mark(root: Path) -> FolderMark | None:
     names = record.get("class_names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DataError("names no classes; restore or remove it", path)
-    return FolderMark(str(record.get("format")), tuple(names))
+    return FolderMetadata(str(record.get("format")), tuple(names))
 
 
-def write_mark(root: Path, mark: FolderMark) -> None:
+def write_metadata(root: Path, metadata: FolderMetadata) -> None:
     """Write the mark of a folder written by smearsynth."""
-    record = {"written_by": _WRITTEN_BY, "format": mark.format, "class_names": list(mark.class_names)}
+    record = {"written_by": _WRITTEN_BY, "format": metadata.format, "class_names": list(metadata.class_names)}
     write_text(root / CLASS_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -92,7 +92,7 @@ class InstanceTable:
                         current = name
                     start = file.tell()
         except OSError as error:
-            raise DataError(reading_problem(error), path) from error
+            raise DataError(describe_read_error(error), path) from error
         except UnicodeDecodeError as error:
             raise DataError("is not UTF-8 text; save it again as UTF-8", path) from error
         self.class_names = tuple(names)
@@ -113,7 +113,7 @@ class InstanceTable:
                     for row in csv.DictReader(io.StringIO(text), fieldnames=self._header):
                         found[int(row["instance"])] = row["class"]
         except OSError as error:
-            raise DataError(reading_problem(error), self.path) from error
+            raise DataError(describe_read_error(error), self.path) from error
         except (TypeError, ValueError) as error:
             raise DataError(f"a row of image {name} has no whole instance id; mend it", self.path) from error
         return found

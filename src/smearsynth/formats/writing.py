@@ -21,15 +21,15 @@ from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import Writer
 from smearsynth.formats.images import save_png
-from smearsynth.formats.listing import IMAGE_FOLDER, image_files, remove_leftovers, writable_name
+from smearsynth.formats.listing import IMAGE_FOLDER, image_files, remove_temporary_files, check_file_stem
 from smearsynth.formats.tables import (
     CLASS_FILE,
     INSTANCE_FILE,
-    FolderMark,
+    FolderMetadata,
     InstanceTable,
     instance_rows,
-    read_mark,
-    write_mark,
+    read_metadata,
+    write_metadata,
 )
 from smearsynth.smear import Smear
 
@@ -54,19 +54,19 @@ class FolderWriter(Writer):
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self.folder = folder
         self.class_names = tuple(class_names)
-        mark = FolderMark(self.format, self.class_names)
-        there = read_mark(folder)
+        metadata = FolderMetadata(self.format, self.class_names)
+        there = read_metadata(folder)
         if there is None:
             self._refuse_foreign_files()
-            write_mark(folder, mark)
-        elif there != mark:
+            write_metadata(folder, metadata)
+        elif there != metadata:
             raise DataError(
                 f"was written with format {there.format!r} and classes {', '.join(there.class_names)}; "
                 "choose another folder or the same options",
                 folder,
             )
         for inner in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-            remove_leftovers(inner)
+            remove_temporary_files(inner)
 
     @property
     def parts(self) -> Path:
@@ -75,7 +75,7 @@ class FolderWriter(Writer):
 
     def image_path(self, name: str) -> Path:
         """Where the image of this name goes."""
-        return self.folder / IMAGE_FOLDER / f"{writable_name(name)}.png"
+        return self.folder / IMAGE_FOLDER / f"{check_file_stem(name)}.png"
 
     @abstractmethod
     def _save(self, smear: Smear, files: ExitStack) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import Writer, open_writer
-from smearsynth.formats.images import png_text
+from smearsynth.formats.images import read_png_text
 from smearsynth.formats.listing import IMAGE_FOLDER, image_files
 from smearsynth.generation.options import (
     StreamOptions,
@@ -296,7 +296,7 @@ class SyntheticSmears(IterableDataset[Smear]):
     def _written(self, writer: Writer, index: int) -> Recipe | None:
         """Return the recipe of a smear that is in the folder; None if it is missing or cannot be read."""
         stem = _file_stem(index)
-        if not writer.written(stem):
+        if not writer.is_written(stem):
             return None
         recipe = Recipe.from_image(writer.folder / IMAGE_FOLDER / f"{stem}.png")
         if recipe is not None and not recipe.same_stream(self._stream_recipe):
@@ -345,6 +345,6 @@ def _check_images(folder: Path) -> None:
 def _is_real(image: Path) -> bool:
     """Test whether an image can be read and is not marked as synthetic."""
     try:
-        return png_text(image).get("synthetic") != "true"
+        return read_png_text(image).get("synthetic") != "true"
     except DataError:
         return False

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.annotation.threshold import photograph
+from smearsynth.annotation.threshold import smear_from_photograph
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.images import read_rgb
@@ -182,7 +182,7 @@ def load_reference(path: Path | str, scale: float = 1.0) -> Smear:
     """
     text = str(path)
     if Path(text).is_file():
-        return photograph(read_rgb(Path(text)), Path(text).stem).resized(scale)
+        return smear_from_photograph(read_rgb(Path(text)), Path(text).stem).resized(scale)
     folder, _, name = text.rpartition(":")
     if not folder:
         problem = "is a folder" if Path(text).is_dir() else "does not exist"

@@ -8,7 +8,7 @@ from pathlib import Path
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import error_location
 from smearsynth.evaluation.comparability import median_diameter
-from smearsynth.evaluation.label_fidelity import Segmenter, labels_fit, calibrate_limits
+from smearsynth.evaluation.label_fidelity import Segmenter, calibrate_limits, labels_fit
 from smearsynth.evaluation.segmenter import load_or_train_segmenter
 from smearsynth.evaluation.splits import split_for_comparison
 from smearsynth.runs import Execution

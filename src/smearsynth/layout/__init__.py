@@ -1,19 +1,20 @@
-"""Where the cells of a synthetic smear go: shape, pose, centre, class and colour of each, and no pixels yet.
+"""Placement of the cells of a synthetic smear: shape, pose, centre, class and colour of each cell, without pixels.
 
-`ring_layout` is the paper's law of centres, exact and compiled; `uniform_layout` what it compares with;
-`contact_layout` the law fitted to data (`smearsynth.layout.contact.fitting`). Each returns a `Layout`;
-`smearsynth.layout.labels` paints it. `smearsynth.layout.figure4` draws the paper's Figure 4.
+`ring_layout` is the distribution of the paper, exact and compiled; `uniform_layout` is its baseline;
+`contact_layout` uses parameters that `smearsynth.layout.contact.fitting` fits to real smears. Each returns a
+`Layout`, which `smearsynth.layout.painting` turns into labels. `smearsynth.layout.figure4` draws the paper's
+Figure 4.
 """
 
-from smearsynth.layout.contact.parameters import InteractionParameters, ContactParameters, SmearParameters
+from smearsynth.layout.contact.parameters import ContactParameters, InteractionParameters, SmearParameters
 from smearsynth.layout.contact.sampler import contact_layout
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
 from smearsynth.layout.workspace import Workspace
 
 __all__ = [
-    "InteractionParameters",
     "ContactParameters",
+    "InteractionParameters",
     "Layout",
     "SmearParameters",
     "Workspace",

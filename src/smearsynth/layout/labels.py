@@ -1,4 +1,4 @@
-"""Masks drawn as a whole: how many cells, where, and their labels; and written to disk."""
+"""Draw the labels of synthetic smears: number of cells, layout and instance labels; and write them to disk."""
 
 from __future__ import annotations
 
@@ -31,15 +31,28 @@ from smearsynth.statistics import DataStatistics, measure
 
 LayoutName = Literal["contact", "ring", "uniform"]
 
-_PARTS = ("labels", "palette")
-_RECORDS = "masks.jsonl"
+_FOLDERS = ("labels", "palette")
+_RECORD_FILE = "masks.jsonl"
+# The paper's n_init, for cells of 46 px on a canvas of 1920 × 1200 px.
+_PAPER_N_INIT = 20
+_PAPER_ROOM = 1920 * 1200 / 46**2
 
 
 class DrawnLabels(NamedTuple):
-    """One synthetic annotation: labels, classes and the layout they come from."""
+    """The labels of one synthetic smear.
 
-    labels: LabelArray  # (H, W) int32, 0 = background, 1..n the cells, each with a pixel at least
-    classes: npt.NDArray[np.int64]  # (n,) class of instance k + 1
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+        0 is background, 1..n are the cells; every cell has a pixel.
+    classes : (n,) int64 array
+        Class of each cell.
+    layout : Layout
+        The layout that the labels show.
+    """
+
+    labels: LabelArray
+    classes: npt.NDArray[np.int64]
     layout: Layout
 
 
@@ -55,7 +68,7 @@ def draw_labels(
     mix: Sequence[float] | None = None,
     rng: int | np.random.Generator,
 ) -> DrawnLabels:
-    """Draw one synthetic annotation: count, layout, labels (paper, section 4.1).
+    """Draw the number of cells, a layout and its labels (paper, section 4.1).
 
     Parameters
     ----------
@@ -63,28 +76,27 @@ def draw_labels(
         Canvas (height, width) in px.
     shapes : ShapeLibrary or Workspace
     count_distribution : tuple of float
-        Mean and standard deviation of the cell count on a canvas of this size: n ~ Norm(µ, σ), rounded, and 0
-        where it is negative.
+        Mean and standard deviation of the number of cells on a canvas of this size. The number is drawn from the
+        normal distribution and rounded; negative numbers become 0.
     layout : {'ring', 'uniform'}
     cell_size, n_init, augmentation, mix
-        As in `ring_layout`; `cell_size` and `n_init` are not used by 'uniform'.
+        As in `ring_layout`. The layout 'uniform' does not use `cell_size` and `n_init`.
     rng : int or numpy.random.Generator
 
     Returns
     -------
     DrawnLabels
-        `labels` (H, W) int32, `classes` (n,) int64 and the `Layout`; ``layout.placed`` of
-        ``layout.requested`` cells found room, and labels 1..placed all occur.
+        ``layout.placed`` of ``layout.requested`` cells could be placed.
 
     Raises
     ------
     OptionError
-        When a parameter is out of its range.
+        If a parameter is out of its range.
 
     Examples
     --------
-    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
     >>> labels, classes, layout = draw_labels((90, 120), discs, (12, 3), cell_size=12, rng=1)
     >>> int(labels.max()) == len(classes) == layout.placed
@@ -92,15 +104,17 @@ def draw_labels(
     """
     mean, deviation = (float(value) for value in count_distribution)
     if not (np.isfinite(mean) and np.isfinite(deviation)) or deviation < 0 or mean < 0:
-        raise OptionError(f"count law {count_distribution}; give a mean and a standard deviation, neither negative")
+        raise OptionError(
+            f"count_distribution {count_distribution}; give a mean and a standard deviation, neither negative"
+        )
     generator = np.random.default_rng(rng)
     count = max(0, round(generator.normal(mean, deviation)))
-    warm = as_workspace(shapes)
+    workspace = as_workspace(shapes)
     if layout == "ring":
-        placed = ring_layout(
+        cells = ring_layout(
             size,
             count,
-            warm,
+            workspace,
             cell_size=cell_size,
             n_init=n_init,
             augmentation=augmentation,
@@ -108,24 +122,28 @@ def draw_labels(
             rng=generator,
         )
     elif layout == "uniform":
-        placed = uniform_layout(size, count, warm, augmentation=augmentation, mix=mix, rng=generator)
+        cells = uniform_layout(size, count, workspace, augmentation=augmentation, mix=mix, rng=generator)
     else:
-        raise OptionError(f"layout {layout!r} is not known; give 'ring' or 'uniform'")
-    labels: LabelArray = paint_labels(placed, warm).astype(np.int32, copy=False)
-    return DrawnLabels(labels, placed.classes, placed)
+        raise OptionError(f"unknown layout {layout!r}; give 'ring' or 'uniform'")
+    return _paint(cells, workspace)
+
+
+def _paint(layout: Layout, shapes: ShapeLibrary | Workspace) -> DrawnLabels:
+    labels: LabelArray = paint_labels(layout, shapes).astype(np.int32, copy=False)
+    return DrawnLabels(labels, layout.classes, layout)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelSource:
-    """Shapes and statistics from which masks like those of some smears are drawn.
+    """Draws labels like those of some smears.
 
     Parameters
     ----------
     shapes : ShapeLibrary
     statistics : DataStatistics
-        Of the same smears: number of cells and their size.
+        Of the same smears: number and size of the cells.
     contact : ContactParameters, optional
-        Of the same smears; fitted when a contact layout is first asked for, which takes seconds.
+        Of the same smears. By default they are fitted when a contact layout is first drawn, which takes seconds.
     """
 
     shapes: ShapeLibrary
@@ -134,17 +152,17 @@ class LabelSource:
 
     @property
     def default_layout(self) -> LayoutName:
-        """'contact' where its law is known, else the paper's 'ring'."""
+        """'contact' if `contact` is given, else the paper's 'ring'."""
         return "ring" if self.contact is None else "contact"
 
     @cached_property
     def contact_parameters(self) -> ContactParameters:
-        """The law of contact layouts, fitted if need be; always to the same one."""
+        """`contact`, or the result of a fit; the fit always gives the same result."""
         return self.contact or fit_contact(self.statistics, self._workspace)
 
     @classmethod
     def from_smears(cls, smears: Iterable[Smear]) -> LabelSource:
-        """Measure smears (twice over: for statistics and for shapes)."""
+        """Measure the statistics and the shapes of smears; they are read twice."""
         return cls(ShapeLibrary.from_smears(smears), measure(smears))
 
     def draw(
@@ -157,12 +175,25 @@ class LabelSource:
         reference: int | None = None,
         rng: int | np.random.Generator,
     ) -> DrawnLabels:
-        """Draw a mask on a canvas (H, W) with `density` times the cells that the smears have on such an area.
+        """Draw labels.
 
-        A contact layout is like one of the smears, number `reference` or any: it has its density, cell size and
-        adhesion, somewhat varied, and its shapes. The others draw shapes of all smears, and the count by the
-        paper's normal law. `mix` is the probability of each class, as frequent as in the shapes
-        when None; `layout` None is `default_layout`.
+        A contact layout has the density, cell size, adhesion and shapes of one reference smear, with some
+        variation. The other layouts draw from the shapes of all smears, and the number of cells from the paper's
+        normal distribution.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Canvas (height, width) in px.
+        layout : {'contact', 'ring', 'uniform'}, optional
+            By default `default_layout`.
+        density : float
+            Factor on the number of cells that the smears have on an area of this size.
+        mix : sequence of float, optional
+            Probability of each class; by default the frequencies of the shapes.
+        reference : int, optional
+            Number of the reference smear; by default a random one.
+        rng : int or numpy.random.Generator
         """
         layout = self.default_layout if layout is None else layout
         generator = np.random.default_rng(rng)
@@ -181,15 +212,18 @@ class LabelSource:
         )
 
     def n_init(self, size: tuple[int, int]) -> int:
-        """Cells placed before the ring law sets in: the paper's 20 of 46 px on 1920 × 1200, scaled to this room."""
+        """Return the number of cells that are placed uniformly before the rings.
+
+        It is the paper's 20 for cells of 46 px on 1920 × 1200 px, scaled to the room for cells on this canvas.
+        """
         room = size[0] * size[1] / self.statistics.cell_size**2
-        return max(1, round(20 * room / (1920 * 1200 / 46**2)))
+        return max(1, round(_PAPER_N_INIT * room / _PAPER_ROOM))
 
-    def reference_smear(self, index: int, seed: int, among: Sequence[int] | None = None) -> int:
-        """Number of the smear that mask number `index` of a series is like.
+    def reference_smear(self, index: int, seed: int, subset: Sequence[int] | None = None) -> int:
+        """Return the number of the reference smear for number `index` of a series.
 
-        All of them, or all in `among`, take a turn in random order before one comes again: few masks then are as
-        various as the smears.
+        Each smear (of the subset) is used once, in shuffled order, before any repeats. A short series is then as
+        diverse as the smears.
 
         Examples
         --------
@@ -200,9 +234,9 @@ class LabelSource:
         >>> sorted(source.reference_smear(index, seed=3) for index in range(5, 10))
         [0, 1, 2, 3, 4]
         """
-        smears = np.arange(len(self.statistics.rows)) if among is None else np.asarray(among)
-        turn, place = divmod(index, len(smears))
-        return int(np.random.default_rng([seed, turn]).permutation(smears)[place])
+        smears = np.arange(len(self.statistics.rows)) if subset is None else np.asarray(subset)
+        cycle, position = divmod(index, len(smears))
+        return int(np.random.default_rng([seed, cycle]).permutation(smears)[position])
 
     def _draw_contact(
         self,
@@ -212,20 +246,20 @@ class LabelSource:
         mix: Sequence[float] | None,
         generator: np.random.Generator,
     ) -> DrawnLabels:
-        any_one = int(generator.integers(len(self.statistics.rows)))
-        reference = any_one if reference is None else reference
-        # a law that leaves out smears without a cell no longer knows which is which
-        numbered = len(self.contact_parameters.smears) == len(self.statistics.rows)
-        smear = self.contact_parameters.draw(generator, reference if numbered else None)
+        random_smear = int(generator.integers(len(self.statistics.rows)))  # always drawn: later draws stay the same
+        number = random_smear if reference is None else reference
+        parameters = self.contact_parameters
+        # The fit leaves out smears without a cell; the numbers of the smears then no longer agree.
+        same_numbers = len(parameters.smears) == len(self.statistics.rows)
+        smear = parameters.draw(generator, number if same_numbers else None)
         expected = smear.count_on(size, smear.diameter or self.statistics.cell_size, density)
-        count = math.floor(expected + generator.random())  # of that mean on the smallest canvas, too
-        own = self.shapes.of_smear(reference)
-        shapes, own_mix = (self._workspace, None) if own is None else (Workspace(own[0]), own[1])
-        laid = contact_layout(
-            size, count, shapes, parameters=smear, mix=own_mix if mix is None else mix, rng=generator
+        count = math.floor(expected + generator.random())  # has this mean on the smallest canvas, too
+        subset = self.shapes.of_smear(number)
+        shapes, frequencies = (self._workspace, None) if subset is None else (Workspace(subset[0]), subset[1])
+        layout = contact_layout(
+            size, count, shapes, parameters=smear, mix=frequencies if mix is None else mix, rng=generator
         )
-        labels: LabelArray = paint_labels(laid, shapes).astype(np.int32, copy=False)
-        return DrawnLabels(labels, laid.classes, laid)
+        return _paint(layout, shapes)
 
     @cached_property
     def _workspace(self) -> Workspace:
@@ -243,9 +277,9 @@ def write_labels(
     seed: int = 0,
     on_labels: Callable[[int], object] | None = None,
 ) -> list[Layout]:
-    """Write masks 0 to n - 1: labels (16-bit PNG), the paper's palette colours, and a line each of ``masks.jsonl``.
+    """Draw labels 0 to n - 1 and write them as 16-bit PNG and in the paper's palette colours.
 
-    Mask k depends on (source, size, layout, mix, seed, k) alone. Masks of an earlier call are taken away.
+    Number k depends only on (source, size, layout, mix, seed, k). Files of an earlier call are removed.
 
     Parameters
     ----------
@@ -254,14 +288,15 @@ def write_labels(
         (H, W) in px.
     n : int
     folder : Path
-        Gets ``labels/`` and ``palette/``; and ``instances.csv``, the class of each cell, where there are several.
+        Receives ``labels/``, ``palette/`` and ``masks.jsonl`` with one line per image; with several classes also
+        ``instances.csv`` with the class of each cell.
     layout : {'contact', 'ring', 'uniform'}, optional
-        ``source.default_layout`` when None.
+        By default ``source.default_layout``.
     mix : dict of str to float, optional
-        Probability of each class, those not named 0; as frequent as in the shapes when None.
+        Probability of each class; a class that is not named has 0. By default the frequencies of the shapes.
     seed : int
     on_labels : callable, optional
-        Called with the number of masks done.
+        Called with the number of images done.
 
     Returns
     -------
@@ -270,56 +305,57 @@ def write_labels(
     Raises
     ------
     OptionError
-        For more cells than a 16-bit PNG can hold, and for a mix of classes that cannot be.
+        If a 16-bit PNG cannot hold the number of cells, or the mix is invalid.
     """
     layouts, lines, classes = [], [], ["image,instance,class\n"]
     layout = source.default_layout if layout is None else layout
     names = source.shapes.class_names
     odds = None if mix is None else source.shapes.odds(mix)
-    shared = {"layout": layout, "mix": None if mix is None else dict(mix), "seed": seed}
-    _take_away(folder)
+    options = {"layout": layout, "mix": None if mix is None else dict(mix), "seed": seed}
+    _remove_earlier_files(folder)
     try:
         for index in range(n):
             reference = source.reference_smear(index, seed)
-            mask = source.draw(size, layout=layout, mix=odds, reference=reference, rng=np.random.default_rng([seed, index]))
+            rng = np.random.default_rng([seed, index])
+            drawn = source.draw(size, layout=layout, mix=odds, reference=reference, rng=rng)
             name = f"mask-{index:06d}.png"
-            _write_mask(folder, name, mask)
-            lines.append(_record(name, mask, names, {**shared, "index": index}))
-            named = {label: names[kind] for label, kind in enumerate(mask.classes.tolist(), 1)}
-            classes.append(instance_rows(Path(name).stem, named))
-            layouts.append(mask.layout)
+            _write_images(folder, name, drawn)
+            lines.append(_record(name, drawn, names, {**options, "index": index}))
+            class_of = {label: names[kind] for label, kind in enumerate(drawn.classes.tolist(), 1)}
+            classes.append(instance_rows(Path(name).stem, class_of))
+            layouts.append(drawn.layout)
             if on_labels:
                 on_labels(index + 1)
     finally:
-        # what was done before an error stays usable
+        # Images that were written before an error stay usable.
         if lines and len(names) > 1:
             write_text(folder / INSTANCE_FILE, "".join(classes))
         if lines:
-            write_text(folder / _RECORDS, "".join(lines))
+            write_text(folder / _RECORD_FILE, "".join(lines))
     return layouts
 
 
-def _write_mask(folder: Path, name: str, mask: DrawnLabels) -> None:
-    if len(mask.classes) > np.iinfo(np.uint16).max:
-        raise OptionError(f"{len(mask.classes)} cells do not fit into a 16-bit PNG; ask for a smaller --size")
-    palette = PALETTE[np.concatenate([[0], mask.layout.colours])][mask.labels]
-    for part, pixels in zip(_PARTS, (mask.labels.astype(np.uint16), palette), strict=True):
+def _write_images(folder: Path, name: str, drawn: DrawnLabels) -> None:
+    if len(drawn.classes) > np.iinfo(np.uint16).max:
+        raise OptionError(f"{len(drawn.classes)} cells do not fit into a 16-bit PNG; use a smaller --size")
+    palette = PALETTE[np.concatenate([[0], drawn.layout.colours])][drawn.labels]
+    for part, pixels in zip(_FOLDERS, (drawn.labels.astype(np.uint16), palette), strict=True):
         with atomic_write(folder / part / name) as temporary:
             save_png(temporary, pixels)
 
 
-def _record(name: str, mask: DrawnLabels, names: Sequence[str], options: Mapping[str, object]) -> str:
-    """The line of a mask in ``masks.jsonl``."""
-    counts = np.bincount(mask.classes, minlength=len(names)).tolist()
-    record = {"name": name, "requested": mask.layout.requested, "placed": mask.layout.placed}
-    return json.dumps(record | {"classes": dict(zip(names, counts, strict=True)), **options}) + "\n"
+def _record(name: str, drawn: DrawnLabels, class_names: Sequence[str], options: Mapping[str, object]) -> str:
+    """Return the line of an image in ``masks.jsonl``."""
+    counts = np.bincount(drawn.classes, minlength=len(class_names)).tolist()
+    record = {"name": name, "requested": drawn.layout.requested, "placed": drawn.layout.placed}
+    return json.dumps(record | {"classes": dict(zip(class_names, counts, strict=True)), **options}) + "\n"
 
 
-def _take_away(folder: Path) -> None:
-    """Remove the masks of an earlier call: the tables will not know of those that this one does not write again."""
-    if not (folder / _RECORDS).is_file():
+def _remove_earlier_files(folder: Path) -> None:
+    """Remove the files of an earlier call, which the new tables would not list."""
+    if not (folder / _RECORD_FILE).is_file():
         return
-    masks = [path for part in _PARTS for path in (folder / part).glob("mask-*.png")]
-    for path in (*masks, folder / INSTANCE_FILE, folder / _RECORDS):
-        with suppress(OSError):  # where nothing can be removed nothing can be written either, which is told then
+    images = [path for part in _FOLDERS for path in (folder / part).glob("mask-*.png")]
+    for path in (*images, folder / INSTANCE_FILE, folder / _RECORD_FILE):
+        with suppress(OSError):  # writing then fails as well, and reports it
             path.unlink()

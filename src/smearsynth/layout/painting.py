@@ -1,4 +1,4 @@
-"""Layouts painted: instance labels and palette colours."""
+"""Paint layouts: instance labels and palette colours."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from smearsynth.layout.workspace import Workspace, as_workspace
 from smearsynth.shapes import ShapeLibrary
 from smearsynth.smear import ImageArray
 
-# A line of background beside a cell depends on the lines beside those above it, and so on, a pixel each time:
-# so many cells do not lie on one another.
-_LINE_EDGE = 16
+# Margin of a window in px. A line of background beside a cell depends on the lines beside the cells above it, one
+# pixel further for each; no 16 cells lie on one another.
+_LINE_MARGIN = 16
 
-# Black, then twelve colours far apart from one another and from black; eight are used by default.
+# Black for the background, then twelve distinct colours; layouts use eight by default.
 PALETTE: ImageArray = np.array(
     [
         (0, 0, 0),
@@ -49,16 +49,16 @@ def paint_labels(
 ) -> npt.NDArray[np.integer[Any]]:
     """Paint the instance labels of a layout.
 
-    Cell k of the layout gets the label k + 1; where cells overlap the later one owns the pixel. The pixels are
-    those that the layout tested, bit for bit.
+    Cell k of the layout gets the label k + 1. Where cells overlap, the pixel belongs to the later one. The pixels
+    are exactly those that the layout was tested with.
 
     Parameters
     ----------
     layout : Layout
     shapes : ShapeLibrary or Workspace
-        That the layout was drawn from.
+        The shapes that the layout was drawn from.
     out : (H, W) uint16 or int32 array, optional
-        Painted over and returned, instead of a new array.
+        Overwritten and returned, instead of a new array.
     dtype : dtype
         Of the new array: int32, or uint16 for at most 65535 cells.
 
@@ -69,15 +69,15 @@ def paint_labels(
     Raises
     ------
     OptionError
-        When `out` or `dtype` does not suit the layout.
+        If `out` or `dtype` does not match the layout.
     DataError
-        When the layout names shapes that the library does not hold.
+        If the layout uses shapes that the library does not contain.
 
     Examples
     --------
     >>> from smearsynth.layout import uniform_layout
-    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
     >>> labels = paint_labels(uniform_layout((90, 120), 9, discs, rng=1), discs)
     >>> labels.shape, labels.dtype.name, int(labels.max())
@@ -86,49 +86,56 @@ def paint_labels(
     if out is None:
         out = np.empty(layout.size, dtype)
     if out.dtype not in (np.dtype(np.int32), np.dtype(np.uint16)):
-        raise OptionError(f"labels of dtype {out.dtype}; give int32 or uint16")
+        raise OptionError(f"labels of dtype {out.dtype}; use int32 or uint16")
     if out.shape != layout.size:
-        raise OptionError(f"out has shape {out.shape} for a layout of {layout.size}; give one of that shape")
+        raise OptionError(f"out has shape {out.shape} for a layout of {layout.size}; give an array of this shape")
     if layout.placed > np.iinfo(out.dtype).max:
-        raise OptionError(f"{layout.placed} cells do not fit into {out.dtype} labels; give int32")
-    warm = as_workspace(shapes)
+        raise OptionError(f"{layout.placed} cells do not fit into {out.dtype} labels; use int32")
+    workspace = as_workspace(shapes)
     if not out.flags.c_contiguous:
-        out[:] = paint_labels(layout, warm, dtype=out.dtype)
+        out[:] = paint_labels(layout, workspace, dtype=out.dtype)
         return out
-    rasters = warm.rasters(layout)
+    rasters = workspace.rasters(layout)
     if rasters is not None:
         cells, arena = rasters
         _paint_rasters(cells, arena, np.argsort(cells["y"] + cells["top"]), out)
         return out
     out[:] = 0
     if layout.placed:
-        known = len(warm.table.points)
-        if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= known:
-            raise DataError(f"the layout names shapes that this library of {known} lacks; give the right library")
-        scratch = warm.scratch(float(np.abs(layout.scale).max()))
-        columns = layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
+        points = workspace.table.points
+        if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= len(points):
+            raise DataError(
+                f"the layout uses shape {int(layout.shape.max())}, the shape library has {len(points)}; "
+                "give the library that the layout was drawn from"
+            )
+        scratch = workspace.scratch(float(np.abs(layout.scale).max()))
         if layout.lines is None:
-            _paint_cells(warm.table.points, columns, scratch, out)
+            _paint_cells(points, _poses(layout), scratch, out)
         else:
-            _paint_from_top(warm.table.points, columns, layout.lines, scratch, out)
+            _paint_from_top(points, _poses(layout), layout.lines, scratch, out)
     return out
+
+
+def _poses(layout: Layout) -> tuple[npt.NDArray[Any], ...]:
+    """Return the columns of a layout that the kernels read."""
+    return layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
 
 
 def paint_window(
     layout: Layout, shapes: ShapeLibrary | Workspace, window: tuple[int, int, int, int]
 ) -> npt.NDArray[np.int32]:
-    """Paint one window of a layout: the same pixels as in the whole.
+    """Paint one window of a layout: the same pixels as in the whole canvas.
 
-    So tiles of a canvas too large for one machine's memory or patience can be painted in any order, by as many
-    threads or machines as there are; each thread needs a `Workspace` of its own.
+    Tiles of a canvas that is too large for the memory can thus be painted in any order, and in parallel. Each
+    thread needs its own `Workspace`.
 
     Parameters
     ----------
     layout : Layout
     shapes : ShapeLibrary or Workspace
-        That the layout was drawn from.
+        The shapes that the layout was drawn from.
     window : tuple of int
-        (top, left, height, width) px, inside the canvas.
+        (top, left, height, width) in px, inside the canvas.
 
     Returns
     -------
@@ -137,13 +144,13 @@ def paint_window(
     Raises
     ------
     OptionError
-        When the window is not inside the canvas.
+        If the window is not inside the canvas.
 
     Examples
     --------
     >>> from smearsynth.layout import uniform_layout
-    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
     >>> layout = uniform_layout((90, 120), 30, discs, rng=1)
     >>> bool((paint_window(layout, discs, (20, 50, 40, 60)) == paint_labels(layout, discs)[20:60, 50:110]).all())
@@ -154,78 +161,78 @@ def paint_window(
         raise OptionError(
             f"window {window} is not inside the canvas of {layout.size}; give (top, left, height, width)"
         )
-    warm = as_workspace(shapes)
-    edge = 0 if layout.lines is None else _LINE_EDGE
-    low_y, low_x = max(top - edge, 0), max(left - edge, 0)
-    high_y, high_x = min(top + height + edge, layout.height), min(left + width + edge, layout.width)
-    reach = warm.table.outer[layout.shape] * np.abs(layout.scale) + 2
-    near = (layout.x + reach > low_x) & (layout.x - reach < high_x)
-    near &= (layout.y + reach > low_y) & (layout.y - reach < high_y)
+    workspace = as_workspace(shapes)
+    margin = 0 if layout.lines is None else _LINE_MARGIN
+    low_y, low_x = max(top - margin, 0), max(left - margin, 0)
+    high_y, high_x = min(top + height + margin, layout.height), min(left + width + margin, layout.width)
+    radius = workspace.table.outer[layout.shape] * np.abs(layout.scale) + 2
+    near = (layout.x + radius > low_x) & (layout.x - radius < high_x)
+    near &= (layout.y + radius > low_y) & (layout.y - radius < high_y)
     part = layout.cut((low_y, low_x, high_y - low_y, high_x - low_x), near)
-    names = np.concatenate([[0], np.flatnonzero(near) + 1]).astype(np.int32)
-    painted = names[paint_labels(part, warm)]
-    return np.ascontiguousarray(painted[top - low_y :, left - low_x :][:height, :width])
+    labels_of_layout = np.concatenate([[0], np.flatnonzero(near) + 1]).astype(np.int32)
+    labels = labels_of_layout[paint_labels(part, workspace)]
+    return np.ascontiguousarray(labels[top - low_y :, left - low_x :][:height, :width])
 
 
 @kernel
 def _paint_rasters(cells: Any, arena: Words, order: Any, out: npt.NDArray[np.integer[Any]]) -> None:
-    """Paint cells of which no two share a pixel, from the top down, clearing the canvas just ahead of them.
+    """Paint cells without overlap from the top down, and clear the canvas just ahead of them.
 
-    What is cleared is then still in the cache.
+    The cleared rows are then still in the cache.
     """
-    height, across = out.shape
+    height, out_width = out.shape
     flat = out.reshape(-1)
     cleared = 0
     for k in order:
         cell = cells[k]
         left, top = cell.x + cell.left, cell.y + cell.top
-        need = min(top + cell.rows, height)
-        if need > cleared:
-            flat[cleared * across : need * across] = 0
-            cleared = need
+        bottom = min(top + cell.rows, height)
+        if bottom > cleared:
+            flat[cleared * out_width : bottom * out_width] = 0
+            cleared = bottom
         words = arena[cell.offset : cell.offset + strips_of(cell.width) * cell.rows]
         paint_words(words, left, top, cell.rows, cell.width, k + 1, out)
-    flat[cleared * across :] = 0
+    flat[cleared * out_width :] = 0
 
 
 @kernel
-def _paint_cells(points: npt.NDArray[np.float64], columns: Any, scratch: Any, out: npt.NDArray[Any]) -> None:
-    shape, angle, scale, mirrored, x, y = columns
+def _paint_cells(points: npt.NDArray[np.float64], poses: Any, scratch: Any, out: npt.NDArray[Any]) -> None:
+    shape, angle, scale, mirrored, x, y = poses
     for k in range(x.size):
-        turned = 1 if mirrored[k] else 0
-        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
+        flip = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
         paint_words(scratch.words, x[k] + left, y[k] + top, rows, width, k + 1, out)
 
 
 @kernel
 def _paint_from_top(
-    points: npt.NDArray[np.float64], columns: Any, lines: Any, scratch: Any, out: npt.NDArray[Any]
+    points: npt.NDArray[np.float64], poses: Any, lines: Any, scratch: Any, out: npt.NDArray[Any]
 ) -> None:
-    """As `_paint_cells`, where lines part cells from those above: from the last cell on, as they were placed."""
-    shape, angle, scale, mirrored, x, y = columns
-    height, across = out.shape
+    """Paint cells that lines of background separate from the cells above them, the last cell first."""
+    shape, angle, scale, mirrored, x, y = poses
+    height, out_width = out.shape
     for k in range(x.size - 1, -1, -1):
-        turned = 1 if mirrored[k] else 0
-        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
+        flip = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
         reach = 1 if lines[k] else 0
         for strip in range(strips_of(width)):
             for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
                 first = x[k] + left + 64 * strip
-                word = scratch.words[strip * rows + row] & strip_mask(first, across)
+                word = scratch.words[strip * rows + row] & strip_mask(first, out_width)
                 while word != ZERO:
-                    at = first + lowest_bit(word)
+                    column = first + lowest_bit(word)
                     word &= word - ONE
-                    if _alone(out, at, y[k] + top + row, reach, k + 1):
-                        out[y[k] + top + row, at] = k + 1
+                    if _is_free(out, column, y[k] + top + row, reach, k + 1):
+                        out[y[k] + top + row, column] = k + 1
 
 
 @kernel
-def _alone(out: npt.NDArray[Any], x: int, y: int, reach: int, own: int) -> bool:
-    """Whether no other cell has a pixel within `reach` px of (x, y)."""
-    height, across = out.shape
+def _is_free(out: npt.NDArray[Any], x: int, y: int, reach: int, label: int) -> bool:
+    """Test whether no other label has a pixel within `reach` px of (x, y)."""
+    height, out_width = out.shape
     for row in range(max(y - reach, 0), min(y + reach + 1, height)):
-        for column in range(max(x - reach, 0), min(x + reach + 1, across)):
-            if out[row, column] != 0 and out[row, column] != own:
+        for column in range(max(x - reach, 0), min(x + reach + 1, out_width)):
+            if out[row, column] != 0 and out[row, column] != label:
                 return False
     return True
 
@@ -233,43 +240,42 @@ def _alone(out: npt.NDArray[Any], x: int, y: int, reach: int, own: int) -> bool:
 def overlap_fraction(
     layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]
 ) -> float:
-    """Pixels of a layout's canvas hidden under other cells, relative to those of all cells in `labels`, painted.
+    """Return the number of hidden pixels of all cells over the number of visible ones in `labels`.
 
-    A pixel under two cells counts twice.
+    A pixel under two cells counts twice. `labels` are those of the layout, see `paint_labels`.
     """
     if not layout.placed:
         return 0.0
-    warm = as_workspace(shapes)
-    scratch = warm.scratch(float(np.abs(layout.scale).max()))
-    columns = layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
-    seen = int(np.count_nonzero(labels))
-    extent = int(_extent_pixels(warm.table.points, columns, scratch, layout.height, layout.width))
-    return (extent - seen) / max(seen, 1)
+    workspace = as_workspace(shapes)
+    scratch = workspace.scratch(float(np.abs(layout.scale).max()))
+    visible = int(np.count_nonzero(labels))
+    total = int(_count_pixels(workspace.table.points, _poses(layout), scratch, layout.height, layout.width))
+    return (total - visible) / max(visible, 1)
 
 
 @kernel
-def _extent_pixels(points: npt.NDArray[np.float64], columns: Any, scratch: Any, height: int, across: int) -> int:
-    """Pixels on the canvas of all cells, hidden ones included."""
-    shape, angle, scale, mirrored, x, y = columns
+def _count_pixels(points: npt.NDArray[np.float64], poses: Any, scratch: Any, height: int, out_width: int) -> int:
+    """Count the pixels of all cells on the canvas, including hidden ones."""
+    shape, angle, scale, mirrored, x, y = poses
     count = 0
     for k in range(x.size):
-        turned = 1 if mirrored[k] else 0
-        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], turned, scratch)
+        flip = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
         for strip in range(strips_of(width)):
-            mask = strip_mask(x[k] + left + 64 * strip, across)
+            mask = strip_mask(x[k] + left + 64 * strip, out_width)
             for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
                 count += bits_of(scratch.words[strip * rows + row] & mask)
     return count
 
 
 def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt.ArrayLike = PALETTE) -> ImageArray:
-    """Paint a layout as the paper annotates: a palette colour per cell, no two touching cells alike.
+    """Paint a layout like the annotations of the paper: touching cells have different palette colours.
 
     Parameters
     ----------
     layout : Layout
     shapes : ShapeLibrary or Workspace
-        That the layout was drawn from.
+        The shapes that the layout was drawn from.
     palette : (m, 3) uint8 array
         Row 0 is the background, row c the colour c of the layout.
 
@@ -281,13 +287,13 @@ def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt
     Raises
     ------
     OptionError
-        When the palette has fewer colours than the layout.
+        If the palette has fewer colours than the layout.
 
     Examples
     --------
     >>> from smearsynth.layout import uniform_layout
-    >>> turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    >>> disc = 6.2 * np.stack([np.cos(turn), np.sin(turn)], 1)[None].astype(np.float32)
+    >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
     >>> paint_colours(uniform_layout((90, 120), 9, discs, rng=1), discs).shape
     (90, 120, 3)
@@ -297,5 +303,5 @@ def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt
     if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) < needed:
         raise OptionError(f"palette of shape {colours.shape} for {needed - 1} colours; give ({needed}, 3)")
     by_label = colours[np.concatenate([[0], layout.colours])]
-    painted: ImageArray = by_label[paint_labels(layout, shapes)]
-    return painted
+    image: ImageArray = by_label[paint_labels(layout, shapes)]
+    return image

@@ -1,8 +1,8 @@
 """Classic augmentation of annotated smears: the paper's ten, and copy-paste.
 
-Each is a function of a smear and a generator; flips turn image and labels together, the others change the image
-alone. The paper names its ten (section 5.2) but no strengths: ours are those that imgaug, in use at the time, gave
-as its standard example.
+Each is a function of a smear and a generator. Flips change image and labels, all others the image only. The paper
+names its ten augmentations (section 5.2) but not their strengths; these are the ones of the standard example of
+imgaug, which was in use at the time.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ from smearsynth.smear import Mask, Smear
 Pixels = npt.NDArray[np.float32]  # (H, W, 3), 0 to 255, not yet clipped
 
 Augment = Callable[[Smear, Sequence[Smear], np.random.Generator], Smear]
-"""From a crop, other crops it may borrow cells from, and a generator, to the crop to train on."""
+"""Function of a crop, the other crops of the step, and a generator; returns the augmented crop."""
 
 AugmentName = Literal["none", "classic", "copy-paste", "both"]
 
-# Changes of colour or texture at a time. imgaug's example has 5: an FCN-8s trained for 400 steps on Chula then is
-# 0.006 Dice worse than one without any, on synthetic smears 0.015; with 2 it is 0.004 and 0.003.
+# Largest number of simultaneous changes of colour or texture. imgaug's example has 5. An FCN-8s trained for 400
+# steps is then worse than without augmentation by 0.006 Dice on Chula and 0.015 on synthetic smears; with 2 by
+# 0.004 and 0.003.
 MAX_SEVERITY = 2
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def augment(smear: Smear, rng: int | np.random.Generator, *, most: int = MAX_SEVERITY) -> Smear:
-    """Each flip with probability 1/2, then up to `most` of the changes in `CHANGES`, in random order.
+def augment(smear: Smear, rng: int | np.random.Generator, *, max_changes: int = MAX_SEVERITY) -> Smear:
+    """Apply each flip with probability 1/2, then up to `max_changes` of `CHANGES` in random order.
 
     Parameters
     ----------
     smear : Smear
     rng : int or numpy.random.Generator
-    most : int
-        The number of changes is drawn from 0 to `most`.
+    max_changes : int
+        The number of changes is drawn uniformly from 0 to `max_changes`.
 
     Returns
     -------
     Smear
-        A new one of the same instances and classes.
+        With the same instances and classes.
 
     Raises
     ------
     OptionError
-        When `most` is negative.
+        If `max_changes` is negative.
 
     Examples
     --------
@@ -58,77 +59,77 @@ def augment(smear: Smear, rng: int | np.random.Generator, *, most: int = MAX_SEV
     >>> augment(smear, 3).labels.tolist()
     [[2, 0, 0], [0, 0, 1]]
     """
-    if most < 0:
-        raise OptionError(f"the number of changes must not be negative, got {most}")
+    if max_changes < 0:
+        raise OptionError(f"the number of changes must not be negative, got {max_changes}")
     generator = np.random.default_rng(rng)
     image, labels = smear.image, smear.labels
     for axis in (0, 1):
         if generator.random() < 0.5:
             image, labels = np.flip(image, axis), np.flip(labels, axis)
-    chosen = generator.permutation(list(CHANGES))[: int(generator.integers(min(most, len(CHANGES)) + 1))]
+    selection = generator.permutation(list(CHANGES))[: int(generator.integers(min(max_changes, len(CHANGES)) + 1))]
     pixels = image.astype(np.float32)
-    for name in chosen:
+    for name in selection:
         pixels = CHANGES[name](pixels, generator)
     return replace(smear, image=as_image(pixels), labels=np.ascontiguousarray(labels))
 
 
 def as_image(pixels: Pixels) -> npt.NDArray[np.uint8]:
-    """Rounded and clipped to uint8."""
+    """Round and clip pixels to uint8."""
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Gaussian blur of 0 to 2 px."""
+    """Blur with a Gaussian of σ = 0 to 2 px."""
     blurred: Pixels = ndimage.gaussian_filter(pixels, float(rng.uniform(0, 2)), axes=(0, 1), mode="nearest")
     return blurred
 
 
 def sharpen(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Mix with an image whose differences from its neighbours are enlarged."""
+    """Blend with a sharpened image."""
     centre = 8 + rng.uniform(0.75, 1.5)
     kernel = np.full((3, 3), -1.0)
     kernel[1, 1] = centre
-    return _mixed(pixels, _filtered(pixels, kernel / (centre - 8)), rng)
+    return _blended(pixels, _filtered(pixels, kernel / (centre - 8)), rng)
 
 
 def emboss(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Mix with an image lit from the upper left, as a relief."""
+    """Blend with an embossed image."""
     strength = rng.uniform(0, 2)
     kernel = np.array([[-1, -1, 0], [-1, 0, 1], [0, 1, 1]]) * strength
     kernel[1, 1] = 1
-    return _mixed(pixels, _filtered(pixels, kernel), rng)
+    return _blended(pixels, _filtered(pixels, kernel), rng)
 
 
 def add_noise(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Gaussian noise of up to 5 % of the range, for all channels together or for each."""
+    """Add Gaussian noise of up to 5 % of the range, the same for all channels or independent."""
     channels = 3 if rng.random() < 0.5 else 1
     noise = rng.standard_normal((*pixels.shape[:2], channels), np.float32)
     return pixels + np.float32(rng.uniform(0, 0.05 * 255)) * noise
 
 
 def invert(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Turn each channel into its negative with probability 0.05."""
+    """Invert each channel with probability 0.05."""
     return np.where(rng.random(3) < 0.05, 255 - pixels, pixels)
 
 
 def add_brightness(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Add -10 to 10 grey levels, to all channels or to each its own."""
+    """Add -10 to 10 grey levels, the same to all channels or independent."""
     return pixels + _per_channel(-10, 10, rng)
 
 
 def multiply_brightness(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Multiply by 0.5 to 1.5, all channels or each by its own."""
+    """Multiply by 0.5 to 1.5, the same for all channels or independent."""
     return pixels * _per_channel(0.5, 1.5, rng)
 
 
 def normalise_contrast(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Stretch the distances from medium grey by 0.5 to 2, in all channels or in each."""
+    """Multiply the contrast by 0.5 to 2, the same for all channels or independent."""
     return 128 + (pixels - 128) * _per_channel(0.5, 2, rng)
 
 
 def grey(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Mix with the image in grey."""
-    return _mixed(pixels, np.repeat(pixels @ _GREY[:, None], 3, axis=2), rng)
+    """Blend with the grey image."""
+    return _blended(pixels, np.repeat(pixels @ _GREY[:, None], 3, axis=2), rng)
 
 
 CHANGES: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
@@ -147,13 +148,13 @@ CHANGES: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
 def copy_paste(smear: Smear, donor: Smear, rng: int | np.random.Generator) -> Smear:
     """Paste some cells of another smear (Ghiasi et al. 2021, *Simple Copy-Paste*).
 
-    A random number of the donor's whole cells is turned by quarters, flipped, shifted together, and pasted. They
-    lie on top: what they hide is theirs, and cells that are wholly hidden are gone.
+    A random number of whole cells of the donor is rotated by multiples of 90°, flipped, shifted together, and
+    pasted on top. Cells that are completely covered disappear.
 
     Parameters
     ----------
     smear, donor : Smear
-        Of the same classes.
+        With the same classes.
     rng : int or numpy.random.Generator
 
     Returns
@@ -164,39 +165,40 @@ def copy_paste(smear: Smear, donor: Smear, rng: int | np.random.Generator) -> Sm
     Raises
     ------
     DataError
-        When the classes differ.
+        If the classes differ.
 
     Examples
     --------
     >>> labels = np.zeros((8, 8), np.int32)
-    >>> bare = Smear(np.full((8, 8, 3), 200, np.uint8), labels.copy(), np.array([], int))
+    >>> empty = Smear(np.full((8, 8, 3), 200, np.uint8), labels.copy(), np.array([], int))
     >>> labels[3:5, 3:5] = 1
     >>> donor = Smear(np.full((8, 8, 3), 90, np.uint8), labels, np.array([0]))
-    >>> made = copy_paste(bare, donor, 5)
-    >>> made.count, bool(((made.image == 90).all(2) == (made.labels == 1)).all())
+    >>> pasted_smear = copy_paste(empty, donor, 5)
+    >>> pasted_smear.count, bool(((pasted_smear.image == 90).all(2) == (pasted_smear.labels == 1)).all())
     (1, True)
     """
     if smear.class_names != donor.class_names:
         raise DataError(
-            f"has the classes {', '.join(donor.class_names)}, not {', '.join(smear.class_names)}; read both alike",
+            f"has the classes {', '.join(donor.class_names)}, not {', '.join(smear.class_names)}; "
+            "read both with the same --classes",
             donor.name or None,
         )
     generator = np.random.default_rng(rng)
-    # a cell that the border cuts would show its straight edge
+    # a cell that is cut by the border would show its straight edge
     whole = np.flatnonzero(~donor.cut_by_border())
     if not len(whole):
         return smear
-    chosen = generator.permutation(whole)[: int(generator.integers(1, len(whole) + 1))]
+    selection = generator.permutation(whole)[: int(generator.integers(1, len(whole) + 1))]
     pasted = np.zeros(donor.count + 1, np.int32)
-    pasted[chosen + 1] = chosen + 1
-    turns, flipped = int(generator.integers(4)), bool(generator.integers(2))
-    image, ids = (_turned(array, turns, flipped) for array in (donor.image, pasted[donor.labels]))
-    here, there = _windows(smear.shape, (ids.shape[0], ids.shape[1]), generator)
-    top: Mask = np.zeros(smear.shape, bool)
-    top[here] = ids[there] > 0
+    pasted[selection + 1] = selection + 1
+    quarter_turns, flipped = int(generator.integers(4)), bool(generator.integers(2))
+    image, ids = (_rotated(array, quarter_turns, flipped) for array in (donor.image, pasted[donor.labels]))
+    target, source = _windows(smear.shape, (ids.shape[0], ids.shape[1]), generator)
+    covered: Mask = np.zeros(smear.shape, bool)
+    covered[target] = ids[source] > 0
     new_image, new_labels = smear.image.copy(), smear.labels.copy()
-    new_image[here][top[here]] = image[there][top[here]]
-    new_labels[here][top[here]] = ids[there][top[here]] + smear.count
+    new_image[target][covered[target]] = image[source][covered[target]]
+    new_labels[target][covered[target]] = ids[source][covered[target]] + smear.count
     return replace(
         Smear.from_labels(
             new_image,
@@ -209,8 +211,8 @@ def copy_paste(smear: Smear, donor: Smear, rng: int | np.random.Generator) -> Sm
     )
 
 
-def named_augment(name: AugmentName, most: int = MAX_SEVERITY) -> Augment | None:
-    """What is done to each crop: "none", "classic" (`augment`), "copy-paste", or "both", the latter two.
+def named_augment(name: AugmentName, max_changes: int = MAX_SEVERITY) -> Augment | None:
+    """Return the augmentation "none", "classic" (`augment`), "copy-paste" or "both" (copy-paste, then classic).
 
     Examples
     --------
@@ -219,7 +221,7 @@ def named_augment(name: AugmentName, most: int = MAX_SEVERITY) -> Augment | None
     """
 
     def classic(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
-        return augment(crop, rng, most=most)
+        return augment(crop, rng, max_changes=max_changes)
 
     def both(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
         return classic(_copy_paste(crop, others, rng), others, rng)
@@ -229,7 +231,7 @@ def named_augment(name: AugmentName, most: int = MAX_SEVERITY) -> Augment | None
 
 
 def _copy_paste(crop: Smear, others: Sequence[Smear], rng: np.random.Generator) -> Smear:
-    # half the crops stay as they are: the network sees real density too
+    # half of the crops stay unchanged, so that the network sees the real density too
     donor = others[int(rng.integers(len(others)))]
     return copy_paste(crop, donor, rng) if rng.random() < 0.5 else crop
 
@@ -239,30 +241,30 @@ def _filtered(pixels: Pixels, kernel: npt.NDArray[np.float64]) -> Pixels:
     return filtered
 
 
-def _mixed(pixels: Pixels, changed: Pixels, rng: np.random.Generator) -> Pixels:
-    share = np.float32(rng.random())
-    return (1 - share) * pixels + share * changed
+def _blended(pixels: Pixels, changed: Pixels, rng: np.random.Generator) -> Pixels:
+    weight = np.float32(rng.random())
+    return (1 - weight) * pixels + weight * changed
 
 
 def _per_channel(low: float, high: float, rng: np.random.Generator) -> Pixels:
-    """One number for all channels or, as often, one for each."""
+    """Draw one number for all channels or, with probability 1/2, one per channel."""
     return rng.uniform(low, high, 3 if rng.random() < 0.5 else 1).astype(np.float32)
 
 
-def _turned(array: npt.NDArray[Any], turns: int, flipped: bool) -> npt.NDArray[Any]:
-    turned = np.rot90(array, turns)
-    return np.flip(turned, 1) if flipped else turned
+def _rotated(array: npt.NDArray[Any], quarter_turns: int, flipped: bool) -> npt.NDArray[Any]:
+    rotated = np.rot90(array, quarter_turns)
+    return np.flip(rotated, 1) if flipped else rotated
 
 
 def _windows(
     size: tuple[int, int], donor: tuple[int, int], rng: np.random.Generator
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a field of `donor` px lies on one of `size`, shifted at random with half of the smaller left on it."""
-    here, there = [], []
+    """Draw an overlap of two fields, shifted at random; at least half of the smaller one lies on the other."""
+    target, source = [], []
     for side, other in zip(size, donor, strict=True):
         reach = min(side, other) // 2
         start = int(rng.integers(reach - other, side - reach + 1))
         low, high = max(start, 0), min(start + other, side)
-        here.append(slice(low, high))
-        there.append(slice(low - start, high - start))
-    return (here[0], here[1]), (there[0], there[1])
+        target.append(slice(low, high))
+        source.append(slice(low - start, high - start))
+    return (target[0], target[1]), (source[0], source[1])

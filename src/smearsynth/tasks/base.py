@@ -1,4 +1,4 @@
-"""What the three tasks share: how they are trained and stored, what they say of an image, how that is scored."""
+"""Base of all tasks: predictions, scores, and the interface of a task model."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from smearsynth.tasks.config import TaskConfig, TaskName
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The cells found in one image.
+    """Cells predicted in one image.
 
     Parameters
     ----------
     boxes : (n, 4) float32 array
-        x0, y0, x1, y1 in px, the end excluded.
+        x0, y0, x1, y1 in px, end excluded.
     scores : (n,) float32 array
-        How sure the model is, 0 to 1.
+        Confidence, 0 to 1.
     classes : (n,) int64 array
         Index into `class_names`.
     class_names : tuple of str
     labels : (H, W) int32 array, optional
-        Instance labels where the task gives them; instance ``k + 1`` is row k above.
+        Instance labels, if the task gives them; instance ``k + 1`` is row k above.
 
     Examples
     --------
-    >>> found = Prediction(np.zeros((2, 4), "f4"), np.ones(2, "f4"), np.array([0, 0]), ("red", "white"))
-    >>> found.counts()
+    >>> prediction = Prediction(np.zeros((2, 4), "f4"), np.ones(2, "f4"), np.array([0, 0]), ("red", "white"))
+    >>> prediction.counts()
     {'red': 2, 'white': 0}
     """
 
@@ -55,21 +55,21 @@ class Prediction:
     def of_labels(
         cls, labels: LabelArray, scores: npt.NDArray[np.floating], class_names: tuple[str, ...]
     ) -> Prediction:
-        """Cells of the first class given by instance labels."""
+        """Create a prediction from instance labels, all cells of the first class."""
         n = len(scores)
         blank = np.zeros((*labels.shape, 3), np.uint8)
         boxes = Smear(blank, labels, np.zeros(n, np.int64)).boxes().astype(np.float32)
         return cls(boxes, np.asarray(scores, np.float32), np.zeros(n, np.int64), class_names, labels)
 
     def rescaled(self, shape: tuple[int, int], to: tuple[int, int]) -> Prediction:
-        """The same cells where the field of (H, W) px, `shape`, is shown at the size `to`.
+        """Return the cells at another image size; `shape` and `to` are the old and new (H, W) in px.
 
-        Cells that own no pixel there are left out.
+        Cells without a pixel at the new size are dropped.
 
         Examples
         --------
-        >>> found = Prediction(np.array([[1, 2, 3, 4]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
-        >>> found.rescaled((10, 10), (20, 30)).boxes.tolist()
+        >>> prediction = Prediction(np.array([[1, 2, 3, 4]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
+        >>> prediction.rescaled((10, 10), (20, 30)).boxes.tolist()
         [[3.0, 4.0, 9.0, 8.0]]
         """
         if self.labels is None:
@@ -77,32 +77,32 @@ class Prediction:
             ratio = np.array([wide / width, high / height] * 2, np.float32)
             return replace(self, boxes=self.boxes * ratio)
         labels = np.asarray(Image.fromarray(self.labels).resize(to[::-1], Image.Resampling.NEAREST))
-        left = np.unique(labels[labels > 0]) - 1
+        present = np.unique(labels[labels > 0]) - 1
         number = np.zeros(len(self.scores) + 1, np.int32)
-        number[left + 1] = np.arange(1, len(left) + 1)
-        return Prediction.of_labels(number[labels], self.scores[left], self.class_names)
+        number[present + 1] = np.arange(1, len(present) + 1)
+        return Prediction.of_labels(number[labels], self.scores[present], self.class_names)
 
     def counts(self) -> dict[str, int]:
-        """Cells by class."""
-        found = np.bincount(self.classes, minlength=len(self.class_names)).tolist()
-        return dict(zip(self.class_names, found, strict=True))
+        """Return the number of cells per class."""
+        prediction = np.bincount(self.classes, minlength=len(self.class_names)).tolist()
+        return dict(zip(self.class_names, prediction, strict=True))
 
 
 def true_classes(smear: Smear, class_names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Class of each cell (n,) to a model of these classes: for one of a single class all cells are alike.
+    """Return the class (n,) of each annotated cell for a model of these classes; 0 for a model of one class.
 
     Raises
     ------
     DataError
-        When the smear has cells of a class that a model which tells several apart does not know.
+        If the smear has a class that a model of several classes does not know.
     """
     if len(class_names) == 1:
         return np.zeros(smear.count, np.int64)
-    there = [smear.class_names[kind] for kind in np.unique(smear.classes)]
-    if unknown := [name for name in there if name not in class_names]:
+    names = [smear.class_names[kind] for kind in np.unique(smear.classes)]
+    if unknown := [name for name in names if name not in class_names]:
         raise DataError(
-            f"has cells of the classes {', '.join(there)}, the model of {', '.join(class_names)} does not know "
-            f"{', '.join(unknown)}; read both alike (--classes)",
+            f"has cells of the classes {', '.join(names)}; the model knows {', '.join(class_names)} but not "
+            f"{', '.join(unknown)}; read both with the same --classes",
             smear.name or None,
         )
     number = np.array([class_names.index(name) if name in class_names else -1 for name in smear.class_names])
@@ -112,7 +112,7 @@ def true_classes(smear: Smear, class_names: tuple[str, ...]) -> npt.NDArray[np.i
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How well one image was done.
+    """Score of one image.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class ImageScore:
     score : float
         Dice for segmentation; F1 of the cells matched at IoU 0.5 for detection.
     tp, fp, fn : int
-        Cells found, cells that are none, cells missed, by one-to-one matches at IoU 0.5.
+        True positives, false positives, false negatives of one-to-one matches at IoU 0.5.
     """
 
     name: str
@@ -132,18 +132,18 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model does on annotated smears.
+    """Scores of a model on annotated smears.
 
     Parameters
     ----------
     metric : {"dice", "ap"}
     value : float
-        Mean Dice of the images, or COCO AP (IoU 0.50 to 0.95) over all of them.
+        Mean Dice of the images, or COCO AP (IoU 0.50 to 0.95) over all images.
     images : tuple of ImageScore
     ap50 : float, optional
         AP at IoU 0.5, for detection.
     precision : PrecisionRecord, optional
-        For detection: AP of any sample of the images, from which its interval comes.
+        For detection: data for AP of bootstrap samples of the images, from which intervals are computed.
     """
 
     metric: str
@@ -154,51 +154,51 @@ class Evaluation:
 
     @classmethod
     def of_boxes(cls, pairs: Iterable[tuple[Smear, Prediction]], sure: float = 0.0) -> Evaluation:
-        """Score the boxes found in each smear.
+        """Score the boxes predicted in each smear.
 
         Parameters
         ----------
         pairs : iterable of (Smear, Prediction)
-            Looked at once.
+            Iterated once.
         sure : float
-            Cells of at least this score are counted; AP looks at all.
+            Smallest score of the cells that are counted; AP uses all cells.
         """
-        ours, theirs, images = [], [], []
-        for smear, found in pairs:
-            ours.append(Detections(found.boxes, found.classes, found.scores))
-            theirs.append(Detections(smear.boxes(), true_classes(smear, found.class_names)))
-            kept = found.scores >= sure
-            same = found.classes[kept][:, None] == theirs[-1].classes
-            matched = match(box_ious(found.boxes[kept], theirs[-1].boxes) * same)
+        predictions, annotations, images = [], [], []
+        for smear, prediction in pairs:
+            predictions.append(Detections(prediction.boxes, prediction.classes, prediction.scores))
+            annotations.append(Detections(smear.boxes(), true_classes(smear, prediction.class_names)))
+            certain = prediction.scores >= sure
+            same_class = prediction.classes[certain][:, None] == annotations[-1].classes
+            matched = match(box_ious(prediction.boxes[certain], annotations[-1].boxes) * same_class)
             images.append(ImageScore(smear.name, matched.f1, matched.tp, matched.fp, matched.fn))
-        refuse_none(images)
-        scored = average_precision(ours, theirs)
-        return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(ours, theirs))
+        require_scores(images)
+        scored = average_precision(predictions, annotations)
+        return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(predictions, annotations))
 
     def resampled(self) -> Resampled:
-        """The score with those of bootstrap samples of the images."""
+        """Return the score with those of bootstrap samples of the images."""
         if self.precision is not None:
             return Resampled.of_precision(self.precision)
         return Resampled.of_scores([image.score for image in self.images])
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """TP, FP and FN of all images."""
+        """True positives, false positives and false negatives of all images."""
         each = np.array([(image.tp, image.fp, image.fn) for image in self.images], np.int64).reshape(-1, 3)
         tp, fp, fn = each.sum(0).tolist()
         return tp, fp, fn
 
 
-def refuse_none(images: Sequence[ImageScore]) -> None:
-    """Raise a `DataError` where no smear was scored: there is no mean of none."""
+def require_scores(images: Sequence[ImageScore]) -> None:
+    """Raise a `DataError` if no smear was scored."""
     if not images:
-        raise DataError("no smears to score; name a folder or a split that holds some")
+        raise DataError("no smears to score; name a folder or split that has some")
 
 
 class Task(ABC):
-    """A model of one task: a network, and what turns its output into a `Prediction`.
+    """Model of a task: a network and the conversion of its output to a `Prediction`.
 
-    Trained by `smearsynth.tasks.fitting.fit`, stored by `smearsynth.tasks.folder`.
+    `smearsynth.tasks.fitting.fit` trains it, `smearsynth.tasks.folder` stores it.
 
     Parameters
     ----------
@@ -208,10 +208,10 @@ class Task(ABC):
     Attributes
     ----------
     network : torch.nn.Module
-    began_with : str, optional
-        Hash of the weight file that the network was given before its training.
+    initial_weights : str, optional
+        Hash of the weight file that the backbone was initialised with.
     scale : float
-        At which the smears were read that it learned from: what it finds cells in has to be of that size, too.
+        Scale at which the training smears were read; images must be read at the same scale.
     """
 
     name: ClassVar[TaskName]
@@ -219,74 +219,74 @@ class Task(ABC):
     presets: ClassVar[Mapping[str, TaskConfig]]
     config: TaskConfig
     network: nn.Module
-    began_with: str | None = None
+    initial_weights: str | None = None
     scale: float = 1.0
 
     def __init__(self, config: TaskConfig) -> None:
         if not isinstance(config, self.config_type):
             raise OptionError(f"{self.name} takes a {self.config_type.__name__}, not {type(config).__name__}")
         self.config = config
-        with drawing_from(config.fit.seed):
+        with torch_seed(config.fit.seed):
             self.network = self.build()
 
     @classmethod
     def preset(cls, name: str = "cpu", *, class_names: tuple[str, ...] | None = None, **fit: object) -> Self:
-        """A new model of a named preset, with training settings overridden by those that are not None.
+        """Build a model of a preset; training settings replace those of the preset unless None.
 
         Raises
         ------
         OptionError
-            For an unknown preset, an unknown setting or a value out of its range.
+            If the preset or a setting is unknown, or a value is out of range.
         """
         return cls(cls.configured(name, class_names=class_names, **fit))
 
     @classmethod
     def configured(cls, name: str, *, class_names: tuple[str, ...] | None = None, **fit: object) -> TaskConfig:
-        """The configuration that `preset` builds a model of; takes and raises the same."""
+        """Return the configuration of `preset`; parameters and errors are the same."""
         if name not in cls.presets:
             raise OptionError(f"unknown preset {name!r} of {cls.name}; choose one of {', '.join(cls.presets)}")
         config = cls.presets[name].with_fit(**fit)
-        return config if class_names is None else config.telling_apart(class_names)
+        return config if class_names is None else config.for_classes(class_names)
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """Device of the network."""
         return next(self.network.parameters()).device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network to a device; returns the model itself."""
+        """Move the network to a device and return the model."""
         self.network.to(device)
         return self
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The network of `config`, its weights drawn from PyTorch's generator."""
+        """Build the network of `config` with random weights from PyTorch's generator."""
 
     @abstractmethod
     def loss(self, smears: Sequence[Smear]) -> Tensor:
-        """What training lowers, of the crops of one step."""
+        """Compute the training loss of the crops of one step."""
 
     @abstractmethod
     def predict(self, image: ImageArray) -> Prediction:
-        """The cells of an image (H, W, 3) uint8, of any size."""
+        """Find the cells of an image (H, W, 3) uint8 of any size."""
 
     @abstractmethod
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
-        """Score the model on annotated smears; each is looked at once."""
+        """Score the model on annotated smears, each iterated once."""
 
 
 @contextmanager
-def drawing_from(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Have PyTorch draw from a seed of ours; its global generators are left as they were.
+def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed PyTorch's global generators within a context and restore them afterwards.
 
-    Dropout, torchvision's initial weights and its choice of proposals know no generator of their own.
+    Dropout, torchvision's initial weights and its sampling of proposals accept no generator.
 
     Examples
     --------
     >>> before = torch.random.get_rng_state()
-    >>> with drawing_from(3):
+    >>> with torch_seed(3):
     ...     first = torch.rand(1)
-    >>> with drawing_from(3):
+    >>> with torch_seed(3):
     ...     bool(torch.rand(1) == first)
     True
     >>> bool((before == torch.random.get_rng_state()).all())

@@ -1,4 +1,4 @@
-"""Detection: a box around each cell, with its class. Faster R-CNN on a ResNet with FPN (paper, section 5.3)."""
+"""Detection of cells with boxes and classes: Faster R-CNN on a ResNet with FPN (paper, section 5.3)."""
 
 from __future__ import annotations
 
@@ -26,32 +26,35 @@ from smearsynth.smear import ImageArray, Smear, check_image
 from smearsynth.tasks.base import Evaluation, Prediction, Task, true_classes
 from smearsynth.tasks.config import Config, FitConfig, TaskConfig
 
-_MOST = 2000  # proposals and cells of an image; torchvision's 100 cells are fewer than a smear holds
-_AREA = 600 * 800  # px² of an image for which these do; of a larger one there are more, or it would lose cells
+_MAX_CELLS = 2000  # proposals and cells per image; torchvision's default of 100 cells is too small for a smear
+# Area of an image with this limit, px². The limit grows with the area, because cells would be lost otherwise.
+_REFERENCE_AREA = 600 * 800
 _RATIOS = (0.5, 1.0, 2.0)
-_MEAN, _SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, as pretrained weights expect
+_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and standard deviation of ImageNet
 
 
 class DetectorConfig(Config):
-    """Architecture of a Faster R-CNN; the defaults are the paper's ResNet-101."""
+    """Architecture of a Faster R-CNN; defaults are the ResNet-101 of the paper."""
 
     blocks: tuple[int, int, int, int] = Field((3, 4, 23, 3), description="residual blocks of each stage")
     bottleneck: bool = True
-    levels: int = Field(4, ge=1, le=4, description="stages that feed the pyramid; later ones are left out")
-    pyramid: int = Field(256, ge=8, le=512, description="channels of the pyramid")
-    head: int = Field(1024, ge=8, le=4096, description="width of the two layers that judge a proposal")
-    min_anchor: int = Field(16, ge=2, le=512, description="px; two sizes an octave, an octave a level")
-    proposals: int = Field(512, ge=1, description="judged in a crop in training")
+    levels: int = Field(4, ge=1, le=4, description="stages that feed the feature pyramid")
+    pyramid: int = Field(256, ge=8, le=512, description="channels of the feature pyramid")
+    head: int = Field(1024, ge=8, le=4096, description="width of the two layers of the box head")
+    min_anchor: int = Field(
+        16, ge=2, le=512, description="smallest anchor, px; two sizes per octave, one octave per level"
+    )
+    proposals: int = Field(512, ge=1, description="proposals per crop in training")
     norm: Literal["group", "frozen"] = Field(
-        "group", description="frozen: batch norm as pretrained weights have it; from scratch it explodes"
+        "group", description="frozen: frozen batch normalisation, for pretrained weights only"
     )
 
 
 class DetectionConfig(TaskConfig):
-    """A detection model."""
+    """Configuration of a detection model."""
 
     network: DetectorConfig = DetectorConfig()
-    sure: float = Field(0.5, ge=0, le=1, description="least score of a cell that is counted")
+    sure: float = Field(0.5, ge=0, le=1, description="smallest score of a cell that is counted")
 
 
 class Detection(Task):
@@ -72,16 +75,16 @@ class Detection(Task):
     name = "detection"
     config_type = DetectionConfig
     presets: ClassVar[Mapping[str, TaskConfig]] = {
-        # a tenth of the layers, crops: some minutes on one CPU thread
+        # a tenth of the layers, on crops: a few minutes on one CPU thread
         "cpu": DetectionConfig(
             network=DetectorConfig(
                 blocks=(1, 1, 1, 1), bottleneck=False, levels=3, pyramid=64, head=128, proposals=128
             ),
             fit=FitConfig(batch=2, learning_rate=1e-3),
         ),
-        # ResNet-101, whole fields
+        # ResNet-101, on whole fields
         "paper": DetectionConfig(fit=FitConfig(steps=6000, batch=2, crop=None, learning_rate=2e-4, warm_up=500)),
-        # seconds: to see that all works, not to use
+        # seconds; for tests only
         "tiny": DetectionConfig(
             network=DetectorConfig(
                 blocks=(1, 1, 1, 1), bottleneck=False, levels=2, pyramid=16, head=16, proposals=32
@@ -96,31 +99,31 @@ class Detection(Task):
     def pretrained(
         cls, file: Path | str, name: str = "paper", *, class_names: tuple[str, ...] | None = None, **fit: object
     ) -> Self:
-        """As `preset`, its backbone with the weights of a local file.
+        """Build a model of a preset whose backbone has the weights of a local file.
 
         Parameters
         ----------
         file : Path or str
-            State dict of torchvision's ResNet of as many blocks, such as ``resnet101`` for preset "paper".
+            State dict of torchvision's ResNet with the same blocks, such as ``resnet101`` for the preset "paper".
         name, class_names, **fit
             As for `preset`.
 
         Raises
         ------
         ModelError
-            When the file is not such a state dict.
+            If the file is not such a state dict.
         """
         config = cls.preset(name, class_names=class_names, **fit).config
         network = config.network.model_copy(update={"norm": "frozen"})
         model = cls(config.model_copy(update={"network": network}))
-        model._start_from(Path(file))
+        model._load_backbone(Path(file))
         return model
 
     def build(self) -> FasterRCNN:
-        """The network of `config`."""
+        """Build the network of `config`."""
         network, classes = self.config.network, len(self.config.class_names)
         backbone = _backbone(network)
-        sizes = [network.min_anchor * 2**k for k in range(network.levels + 1)]  # the pyramid adds a level
+        sizes = [network.min_anchor * 2**k for k in range(network.levels + 1)]  # the feature pyramid adds a level
         anchors = AnchorGenerator(tuple((size, round(size * 2**0.5)) for size in sizes), (_RATIOS,) * len(sizes))
         detector = FasterRCNN(
             backbone,
@@ -129,26 +132,26 @@ class Detection(Task):
             box_predictor=FastRCNNPredictor(network.head, classes + 1),
             box_batch_size_per_image=network.proposals,
         )
-        detector.transform = _Unscaled(1, 1, _MEAN, _SPREAD)
+        detector.transform = _NoResize(1, 1, _MEAN, _STD)
         return detector
 
-    def _start_from(self, file: Path) -> None:
+    def _load_backbone(self, file: Path) -> None:
         if not file.is_file():
-            raise ModelError("no such weight file", file)
+            raise ModelError("no such weight file; check the path", file)
         try:
             content = file.read_bytes()
-            stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            own = self.network.backbone.body.state_dict()
-            self.network.backbone.body.load_state_dict({name: stored[name] for name in own})
+            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            names = self.network.backbone.body.state_dict()
+            self.network.backbone.body.load_state_dict({name: weights[name] for name in names})
         except (OSError, RuntimeError, LookupError, TypeError, EOFError, pickle.UnpicklingError) as error:
             raise ModelError(
-                f"not the weights of this backbone ({type(error).__name__}); give those of torchvision's resnet101",
+                f"not the weights of this backbone ({type(error).__name__}); use those of torchvision's resnet101",
                 file,
             ) from None
-        self.began_with = hashlib.sha256(content).hexdigest()[:12]
+        self.initial_weights = hashlib.sha256(content).hexdigest()[:12]
 
     def loss(self, smears: Sequence[Smear]) -> Tensor:
-        """Sum of the four losses of Faster R-CNN: whether and where, of proposals and of cells."""
+        """Compute the sum of the four losses of Faster R-CNN: class and box, of proposals and of cells."""
         targets = [
             {
                 "boxes": torch.from_numpy(smear.boxes()).float().to(self.device),
@@ -160,52 +163,54 @@ class Detection(Task):
         return torch.stack(list(losses.values())).sum()
 
     def candidates(self, image: ImageArray) -> Prediction:
-        """All boxes that may be cells, the unlikely ones too."""
+        """Return all boxes, including those with low scores."""
         pixels = self._input(image)
         self.network.eval()
-        self._allow(round(_MOST * max(1.0, image.shape[0] * image.shape[1] / _AREA)))
+        self._set_limits(round(_MAX_CELLS * max(1.0, image.shape[0] * image.shape[1] / _REFERENCE_AREA)))
         with torch.no_grad():
-            found = self.network([pixels])[0]
+            output = self.network([pixels])[0]
         return Prediction(
-            found["boxes"].cpu().numpy(),
-            found["scores"].cpu().numpy(),
-            found["labels"].cpu().numpy() - 1,
+            output["boxes"].cpu().numpy(),
+            output["scores"].cpu().numpy(),
+            output["labels"].cpu().numpy() - 1,
             self.config.class_names,
         )
 
     def predict(self, image: ImageArray) -> Prediction:
-        """Boxes and classes of the cells the model is sure of."""
-        found = self.candidates(image)
-        kept = found.scores >= self.config.sure
-        return Prediction(found.boxes[kept], found.scores[kept], found.classes[kept], found.class_names)
+        """Return boxes and classes of the cells with a score of at least `config.sure`."""
+        output = self.candidates(image)
+        certain = output.scores >= self.config.sure
+        return Prediction(
+            output.boxes[certain], output.scores[certain], output.classes[certain], output.class_names
+        )
 
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
-        """AP of the boxes, with counts of those the model is sure of."""
+        """Compute AP of all boxes, with counts of those with a score of at least `config.sure`."""
         return Evaluation.of_boxes(((smear, self.candidates(smear.image)) for smear in smears), self.config.sure)
 
-    def _allow(self, most: int) -> None:
-        """Look at so many proposals of an image, and give no more cells."""
+    def _set_limits(self, limit: int) -> None:
+        """Set the largest number of proposals and of cells per image."""
         detector = self.network
-        detector.rpn._pre_nms_top_n["testing"] = detector.rpn._post_nms_top_n["testing"] = most
-        detector.roi_heads.detections_per_img = most
+        detector.rpn._pre_nms_top_n["testing"] = detector.rpn._post_nms_top_n["testing"] = limit
+        detector.roi_heads.detections_per_img = limit
 
     def _input(self, image: ImageArray) -> Tensor:
         check_image(image)
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1).float() / 255
 
 
-class _Unscaled(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is untyped
-    """Normalises and batches; torchvision's would scale every image to 800 px, and cells with it."""
+class _NoResize(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is untyped
+    """Normalises and batches images without resizing; torchvision's transform resizes every image to 800 px."""
 
     def resize(
         self, image: Tensor, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Leave the image and its boxes as they are."""
+        """Return image and boxes unchanged."""
         return image, target
 
 
 def _backbone(config: DetectorConfig) -> BackboneWithFPN:
-    """ResNet and feature pyramid; torchvision's own builder would freeze layers and fix the width."""
+    """Build ResNet and feature pyramid; torchvision's builder would freeze layers and fix the width."""
 
     def norm(channels: int) -> nn.Module:
         if config.norm == "frozen":

@@ -22,16 +22,16 @@ _STRIDE = 32
 
 
 class Fcn8s(nn.Module):
-    """VGG16's convolutions, its classifier as two more, scores at 1/32 joined with those of pool4 and pool3.
+    """FCN-8s: convolutions of VGG16, its classifier as two convolutions, and scores of pool4 and pool3.
 
-    Trained from scratch every convolution needs a norm. Batch norm would see a few fields at a time in training and
-    other statistics in use; group norm treats each field alone in both.
+    When trained from scratch, every convolution needs normalisation. Batch normalisation would see few fields per
+    step; group normalisation treats each field alone in training and in use.
 
     Parameters
     ----------
     config : FcnConfig
     outputs : int
-        Maps to predict.
+        Number of output maps.
 
     Examples
     --------
@@ -70,13 +70,13 @@ class Fcn8s(nn.Module):
         self.score_pool3 = nn.Conv2d(4 * config.filters, maps, 1)
         self.score_pool4 = nn.Conv2d(8 * config.filters, maps, 1)
         self.double_deep, self.double_fused = _upsampling(maps, 2), _upsampling(maps, 2)
-        self.eightfold = _joining(outputs, config.maps, 8)
+        self.eightfold = _fusing_upsampling(outputs, config.maps, 8)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, outputs, H, W) of images (B, 3, H, W) in [-1, 1] of any size."""
+        """Compute logits (B, outputs, H, W) of images (B, 3, H, W) in [-1, 1] of any size."""
         height, width = image.shape[-2:]
         padded = F.pad(image, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="replicate")
         pool3 = self.to_pool3(padded)
@@ -88,7 +88,7 @@ class Fcn8s(nn.Module):
 
 
 def _upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Learned upsampling that starts as bilinear interpolation of each channel (the FCN paper, section 3.3)."""
+    """Learned upsampling, initialised with bilinear interpolation (FCN paper, section 3.3)."""
     layer = nn.ConvTranspose2d(channels, channels, 2 * factor, factor, factor // 2, bias=False)
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
@@ -97,8 +97,8 @@ def _upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
     return layer
 
 
-def _joining(outputs: int, maps: int, factor: int) -> nn.ConvTranspose2d:
-    """As `_upsampling`, from `maps` maps to each output: the first as it is, the others for what lies between."""
+def _fusing_upsampling(outputs: int, maps: int, factor: int) -> nn.ConvTranspose2d:
+    """As `_upsampling`, from `maps` maps to each output; initially only the first map contributes."""
     layer = nn.ConvTranspose2d(outputs * maps, outputs, 2 * factor, factor, factor // 2, groups=outputs, bias=False)
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
@@ -107,20 +107,20 @@ def _joining(outputs: int, maps: int, factor: int) -> nn.ConvTranspose2d:
 
 
 def _ramp(factor: int) -> Tensor:
-    """Weights of bilinear interpolation, (2 factor, 2 factor)."""
+    """Return the weights of bilinear interpolation, (2 factor, 2 factor)."""
     ramp = 1 - (torch.arange(2 * factor) - factor + 0.5).abs() / factor
     return ramp[:, None] * ramp
 
 
 def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """1 − DSC, the paper's equation 8 with probabilities for p; the whole batch is one vector.
+    """Compute 1 − DSC, equation 8 of the paper, with probabilities for p and the whole batch as one vector.
 
     Parameters
     ----------
     logits : (B, H, W) float tensor
     target : (B, H, W) bool tensor
     valid : (B, H, W) bool tensor
-        Pixels that count; padding does not.
+        False for padding.
 
     Examples
     --------
@@ -132,19 +132,19 @@ def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     p = logits.float().sigmoid() * valid
     t = (target & valid).to(p.dtype)
-    # one pixel's worth on either side: a batch without cells still learns to leave them out
+    # one added pixel in numerator and denominator gives a gradient for batches without cells too
     return 1 - (2 * (p * t).sum() + 1) / (p.square().sum() + t.sum() + 1)
 
 
 class FieldBatch(NamedTuple):
-    """Smears of one training step, continued to the size of the largest.
+    """Smears of one training step, padded to the size of the largest.
 
     Parameters
     ----------
     images : (B, 3, H, W) float32 tensor
         RGB in [-1, 1].
     valid : (B, H, W) bool tensor
-        False where a smear was continued.
+        False for padding.
     """
 
     images: Tensor
@@ -152,31 +152,31 @@ class FieldBatch(NamedTuple):
 
 
 def collate(smears: Sequence[Smear], device: torch.device) -> FieldBatch:
-    """Stack smears of any sizes."""
+    """Stack smears of different sizes."""
     height, width = (max(side) for side in zip(*(smear.shape for smear in smears), strict=True))
-    pixels = np.stack([_extended(smear.image, height, width) for smear in smears])
+    pixels = np.stack([_padded(smear.image, height, width) for smear in smears])
     valid = np.zeros(pixels.shape[:3], bool)
     for row, smear in zip(valid, smears, strict=True):
         row[: smear.shape[0], : smear.shape[1]] = True
     return FieldBatch(as_input(pixels, device), torch.from_numpy(valid).to(device))
 
 
-def collate_masks(masks: Sequence[npt.NDArray[np.bool_]], like: FieldBatch) -> Tensor:
-    """Stack masks as `collate` stacks their smears, (B, H, W) bool on the same device."""
-    stacked = torch.zeros(like.valid.shape, dtype=torch.bool)
+def collate_masks(masks: Sequence[npt.NDArray[np.bool_]], batch: FieldBatch) -> Tensor:
+    """Stack masks like the smears of a batch, (B, H, W) bool on the same device."""
+    stacked = torch.zeros(batch.valid.shape, dtype=torch.bool)
     for row, mask in zip(stacked, masks, strict=True):
         row[: mask.shape[0], : mask.shape[1]] = torch.from_numpy(mask)
-    return stacked.to(like.valid.device)
+    return stacked.to(batch.valid.device)
 
 
 def as_input(pixels: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """RGB (B, H, W, 3) uint8 as the networks take it: (B, 3, H, W) float32 in [-1, 1]."""
+    """Convert RGB (B, H, W, 3) uint8 to the input of the networks, (B, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.no_grad()
 def probabilities(network: Fcn8s, image: ImageArray) -> npt.NDArray[np.float32]:
-    """What a network says of one image (H, W, 3), (outputs, H, W) in [0, 1]."""
+    """Apply a network to an image (H, W, 3); return probabilities (outputs, H, W) in [0, 1]."""
     check_image(image)
     device = next(network.parameters()).device
     network.eval()
@@ -184,7 +184,7 @@ def probabilities(network: Fcn8s, image: ImageArray) -> npt.NDArray[np.float32]:
     return maps
 
 
-def _extended(image: ImageArray, height: int, width: int) -> ImageArray:
+def _padded(image: ImageArray, height: int, width: int) -> ImageArray:
     if image.shape[:2] == (height, width):
         return image
     return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="edge")

@@ -1,7 +1,7 @@
-"""Training of a task model: one visible loop over explicit state.
+"""Training of a task model: one loop over explicit state.
 
-Everything random is drawn from (seed, step), and the state on disk holds step, weights, moments and the best
-weights so far: an interrupted run continues where it stopped, bit-identically on the CPU.
+All random numbers are drawn from (seed, step). The state on disk holds step, weights, moments and the best weights,
+so an interrupted run continues bit-identically on the CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from smearsynth.files import make_folder
 from smearsynth.runs import StopRequest, hash_seed
 from smearsynth.smear import Smear, digest
 from smearsynth.tasks.augment import named_augment
-from smearsynth.tasks.base import Task, drawing_from
+from smearsynth.tasks.base import Task, torch_seed
 from smearsynth.tasks.config import FitConfig
 from smearsynth.tasks.folder import (
     CONTENT,
@@ -36,25 +36,25 @@ from smearsynth.tasks.folder import (
     save_model,
     save_state,
 )
-from smearsynth.tasks.samples import Chosen, SmearSupply, draw_samples
+from smearsynth.tasks.samples import SmearSupply, Subset, draw_samples
 
 
 @dataclass(frozen=True)
 class FitRun:
-    """Where and how a training runs; none of it changes the result.
+    """Where and how a training runs. None of it changes the result.
 
     Parameters
     ----------
     folder : Path, optional
-        Gets the model, and the state of an unfinished run. None keeps all in memory.
+        Folder of the model and of the state of an unfinished run. None keeps everything in memory.
     device : str
         cpu or cuda.
     save_every : int
         Steps between states.
     time_limit : float, optional
-        Stop after so long, state saved, as if interrupted.
+        Save the state and stop after this many minutes, as after Ctrl-C.
     on_step : callable, optional
-        Called with (step, figures or None) after every step, for a progress bar.
+        Called with (step, loss and validation score or None) after every step.
     """
 
     folder: Path | None = None
@@ -65,7 +65,7 @@ class FitRun:
 
 
 def learning_rate(config: FitConfig, step: int) -> float:
-    """Linear warm-up, then along a cosine to zero after the last step.
+    """Return the learning rate of a step: linear warm-up, then cosine decay to zero.
 
     Examples
     --------
@@ -75,12 +75,12 @@ def learning_rate(config: FitConfig, step: int) -> float:
     """
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
-    done = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
-    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    finished = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
+    return config.learning_rate * (1 + math.cos(math.pi * finished)) / 2
 
 
 def hold_out(smears: Sequence[Smear], config: FitConfig) -> tuple[Sequence[Smear], Sequence[Smear]]:
-    """Divide smears into those to train on and those to choose the best weights by, drawn by the seed.
+    """Divide smears at random, by the seed, into training smears and smears to select the weights.
 
     Examples
     --------
@@ -88,9 +88,9 @@ def hold_out(smears: Sequence[Smear], config: FitConfig) -> tuple[Sequence[Smear
     >>> [len(part) for part in hold_out(empty, FitConfig())]
     [8, 2]
     """
-    held = config.held_out_of(len(smears))
+    held_out = config.held_out_of(len(smears))
     order = np.random.default_rng([config.seed, 1 << 40]).permutation(len(smears))
-    return Chosen(smears, sorted(order[held:].tolist())), Chosen(smears, sorted(order[:held].tolist()))
+    return Subset(smears, sorted(order[held_out:].tolist())), Subset(smears, sorted(order[:held_out].tolist()))
 
 
 def fit(
@@ -100,31 +100,31 @@ def fit(
     *,
     validation: Sequence[Smear] | None = None,
 ) -> FitReport:
-    """Train a task model in place; with a folder, from the state there if there is one.
+    """Train a task model in place; with a folder, continue from the state there.
 
     Parameters
     ----------
     task : Task
-        A fresh model; it ends with the best weights.
+        A new model; it receives the selected weights.
     smears : sequence or iterable of Smear
-        A sequence is drawn from at random; of a stream (no length), such as `SyntheticSmears`, every step
-        sees new smears. With a folder to keep the model in, a `SmearFolder` or a list is read once before.
+        Crops are drawn at random from a sequence. A stream (no length), such as `SyntheticSmears`, gives new smears
+        at every step. With `run.folder`, a `SmearFolder` or list is read once to compute its hash.
     run : FitRun, optional
     validation : sequence of Smear, optional
-        To choose the best weights by. When None some of `smears` are held out (see `hold_out`); of a stream
-        none can be, and the last weights are kept.
+        Smears to select the weights. Default: some of `smears` are held out (`hold_out`); for a stream the last
+        weights are used.
 
     Returns
     -------
     FitReport
-        ``report.finished`` is False when the run was stopped early; call again to continue.
+        ``report.finished`` is False if the run was stopped early; call again to continue.
 
     Raises
     ------
     DataError
-        When there are no smears, or a stream ends.
+        If there are no smears, or a stream ends.
     ModelError
-        When the folder holds another model, one of other smears or a damaged state, or training diverges.
+        If the folder holds another model or a damaged state, or training diverges.
 
     Examples
     --------
@@ -139,9 +139,9 @@ def fit(
     task.to(run.device)
     if isinstance(smears, SmearFolder):
         task.scale = smears.scale
-    state = FitState.fresh(task, _described(smears, content=run.folder is not None))
-    if run.folder is not None and (done := finished_report(run.folder, state)) is not None:
-        return done
+    state = FitState.fresh(task, _describe(smears, content=run.folder is not None))
+    if run.folder is not None and (finished := finished_report(run.folder, state)) is not None:
+        return finished
     if validation is None and isinstance(smears, Sequence):
         smears, validation = hold_out(smears, config)
     if run.folder is not None:
@@ -156,7 +156,7 @@ def fit(
             rate = learning_rate(config, state.step)
             state.optimiser.param_groups[0]["lr"] = rate
             task.network.train()
-            with drawing_from(hash_seed(config.seed, state.step), task.device):
+            with torch_seed(hash_seed(config.seed, state.step), task.device):
                 loss = task.loss(samples)
             state.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -165,14 +165,14 @@ def fit(
 
             state.step += 1
             state.losses.append(loss.detach())
-            done_all = state.step == config.steps
-            ending = done_all or stop.asked or time.monotonic() > deadline
+            complete = state.step == config.steps
+            ending = complete or stop.asked or time.monotonic() > deadline
             row = None
-            if state.step % config.validate_every == 0 or done_all:
+            if state.step % config.validate_every == 0 or complete:
                 row = _measure(task, state, validation or [])
             if run.on_step:
                 run.on_step(state.step, row)
-            if run.folder is not None and not done_all and (ending or state.step % run.save_every == 0):
+            if run.folder is not None and not complete and (ending or state.step % run.save_every == 0):
                 save_state(run.folder, state)
     if state.step == config.steps:
         if state.best is not None:
@@ -183,7 +183,7 @@ def fit(
 
 
 def benchmark_steps(task: Task, smears: Sequence[Smear], device: str, steps: int = 6) -> float:
-    """Median seconds of a training step; the first warms up. The task given is left as it is."""
+    """Return the median seconds of a training step, without the first step. The task is not changed."""
     trial = type(task)(task.config.with_fit(steps=steps, held_out=0, validate_every=steps))
     marks: list[float] = []
     run = FitRun(device=device, on_step=lambda step, row: marks.append(time.monotonic()))
@@ -193,32 +193,33 @@ def benchmark_steps(task: Task, smears: Sequence[Smear], device: str, steps: int
 
 
 def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[str, float]:
-    """Loss since the last row and validation score; keeps the weights when they are as good as any so far."""
+    """Return mean loss and validation score, and store the weights if they are among the best."""
     loss = float(torch.stack(state.losses).mean())
     state.losses.clear()
     if not math.isfinite(loss):
         raise ModelError(f"training diverged at step {state.step}; lower the learning rate")
     row = {"loss": loss}
-    found = task.evaluate(validation) if len(validation) else None
-    if found is not None and not math.isnan(found.value):  # as AP is of smears without a cell
-        row["validation"] = found.value
-        state.keep_best(found.resampled())
+    evaluation = task.evaluate(validation) if len(validation) else None
+    # the AP of smears without a cell is not defined
+    if evaluation is not None and not math.isnan(evaluation.value):
+        row["validation"] = evaluation.value
+        state.keep_best(evaluation.resampled())
     state.history.append({"step": state.step, **row})
     return row
 
 
-def _described(smears: Sequence[Smear] | Iterable[Smear], *, content: bool) -> str:
-    """What tells smears from others, so that a run does not go on with other ones; with `content` all are read."""
+def _describe(smears: Sequence[Smear] | Iterable[Smear], *, content: bool) -> str:
+    """Describe smears, so that a run does not continue with other ones; with `content` all are hashed."""
     if not isinstance(smears, Sequence):
         return "a stream"
-    said = f"{len(smears)} smears"
+    description = f"{len(smears)} smears"
     if isinstance(smears, SmearFolder):
-        said += f", names and scale {_short_hash((smears.names, smears.scale))}"
-    # other sequences may be longer than what they draw from
+        description += f", names and scale {_short_hash((smears.names, smears.scale))}"
+    # other sequences may be longer than their distinct smears
     if content and isinstance(smears, SmearFolder | list | tuple):
-        said += f"{CONTENT}{_short_hash([digest(smear) for smear in smears])}"
-    return said
+        description += f"{CONTENT}{_short_hash([digest(smear) for smear in smears])}"
+    return description
 
 
-def _short_hash(fact: object) -> str:
-    return hashlib.sha256(repr(fact).encode()).hexdigest()[:12]
+def _short_hash(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.files import SUMS, atomic_write, check_sums, read_sums, read_text, write_sums
+from smearsynth.files import CHECKSUM_FILE, atomic_write, verify_checksums, read_checksums, read_text, write_checksums
 from smearsynth.metrics.intervals import Resampled, standard_error
 from smearsynth.migrations import to_current
 from smearsynth.tasks.base import Task
@@ -30,26 +30,26 @@ _CONFIG = "config.json"
 _WEIGHTS = "weights.safetensors"
 _STATE = "state.safetensors"
 _LOG = "fit-log.csv"
-CONTENT = ", content "  # in what is said of smears, before the hash of images and labels
-_AGAIN = "copy the folder again, or fit the model anew in another one"
+CONTENT = ", content "  # precedes the hash of images and labels in a description of smears
+_REMEDY = "copy the folder again, or train the model again in another folder"
 
 
 class FitReport(BaseModel):
-    """How a training went.
+    """Record of a training.
 
     Parameters
     ----------
     smears : str
-        What tells the smears it was trained on from others.
+        Description of the training smears with hashes.
     steps : int
-        Steps done.
+        Number of steps done.
     finished : bool
     best_step : int
-        Step whose weights are kept: the last one where there was nothing to validate on.
+        Step of the stored weights; the last step without validation smears.
     best_score : float, optional
         Validation score of these weights.
     history : tuple of dict
-        A row for each validation: step, loss since the last row, validation.
+        One row per validation: step, mean loss since the last row, validation score.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,12 +63,12 @@ class FitReport(BaseModel):
 
     @property
     def knows_content(self) -> bool:
-        """Whether `smears` tells images and labels apart; older versions noted number, names and scale alone."""
+        """Whether `smears` has a hash of images and labels, which earlier versions did not store."""
         return CONTENT in self.smears
 
 
 class _Record(BaseModel):
-    """What config.json says."""
+    """Content of config.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,8 +77,8 @@ class _Record(BaseModel):
     smearsynth: str
     config: dict[str, Any]
     weights_sha256: str
-    began_with: str | None = None  # the weights a network was given at first; older versions did not note it
-    scale: float = 1.0  # nor this
+    began_with: str | None = None  # hash of the initial weights; earlier versions did not store it
+    scale: float = 1.0  # nor the scale
     report: FitReport
 
     @model_validator(mode="before")
@@ -89,9 +89,9 @@ class _Record(BaseModel):
 
 @dataclass
 class FitState:
-    """All that a training is at one moment: step, weights (the task's own), moments, best weights so far.
+    """State of a training: step, weights (those of the task), moments, best weights so far.
 
-    `top` is the highest validation score; that of the best weights may lie a little below (see `keep_best`).
+    `top` is the highest validation score; the score of the stored weights may be slightly lower (see `keep_best`).
     """
 
     task: Task
@@ -107,28 +107,28 @@ class FitState:
 
     @classmethod
     def fresh(cls, task: Task, smears: str) -> FitState:
-        """The state before the first step."""
+        """Return the state before the first step."""
         parameters = [p for p in task.network.parameters() if p.requires_grad]
         return cls(task, smears, torch.optim.AdamW(parameters, lr=0.0, weight_decay=task.config.fit.weight_decay))
 
     @property
     def report(self) -> FitReport:
-        """How it went so far."""
-        known = self.best is not None
+        """Record of the training so far."""
+        has_best = self.best is not None
         return FitReport(
             smears=self.smears,
             steps=self.step,
             finished=self.step == self.task.config.fit.steps,
-            best_step=self.best_step if known else self.step,
-            best_score=self.best_score if known else None,
+            best_step=self.best_step if has_best else self.step,
+            best_score=self.best_score if has_best else None,
             history=tuple(self.history),
         )
 
     def keep_best(self, scored: Resampled) -> None:
-        """Keep the weights when they score no worse on the validation smears than any before, as far as these tell.
+        """Store the weights if their validation score is within one standard error of the highest score.
 
-        The last ones within a standard error of the highest score: of a few smears the highest is mostly luck, and
-        as the learning rate falls later weights are better on others.
+        With few validation smears the highest score is mostly chance, and later weights generalise better because
+        the learning rate falls.
         """
         slack = self.task.config.fit.slack
         if self.top is None or scored.value >= self.top.value:
@@ -139,29 +139,29 @@ class FitState:
         self.best = {name: tensor.detach().clone() for name, tensor in self.task.network.state_dict().items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name."""
-        named = {f"network.{k}": t for k, t in self.task.network.state_dict().items()}
-        named |= {f"best.{k}": t for k, t in (self.best or {}).items()}
+        """Return all tensors by name."""
+        tensors = {f"network.{k}": t for k, t in self.task.network.state_dict().items()}
+        tensors |= {f"best.{k}": t for k, t in (self.best or {}).items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
-            named |= {f"optimiser.{index}.{k}": t for k, t in moments.items()}
+            tensors |= {f"optimiser.{index}.{k}": t for k, t in moments.items()}
         if self.losses:
-            named["losses"] = torch.stack(self.losses)
+            tensors["losses"] = torch.stack(self.losses)
         if self.top is not None:
-            named["top"] = torch.from_numpy(self.top.draws)
-        return named
+            tensors["top"] = torch.from_numpy(self.top.draws)
+        return tensors
 
     def fill(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-        """Become what was stored."""
+        """Restore a stored state."""
         self.task.network.load_state_dict(_under("network.", tensors))
         self.best = _under("best.", tensors) or None
-        own = self.optimiser.state_dict()
-        own["state"] = {}
+        optimiser_state = self.optimiser.state_dict()
+        optimiser_state["state"] = {}
         for name, tensor in _under("optimiser.", tensors).items():
             index, key = name.split(".")
-            own["state"].setdefault(int(index), {})[key] = tensor
-        self.optimiser.load_state_dict(own)
+            optimiser_state["state"].setdefault(int(index), {})[key] = tensor
+        self.optimiser.load_state_dict(optimiser_state)
         self.losses = list(tensors["losses"].to(self.task.device)) if "losses" in tensors else []
-        self.smears = record["smears"]  # no more than was known when the run began
+        self.smears = record["smears"]  # as described when the run started
         if "top" in tensors:
             self.top = Resampled(float(record["top"]), tensors["top"].numpy(), int(record["top_images"]))
         self.step, self.history = int(record["step"]), list(record["history"])
@@ -169,12 +169,12 @@ class FitState:
 
 
 def save_state(folder: Path, state: FitState) -> None:
-    """Write the state of an unfinished run, one file, whole or not at all."""
+    """Write the state of an unfinished run to one file, atomically."""
     record = {
         "task": state.task.name,
         "config": state.task.config.model_dump(mode="json"),
         "smears": state.smears,
-        "began_with": state.task.began_with,
+        "began_with": state.task.initial_weights,
         "step": state.step,
         "history": state.history,
         "best_score": state.best_score,
@@ -188,22 +188,22 @@ def save_state(folder: Path, state: FitState) -> None:
 
 
 def load_state(folder: Path, state: FitState) -> bool:
-    """Fill `state` from the folder; False when there is none.
+    """Restore `state` from the folder; return False if there is none.
 
     Raises
     ------
     ModelError
-        When it is damaged or was made with other settings or smears.
+        If it is damaged, or of other settings or smears.
     """
     path = folder / _STATE
     if folder.exists() and not folder.is_dir():
-        raise ModelError("is a file; name a folder for the model", folder)
+        raise ModelError("is a file; name a model folder", folder)
     if not path.exists():
         return False
     try:
         with safe_open(path, "pt") as file:
             record = to_current("task", json.loads(file.metadata()["record"]))
-        _refuse_others(record["task"], record["config"], record["smears"], record.get("began_with"), state, folder)
+        _check_same_run(record["task"], record["config"], record["smears"], record.get("began_with"), state, folder)
         state.fill(safetensors.torch.load_file(path), record)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise ModelError(f"the training state is damaged ({error}); delete it to start again", path) from error
@@ -211,12 +211,12 @@ def load_state(folder: Path, state: FitState) -> bool:
 
 
 def save_model(folder: Path | str, task: Task, report: FitReport | None = None) -> None:
-    """Write the model folder, SHA256SUMS last; an earlier state goes.
+    """Write the model folder, with SHA256SUMS last, and delete the training state.
 
     Raises
     ------
     DataError
-        When it cannot be written.
+        If it cannot be written.
     """
     folder = Path(folder)
     steps = task.config.fit.steps
@@ -224,8 +224,8 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         smears="not stated", steps=steps, finished=True, best_step=steps, best_score=None, history=()
     )
     content = _weights(task)
-    with suppress(OSError):  # of an earlier model: interrupted now, this one would be called damaged
-        (folder / SUMS).unlink()
+    with suppress(OSError):  # the checksums of an earlier model would mark an interrupted write as damaged
+        (folder / CHECKSUM_FILE).unlink()
     with atomic_write(folder / _WEIGHTS) as temporary:
         temporary.write_bytes(content)
     with atomic_write(folder / _LOG) as temporary, temporary.open("w", newline="") as file:
@@ -237,40 +237,40 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         smearsynth=version("smearsynth"),
         config=task.config.model_dump(mode="json"),
         weights_sha256=hashlib.sha256(content).hexdigest(),
-        began_with=task.began_with,
+        began_with=task.initial_weights,
         scale=task.scale,
         report=report,
     )
     config = record.model_dump_json(indent=2).encode()
     with atomic_write(folder / _CONFIG) as temporary:
         temporary.write_bytes(config)
-    write_sums(folder, {_CONFIG: config, _WEIGHTS: content})
+    write_checksums(folder, {_CONFIG: config, _WEIGHTS: content})
     (folder / _STATE).unlink(missing_ok=True)
 
 
 def weights_hash(task: Task) -> str:
-    """SHA-256 of the weights as `save_model` writes them: ``weights_sha256`` in its config.json."""
+    """Return the SHA-256 of the weights as written by `save_model` (``weights_sha256`` of config.json)."""
     return hashlib.sha256(_weights(task)).hexdigest()
 
 
 def finished_report(folder: Path, state: FitState) -> FitReport | None:
-    """When the folder holds this very model, finished: give it to the task and tell how its training went.
+    """If the folder holds this model, finished, load its weights into the task and return its record.
 
     Raises
     ------
     ModelError
-        When it holds another model, or this one damaged.
+        If it holds another model, or this model damaged.
     """
     if not (folder / _CONFIG).exists():
         return None
     record = _read_record(folder)
-    _refuse_others(record.task, record.config, record.report.smears, record.began_with, state, folder)
+    _check_same_run(record.task, record.config, record.report.smears, record.began_with, state, folder)
     _read_weights(folder, record, state.task)
     return record.report
 
 
-def restored(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
-    """The model in a folder, of whichever kind it is; `smearsynth.tasks.load_model` knows the kinds."""
+def load_task(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
+    """Load the model of a folder; `kinds` maps task names to classes."""
     record = _read_record(folder)
     kind = kinds[record.task]
     try:
@@ -279,7 +279,7 @@ def restored(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ModelError(
-            f"made by another version of smearsynth ({place}: {first['msg']}); fit the model again",
+            f"made by another version of smearsynth ({place}: {first['msg']}); train the model again",
             folder / _CONFIG,
         ) from None
     task.scale = record.scale
@@ -289,22 +289,23 @@ def restored(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
 
 def _read_record(folder: Path) -> _Record:
     if not folder.is_dir():
-        raise ModelError("no such model folder; make one with `smearsynth fit-task`", folder)
+        raise ModelError("no such model folder; train one with `smearsynth train-task`", folder)
     if not (folder / _CONFIG).exists():
         remedy = (
-            "its training is not finished: run the same `smearsynth fit-task` again"
+            "its training is not finished; run the same `smearsynth train-task` again"
             if (folder / _STATE).exists()
-            else "name a folder that `smearsynth fit-task` made"
+            else "name a folder written by `smearsynth train-task`"
         )
         raise ModelError(f"not a task model, {_CONFIG} is missing; {remedy}", folder)
-    with suppress(FileNotFoundError):  # older folders have no sums
-        wanted = read_sums(folder).get(_CONFIG, "none")
-        check_sums(folder, {_CONFIG: wanted})  # which has the hash of the weights
+    with suppress(FileNotFoundError):  # earlier versions wrote no checksums
+        settings = read_checksums(folder).get(_CONFIG, "none")
+        verify_checksums(folder, {_CONFIG: settings})  # config.json has the hash of the weights
     try:
         return _Record.model_validate_json(read_text(folder / _CONFIG))
     except (DataError, ValidationError):
         raise ModelError(
-            "not the configuration of a task model; name a folder that `smearsynth fit-task` made", folder / _CONFIG
+            "not the configuration of a task model; name a folder written by `smearsynth train-task`",
+            folder / _CONFIG,
         ) from None
 
 
@@ -318,38 +319,40 @@ def _read_weights(folder: Path, record: _Record, task: Task) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot be read ({error.strerror or error}); {_AGAIN}", path) from error
+        raise ModelError(f"cannot be read ({error.strerror or error}); {_REMEDY}", path) from error
     if hashlib.sha256(content).hexdigest() != record.weights_sha256:
-        raise ModelError(f"altered or damaged, its hash is not the one in {_CONFIG}; {_AGAIN}", path)
+        raise ModelError(f"altered or damaged: its hash differs from {_CONFIG}; {_REMEDY}", path)
     try:
         task.network.load_state_dict(safetensors.torch.load(content))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()[:200]
-        raise ModelError(f"does not fit {_CONFIG} beside it ({first}); {_AGAIN}", path) from None
+        raise ModelError(f"does not match {_CONFIG} ({first}); {_REMEDY}", path) from None
 
 
-def _refuse_others(
+def _check_same_run(
     name: str, stored: dict[str, Any], smears: str, began_with: str | None, state: FitState, folder: Path
 ) -> None:
     task = state.task
     if name != task.name:
-        raise ModelError(f"holds a model of {name}, not {task.name}; choose another folder", folder)
-    wanted = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
-    before = _flat(stored) | {"smears": smears}
-    if began_with and task.began_with:  # from scratch or not is a setting; which file is not
-        wanted["weights"], before["weights"] = task.began_with, began_with
-    for key in sorted(before.keys() | wanted.keys()):
-        if before.get(key) != wanted.get(key) and not (key == "smears" and _is_older(smears, state.smears)):
+        raise ModelError(f"contains a model of {name}, not {task.name}; choose another folder", folder)
+    settings = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
+    stored_settings = _flat(stored) | {"smears": smears}
+    if began_with and task.initial_weights:  # whether a weight file was used is a setting; which file is not
+        settings["weights"], stored_settings["weights"] = task.initial_weights, began_with
+    for key in sorted(stored_settings.keys() | settings.keys()):
+        if stored_settings.get(key) != settings.get(key) and not (
+            key == "smears" and _is_older(smears, state.smears)
+        ):
             raise ModelError(
-                f"holds a model with {key} = {before.get(key)}, now it is {wanted.get(key)}; "
+                f"contains a model with {key} = {stored_settings.get(key)}, now it is {settings.get(key)}; "
                 "use the same settings and smears, or another folder",
                 folder,
             )
 
 
-def _is_older(smears: str, wanted: str) -> bool:
-    """Whether an older version said this of the same smears, as far as it said anything."""
-    return CONTENT not in smears and wanted.startswith(smears + CONTENT)
+def _is_older(smears: str, settings: str) -> bool:
+    """Test whether an earlier version gave this description, without content, of the same smears."""
+    return CONTENT not in smears and settings.startswith(smears + CONTENT)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -366,5 +369,5 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
         safetensors.torch.save_file(tensors, path, metadata)
-    except safetensors.SafetensorError as error:  # for a full disk
+    except safetensors.SafetensorError as error:  # full disk
         raise DataError(f"cannot be written ({error}); check the disk or choose another folder", path) from error

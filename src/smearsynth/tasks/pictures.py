@@ -1,4 +1,4 @@
-"""TODO."""
+"""Pictures of predictions: cells drawn over an image, and a field with its errors marked."""
 
 from __future__ import annotations
 
@@ -14,47 +14,53 @@ from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.tasks.base import Prediction, true_classes
 from smearsynth.tasks.config import TaskName
 
-_COLUMN = 640  # px, about the width of a picture on a page
-
-_GAP = 6  # px between two pictures
-
-_TINT = 0.6  # opacity of wrong pixels
-
 Colour = tuple[int, int, int]
 
-RIGHT: Colour = OUTLINE_COLOURS[4]
+TRUE_POSITIVE: Colour = OUTLINE_COLOURS[4]
+FALSE_POSITIVE: Colour = OUTLINE_COLOURS[2]
+FALSE_NEGATIVE: Colour = OUTLINE_COLOURS[6]
 
-INVENTED: Colour = OUTLINE_COLOURS[2]
+_COLUMN = 640  # px, approximate width of a picture on a page
+_GAP = 6  # px between two pictures
+_TINT = 0.6  # opacity of wrong pixels
 
-MISSED: Colour = OUTLINE_COLOURS[6]
 
+def prediction_picture(image: ImageArray, prediction: Prediction) -> ImageArray:
+    """Draw a prediction over its image: outlines if there are labels, else boxes with one colour per class.
 
-def prediction_picture(image: ImageArray, found: Prediction) -> ImageArray:
-    """The image with what was found: outlines where there are labels, else boxes in a colour per class.
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    prediction : Prediction
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
 
     Examples
     --------
     >>> image = np.full((9, 9, 3), 200, np.uint8)
-    >>> one = Prediction(np.array([[2, 2, 7, 7]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
-    >>> int((prediction_picture(image, one) != image).any(2).sum())
+    >>> box = Prediction(np.array([[2, 2, 7, 7]], "f4"), np.ones(1, "f4"), np.array([0]), ("cell",))
+    >>> int((prediction_picture(image, box) != image).any(2).sum())
     16
     """
-    if found.labels is not None:
-        return overlay(Smear(image, found.labels, found.classes, found.class_names))
-    return _boxed(image, found.boxes, [OUTLINE_COLOURS[kind % len(OUTLINE_COLOURS)] for kind in found.classes])
+    if prediction.labels is not None:
+        return overlay(Smear(image, prediction.labels, prediction.classes, prediction.class_names))
+    colours = [OUTLINE_COLOURS[kind % len(OUTLINE_COLOURS)] for kind in prediction.classes]
+    return _with_boxes(image, prediction.boxes, colours)
 
 
-def prediction_example(smear: Smear, found: Prediction, task: TaskName) -> ImageArray:
-    """A field with its true cells on the left and what a model found on the right, faults in colours of their own.
+def prediction_example(smear: Smear, prediction: Prediction, task: TaskName) -> ImageArray:
+    """Draw the annotated cells of a field (left) beside the predicted ones (right), with errors in colour.
 
     Parameters
     ----------
     smear : Smear
-    found : Prediction
+    prediction : Prediction
     task : {"segmentation", "detection", "contours"}
-        Cells are matched as its score does, by boxes at IoU 0.5 and by class: true ones that were missed are red,
-        found ones that are none orange. Segmentation is scored by pixels: missed ones are red, invented ones
-        orange, both on the right.
+        Cells are matched as in the score: by boxes at IoU 0.5 and by class. False negatives are red (left), false
+        positives orange (right). For segmentation false negative pixels are red and false positive pixels orange,
+        both on the right.
 
     Returns
     -------
@@ -65,32 +71,35 @@ def prediction_example(smear: Smear, found: Prediction, task: TaskName) -> Image
     >>> labels = np.zeros((9, 9), np.int32)
     >>> labels[2:7, 2:7] = 1
     >>> smear = Smear(np.full((9, 9, 3), 200, np.uint8), labels, np.array([0]))
-    >>> none = Prediction.of_labels(np.zeros((9, 9), np.int32), np.zeros(0), ("cell",))
-    >>> picture = prediction_example(smear, none, "contours")
-    >>> picture.shape, bool((picture[2, 2] == MISSED).all()), bool((picture[:, 15:] == 200).all())
+    >>> empty = Prediction.of_labels(np.zeros((9, 9), np.int32), np.zeros(0), ("cell",))
+    >>> picture = prediction_example(smear, empty, "contours")
+    >>> picture.shape, bool((picture[2, 2] == FALSE_NEGATIVE).all()), bool((picture[:, 15:] == 200).all())
     ((9, 24, 3), True, True)
     """
     width = max(1, round(smear.shape[1] / _COLUMN))
     if task == "segmentation":
-        assert found.labels is not None
-        left = _outlined(smear.image, smear.labels, np.zeros(smear.count, np.bool_), RIGHT, width)
-        right = _wrong_pixels(smear, found.labels, width)
+        assert prediction.labels is not None
+        left = _with_outlines(smear.image, smear.labels, np.zeros(smear.count, np.bool_), TRUE_POSITIVE, width)
+        right = _with_wrong_pixels(smear, prediction.labels, width)
     else:
-        same = found.classes[:, None] == true_classes(smear, found.class_names)
-        pairs = match(box_ious(found.boxes, smear.boxes()) * same).pairs
-        invented, missed = np.ones(len(found.scores), np.bool_), np.ones(smear.count, np.bool_)
-        invented[pairs[:, 0]] = missed[pairs[:, 1]] = False
-        left = _outlined(smear.image, smear.labels, missed, MISSED, width)
-        if found.labels is not None:
-            right = _outlined(smear.image, found.labels, invented, INVENTED, width)
+        same_class = prediction.classes[:, None] == true_classes(smear, prediction.class_names)
+        pairs = match(box_ious(prediction.boxes, smear.boxes()) * same_class).pairs
+        false_positive = np.ones(len(prediction.scores), np.bool_)
+        false_negative = np.ones(smear.count, np.bool_)
+        false_positive[pairs[:, 0]] = false_negative[pairs[:, 1]] = False
+        left = _with_outlines(smear.image, smear.labels, false_negative, FALSE_NEGATIVE, width)
+        if prediction.labels is not None:
+            right = _with_outlines(smear.image, prediction.labels, false_positive, FALSE_POSITIVE, width)
         else:
-            right = _boxed(smear.image, found.boxes[~invented], [RIGHT] * len(pairs), width)
-            right = _boxed(right, found.boxes[invented], [INVENTED] * int(invented.sum()), 2 * width)
+            colours = [TRUE_POSITIVE] * len(pairs)
+            right = _with_boxes(smear.image, prediction.boxes[~false_positive], colours, width)
+            colours = [FALSE_POSITIVE] * int(false_positive.sum())
+            right = _with_boxes(right, prediction.boxes[false_positive], colours, 2 * width)
     gap = np.full((len(left), _GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], 1)
 
 
-def _boxed(
+def _with_boxes(
     image: ImageArray, boxes: npt.NDArray[np.float32], colours: Sequence[Colour], width: int = 1
 ) -> ImageArray:
     picture = Image.fromarray(image)
@@ -101,19 +110,19 @@ def _boxed(
     return np.array(picture)
 
 
-def _outlined(image: ImageArray, labels: LabelArray, wrong: Mask, colour: Colour, width: int) -> ImageArray:
-    """Cells in one colour; the wrong ones (n,) in another and twice as thick, to be seen among hundreds."""
-    faulty = np.concatenate([[False], wrong])[labels]
+def _with_outlines(image: ImageArray, labels: LabelArray, wrong: Mask, colour: Colour, width: int) -> ImageArray:
+    """Outline cells; the wrong cells, (n,) bool, in another colour and twice as thick."""
+    wrong_pixels = np.concatenate([[False], wrong])[labels]
     picture = image.copy()
-    picture[cell_edges(labels, width)] = RIGHT
-    picture[cell_edges(labels, 2 * width) & faulty] = colour
+    picture[cell_edges(labels, width)] = TRUE_POSITIVE
+    picture[cell_edges(labels, 2 * width) & wrong_pixels] = colour
     return picture
 
 
-def _wrong_pixels(smear: Smear, found: LabelArray, width: int) -> ImageArray:
+def _with_wrong_pixels(smear: Smear, labels: LabelArray, width: int) -> ImageArray:
     picture = smear.image.copy()
-    true, mask = smear.labels > 0, found > 0
-    for wrong, colour in ((true & ~mask, MISSED), (mask & ~true, INVENTED)):
+    annotated, predicted = smear.labels > 0, labels > 0
+    for wrong, colour in ((annotated & ~predicted, FALSE_NEGATIVE), (predicted & ~annotated, FALSE_POSITIVE)):
         picture[wrong] = np.rint((1 - _TINT) * picture[wrong] + _TINT * np.array(colour)).astype(np.uint8)
-    picture[cell_edges(found, width)] = RIGHT
+    picture[cell_edges(labels, width)] = TRUE_POSITIVE
     return picture

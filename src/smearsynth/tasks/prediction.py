@@ -1,4 +1,4 @@
-"""What a task model finds in images, written for people and programs: labels, boxes, counts, pictures."""
+"""Application of a task model to images: labels, boxes, counts and pictures in a folder."""
 
 from __future__ import annotations
 
@@ -14,34 +14,119 @@ from smearsynth.errors import DataError
 from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.formats.images import read_rgb, save_png, save_tiff
 from smearsynth.formats.listing import IMAGE_FOLDER, image_files, image_name
-from smearsynth.runs import StopRequest
-from smearsynth.smear import ImageArray, LabelArray, Smear
+from smearsynth.runs import Execution, Progress, StopRequest, select_device
+from smearsynth.smear import ImageArray, LabelArray, Smear, check_scale
 from smearsynth.tasks.base import Prediction, Task
 from smearsynth.tasks.pictures import prediction_picture
+from smearsynth.tasks.registry import load_model
 
 Row = tuple[str | int | float, ...]  # of a table
 
-_BOXES = ("image", "instance", "class", "score", "x0", "y0", "x1", "y1")
-
+_BOX_COLUMNS = ("image", "instance", "class", "score", "x0", "y0", "x1", "y1")
 _MARK = "predictions.json"
-_MOST_IN_PNG = 65535  # instances
+_MAX_PNG_INSTANCES = 65535
 
 
-class Counted(NamedTuple):
-    """Cells of an image, by class and in all."""
+class CellCount(NamedTuple):
+    """Number of cells in an image, per class and in total."""
 
     image: str
     cells: dict[str, int]
     total: int
 
 
-def find_images(path: Path | str) -> dict[str, Path]:
-    """The images meant by a path, by name: a file, a folder, or the ``images/`` in it.
+def predict(
+    model: Task | Path | str,
+    images: Path | str,
+    output: Path | str,
+    *,
+    scale: float | None = None,
+    overlays: bool = True,
+    execution: Execution | None = None,
+) -> list[CellCount]:
+    """Find the cells in images and write labels, boxes, counts and pictures.
+
+    Parameters
+    ----------
+    model : Task, Path or str
+        A model, or a folder written by `train_task`.
+    images : Path or str
+        An image, a folder of images, or a folder with ``images/``.
+    output : Path or str
+        Folder, see `write_predictions`.
+    scale : float, optional
+        Resize images on reading. Default: the training scale of the model. Results are in px of the images.
+    overlays : bool
+        Also write pictures.
+    execution : Execution, optional
+
+    Returns
+    -------
+    list of CellCount
+        One per image; fewer after Ctrl-C.
 
     Raises
     ------
     DataError
-        When there is none, or two go by one name.
+        If an image cannot be read, or the folder holds other files or cannot be written.
+    ModelError
+        If the model folder is incomplete or damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from smearsynth.tasks.segmentation import Segmentation
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (40, 30), "white").save(folder / "field.png")
+    >>> counts = predict(Segmentation.preset("tiny"), folder / "field.png", folder / "predictions")
+    >>> counts[0].image, sorted(path.name for path in (folder / "predictions").iterdir())
+    ('field', ['boxes.csv', 'counts.csv', 'labels', 'overlays', 'predictions.json'])
+    """
+    execution = execution or Execution()
+    progress = execution.progress
+    device = select_device(execution.device)
+    task = model.to(device) if isinstance(model, Task) else load_model(model, device)
+    files = find_images(images)
+    if ignored := images_below(images, Path(output)):
+        progress.message(f"{ignored} images in subfolders of {images} are ignored; name each folder to include it")
+    return write_predictions(
+        task,
+        files,
+        output,
+        scale=choose_scale(task, scale, progress),
+        pictures=overlays,
+        on_image=lambda done: progress.advance("finding cells", done, len(files)),
+    )
+
+
+def choose_scale(task: Task, scale: float | None, progress: Progress) -> float:
+    """Return the scale to read images at: the training scale of the model unless another one is given.
+
+    A difference between the image scale and 1, or the training scale, is reported to `progress`.
+
+    Raises
+    ------
+    OptionError
+        If the scale is out of range.
+    """
+    if scale is None:
+        if task.scale != 1:
+            progress.message(f"images are resized by {task.scale:g}, the training scale of the model")
+        return task.scale
+    check_scale(scale)
+    if scale != task.scale:
+        progress.message(f"the model was trained at scale {task.scale:g}, images are read at scale {scale:g}")
+    return scale
+
+
+def find_images(path: Path | str) -> dict[str, Path]:
+    """Find the images of a path, by name: a file, a folder, or the ``images/`` in it.
+
+    Raises
+    ------
+    DataError
+        If there is none, or two images have the same name.
     """
     path = Path(path)
     if path.is_file():
@@ -50,22 +135,22 @@ def find_images(path: Path | str) -> dict[str, Path]:
         raise DataError("does not exist; name an image or a folder of images", path)
     files = image_files(path / IMAGE_FOLDER if (path / IMAGE_FOLDER).is_dir() else path)
     if not files:
-        raise DataError("holds no images; name a folder with PNG, JPEG or TIFF images", path)
-    found: dict[str, Path] = {}
+        raise DataError("contains no images; name a folder with PNG, JPEG or TIFF images", path)
+    images: dict[str, Path] = {}
     for file in files:
         name = image_name(file.name)
-        if name in found:
-            raise DataError(f"goes by the same name as {found[name].name}; remove one of the two", file)
-        found[name] = file
-    return found
+        if name in images:
+            raise DataError(f"has the same name as {images[name].name}; remove one of them", file)
+        images[name] = file
+    return images
 
 
 def images_below(path: Path | str, output: Path) -> int:
-    """Number of images in the folders of the one that `find_images` looks into, but for those of the output."""
+    """Count the images in subfolders that `find_images` does not read, except those of the output folder."""
     path = Path(path)
     top = path / IMAGE_FOLDER if (path / IMAGE_FOLDER).is_dir() else path
-    below = (one for one in top.rglob("*") if one.is_dir() and not one.is_relative_to(output))
-    return sum(len(image_files(one)) for one in below)
+    folders = (folder for folder in top.rglob("*") if folder.is_dir() and not folder.is_relative_to(output))
+    return sum(len(image_files(folder)) for folder in folders)
 
 
 def write_predictions(
@@ -76,40 +161,40 @@ def write_predictions(
     scale: float | None = None,
     pictures: bool = True,
     on_image: Callable[[int], object] | None = None,
-) -> list[Counted]:
-    """Run a model on images and write what it finds.
+) -> list[CellCount]:
+    """Apply a model to images and write the predictions.
 
     Parameters
     ----------
     task : Task
     images : dict of str to Path
-        As `find_images` gives them.
+        As returned by `find_images`.
     folder : Path or str
-        Gets ``counts.csv`` (cells by class of each image), ``boxes.csv`` (a row a cell), ``labels/`` (uint16 PNG
-        where the task gives labels) and ``overlays/``. New, empty, or written by this function before: what it
-        wrote then is taken away.
+        Receives ``counts.csv`` (cells per class and image), ``boxes.csv`` (one row per cell), ``labels/`` (16-bit
+        PNG, if the task gives labels) and ``overlays/``. It must be new, empty, or written by this function
+        before; the files of an earlier call are removed.
     scale : float, optional
-        At which cells are looked for; None: at that of the smears the model learned from. What is found is given in
-        px of the images all the same.
+        Scale of the images for the model. Default: its training scale. Results are in px of the images.
     pictures : bool
-        Whether to write ``overlays/``.
+        Write ``overlays/``.
     on_image : callable, optional
         Called with the number of images done.
 
     Returns
     -------
-    list of Counted
-        The rows of ``counts.csv``; fewer than the images when Ctrl-C stopped it.
+    list of CellCount
+        The rows of ``counts.csv``; fewer than the images after Ctrl-C.
 
     Raises
     ------
     DataError
-        When an image cannot be read, or the folder holds something else or cannot be written.
+        If an image cannot be read, or the folder holds other files or cannot be written.
     """
     folder = Path(folder)
-    _claim(folder, task)
-    _take_away(folder)
-    counts: list[Counted] = []
+    scale = task.scale if scale is None else scale
+    _claim_folder(folder, task)
+    _remove_predictions(folder)
+    counts: list[CellCount] = []
     boxes: list[Row] = []
     try:
         with StopRequest() as stop:
@@ -117,68 +202,72 @@ def write_predictions(
                 if stop.asked:
                     break
                 image = read_rgb(path)
-                found = _found(task, image, task.scale if scale is None else scale)
-                if found.labels is not None:
-                    _write_labels(folder / "labels" / name, found.labels)
-                if pictures:
-                    with atomic_write(folder / "overlays" / f"{name}.png") as temporary:
-                        save_png(temporary, prediction_picture(image, found))
-                boxes += box_rows(name, found)
-                counts.append(Counted(name, found.counts(), len(found.scores)))
+                prediction = _predict_scaled(task, image, scale)
+                _write_images(folder, name, image, prediction, pictures)
+                boxes += box_rows(name, prediction)
+                counts.append(CellCount(name, prediction.counts(), len(prediction.scores)))
                 if on_image:
                     on_image(len(counts))
     finally:
-        # what was done before an error stays usable
-        class_names = task.config.class_names
-        rows: list[Row] = [(one.image, *one.cells.values(), one.total) for one in counts]
-        _write_table(folder / "counts.csv", ("image", *class_names, "total"), rows)
-        _write_table(folder / "boxes.csv", _BOXES, boxes)
+        # The images that were done before an error stay usable.
+        rows: list[Row] = [(count.image, *count.cells.values(), count.total) for count in counts]
+        _write_table(folder / "counts.csv", ("image", *task.config.class_names, "total"), rows)
+        _write_table(folder / "boxes.csv", _BOX_COLUMNS, boxes)
     return counts
 
 
-def _found(task: Task, image: ImageArray, scale: float) -> Prediction:
-    """What a model finds in an image looked at in `scale` times its size, in px of the image."""
-    if scale == 1:
-        return task.predict(image)
-    bare = Smear(image, np.zeros(image.shape[:2], np.int32), np.array([], np.int64)).resized(scale)
-    return task.predict(bare.image).rescaled(bare.shape, image.shape[:2])
-
-
-def box_rows(name: str, found: Prediction) -> list[Row]:
-    """A row for each cell: image, instance, class, score and box in px, the end excluded."""
+def box_rows(name: str, prediction: Prediction) -> list[Row]:
+    """Return one row per cell: image, instance, class, score and box in px, the end excluded."""
     rows: list[Row] = []
-    for k, (box, score, kind) in enumerate(zip(found.boxes, found.scores, found.classes, strict=True), 1):
-        sides = (round(float(side), 2) + 0.0 for side in box)  # + 0.0: no -0.0 in a table
-        rows.append((name, k, found.class_names[int(kind)], round(float(score), 4), *sides))
+    cells = zip(prediction.boxes, prediction.scores, prediction.classes, strict=True)
+    for k, (box, score, kind) in enumerate(cells, 1):
+        sides = (round(float(side), 2) + 0.0 for side in box)  # + 0.0 turns -0.0 into 0.0
+        rows.append((name, k, prediction.class_names[int(kind)], round(float(score), 4), *sides))
     return rows
 
 
-def _claim(folder: Path, task: Task) -> None:
-    """Refuse a folder that holds anything else: ``labels/`` there may be someone's annotation."""
+def _predict_scaled(task: Task, image: ImageArray, scale: float) -> Prediction:
+    """Apply a model to an image resized by `scale`; return the prediction in px of the image."""
+    if scale == 1:
+        return task.predict(image)
+    unannotated = Smear(image, np.zeros(image.shape[:2], np.int32), np.array([], np.int64)).resized(scale)
+    return task.predict(unannotated.image).rescaled(unannotated.shape, image.shape[:2])
+
+
+def _claim_folder(folder: Path, task: Task) -> None:
+    """Refuse a folder with other files, because its ``labels/`` may be an annotation."""
     if folder.exists() and not folder.is_dir():
-        raise DataError("is a file; name a folder to write to", folder)
+        raise DataError("is a file; name an output folder", folder)
     mark = json.dumps({"task": task.name, "class_names": task.config.class_names})
     path = folder / _MARK
     if path.exists():
         if read_text(path) != mark:
-            raise DataError("holds predictions of another kind of model; choose another folder", folder)
+            raise DataError("contains predictions of another kind of model; choose another folder", folder)
     elif folder.exists() and any(folder.iterdir()):
         raise DataError("is not empty and was not written by `smearsynth predict`; choose another folder", folder)
     else:
         write_text(path, mark)
 
 
-def _take_away(folder: Path) -> None:
-    """Remove what an earlier call wrote: of other images, or by another model of this kind."""
-    for place in ("labels", "overlays"):
-        for file in image_files(folder / place) if (folder / place).is_dir() else ():
+def _remove_predictions(folder: Path) -> None:
+    """Remove the files of an earlier call, which may be of other images."""
+    for subfolder in ("labels", "overlays"):
+        for file in image_files(folder / subfolder) if (folder / subfolder).is_dir() else ():
             file.unlink()
     for table in ("counts.csv", "boxes.csv"):
         (folder / table).unlink(missing_ok=True)
 
 
+def _write_images(folder: Path, name: str, image: ImageArray, prediction: Prediction, pictures: bool) -> None:
+    if prediction.labels is not None:
+        _write_labels(folder / "labels" / name, prediction.labels)
+    if pictures:
+        with atomic_write(folder / "overlays" / f"{name}.png") as temporary:
+            save_png(temporary, prediction_picture(image, prediction))
+
+
 def _write_labels(path: Path, labels: LabelArray) -> None:
-    if int(labels.max(initial=0)) <= _MOST_IN_PNG:
+    if int(labels.max(initial=0)) <= _MAX_PNG_INSTANCES:
         with atomic_write(path.with_name(f"{path.name}.png")) as temporary:
             save_png(temporary, labels.astype(np.uint16))
     else:

@@ -1,4 +1,4 @@
-"""The tasks there are, by name."""
+"""All tasks by name, and loading of their models."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
 from smearsynth.tasks.contours import Contours
 from smearsynth.tasks.detection import Detection
-from smearsynth.tasks.folder import restored
+from smearsynth.tasks.folder import load_task
 from smearsynth.tasks.segmentation import Segmentation
 
 TASKS: dict[TaskName, type[Task]] = {"segmentation": Segmentation, "detection": Detection, "contours": Contours}
 
 
 def task_type(name: str) -> type[Task]:
-    """The class of a task.
+    """Return the class of a task.
 
     Raises
     ------
     OptionError
-        For an unknown name.
+        If the name is unknown.
 
     Examples
     --------
     >>> task_type("segmentation").name
     'segmentation'
     """
-    for known, kind in TASKS.items():
-        if name == known:
+    for task, kind in TASKS.items():
+        if name == task:
             return kind
     raise OptionError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}")
 
@@ -40,14 +40,14 @@ def load_model(folder: Path | str, device: str = "cpu") -> Task:
     Parameters
     ----------
     folder : Path or str
-        As `smearsynth.tasks.save_model` or a finished `smearsynth.tasks.fit` wrote it.
+        Written by `smearsynth.tasks.save_model` or a finished `smearsynth.tasks.fit`.
     device : str
         cpu or cuda.
 
     Raises
     ------
     ModelError
-        When a file is missing, damaged or altered.
+        If a file is missing, damaged or altered.
 
     Examples
     --------
@@ -58,12 +58,12 @@ def load_model(folder: Path | str, device: str = "cpu") -> Task:
     >>> load_model(folder).name
     'segmentation'
     """
-    return restored(Path(folder), TASKS).to(device)
+    return load_task(Path(folder), TASKS).to(device)
 
 
 def load_segmentation(folder: Path, device: str = "cpu") -> Segmentation:
-    """Load the segmentation model of a folder; a model of another task is refused."""
+    """Load a segmentation model; raise a `ModelError` for a model of another task."""
     model = load_model(folder, device)
     if isinstance(model, Segmentation):
         return model
-    raise ModelError(f"is a model of {model.name}; give one of `smearsynth fit-task segmentation`", folder)
+    raise ModelError(f"is a model of {model.name}; name one of `smearsynth train-task segmentation`", folder)

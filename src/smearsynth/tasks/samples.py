@@ -1,4 +1,4 @@
-"""What a training step sees: crops of smears, drawn by (seed, step) alone, so that a resumed run sees the same."""
+"""Training crops, drawn from (seed, step) only, so that a resumed run uses the same crops."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from smearsynth.smear import Smear
 from smearsynth.tasks.augment import Augment
 from smearsynth.tasks.config import FitConfig
 
-WINDOW = 32  # smears of a stream that are at hand at a time
+WINDOW = 32  # number of smears of a stream that are kept
 
 
 class SmearSupply:
-    """The smears a step may draw from: all of a sequence, or a window that moves along a stream.
+    """The smears that a step draws from: all of a sequence, or a window that moves along a stream.
 
-    A stream (no length) gives one new smear a step; `WINDOW` of them are kept. One that can be indexed, as
-    `SyntheticSmears`, goes on from any step at once; of another the smears before that are passed over.
+    A stream (no length) gives one new smear per step; the last `WINDOW` are kept. A stream that can be indexed,
+    such as `SyntheticSmears`, resumes at any step at once; for others the earlier smears are skipped.
 
     Parameters
     ----------
     smears : sequence of Smear or iterable of Smear
     start : int
-        First step that will be asked for.
+        First step to draw.
 
     Examples
     --------
@@ -40,73 +40,73 @@ class SmearSupply:
     def __init__(self, smears: Sequence[Smear] | Iterable[Smear], start: int) -> None:
         self._all = smears if isinstance(smears, Sequence) else None
         if self._all is not None and not len(self._all):
-            raise DataError("no smears to train on; name a folder or a split that holds some")
+            raise DataError("no smears to train on; name a folder or split that has some")
         self._window: deque[Smear] = deque(maxlen=WINDOW)
         self._next = start
         if self._all is None:
-            self._coming = _from(smears, start)
+            self._upcoming = _from(smears, start)
 
     def at(self, step: int) -> Sequence[Smear]:
-        """Smears to draw step `step` from; steps are asked for in order."""
+        """Return the smears for step `step`; steps must be requested in order."""
         if self._all is not None:
             return self._all
         while self._next < step + WINDOW:
             try:
-                self._window.append(next(self._coming))
+                self._window.append(next(self._upcoming))
             except StopIteration:
                 raise DataError(
-                    f"the stream of smears ended after {self._next}; give an endless one, or a list of smears"
+                    f"the stream of smears ended after {self._next}; give an endless stream or a list of smears"
                 ) from None
             self._next += 1
         return self._window
 
 
-class Chosen(Sequence[Smear]):
-    """Some of a sequence, read when asked.
+class Subset(Sequence[Smear]):
+    """Part of a sequence, read lazily.
 
     Examples
     --------
-    >>> list(Chosen("abc", [2, 0]))  # type: ignore[arg-type]
+    >>> list(Subset("abc", [2, 0]))  # type: ignore[arg-type]
     ['c', 'a']
     """
 
-    def __init__(self, smears: Sequence[Smear], which: list[int]) -> None:
-        self._smears, self._which = smears, which
+    def __init__(self, smears: Sequence[Smear], indices: list[int]) -> None:
+        self._smears, self._indices = smears, indices
 
     def __len__(self) -> int:
-        return len(self._which)
+        return len(self._indices)
 
     @overload
     def __getitem__(self, index: int) -> Smear: ...
     @overload
-    def __getitem__(self, index: slice) -> Chosen: ...
-    def __getitem__(self, index: int | slice) -> Smear | Chosen:
+    def __getitem__(self, index: slice) -> Subset: ...
+    def __getitem__(self, index: int | slice) -> Smear | Subset:
         if isinstance(index, slice):
-            return Chosen(self._smears, self._which[index])
-        return self._smears[self._which[index]]
+            return Subset(self._smears, self._indices[index])
+        return self._smears[self._indices[index]]
 
 
 def _from(smears: Iterable[Smear], start: int) -> Iterator[Smear]:
-    take = getattr(type(smears), "__getitem__", None)
-    if take is None or take is Dataset.__getitem__:  # PyTorch's streams inherit one that raises
+    getter = getattr(type(smears), "__getitem__", None)
+    if getter is None or getter is Dataset.__getitem__:  # the method of PyTorch's base class raises
         return islice(iter(smears), start, None)
-    return (take(smears, index) for index in count(start))
+    return (getter(smears, index) for index in count(start))
 
 
 def draw_samples(
     smears: Sequence[Smear], config: FitConfig, step: int, augment: Augment | None = None
 ) -> list[Smear]:
-    """Crops of one training step: random smears, random places, then `augment`.
+    """Draw the crops of one training step: random smears, random positions, then `augment`.
 
     Parameters
     ----------
     smears : sequence of Smear
     config : FitConfig
-        Crop, batch and seed. A smear smaller than the crop is taken whole.
+        Crop, batch and seed. A smear smaller than the crop is used whole.
     step : int
-        The draw depends on (seed, step) alone.
+        The draw depends on (seed, step) only.
     augment : callable, optional
-        Gets each crop, the whole list of crops of this step, and the generator.
+        Called with each crop, all crops of this step, and the generator.
     """
     rng = np.random.default_rng([config.seed, step])
     crops = [_crop(smears[int(rng.integers(len(smears)))], config, rng) for _ in range(config.batch)]
@@ -116,8 +116,9 @@ def draw_samples(
 def _crop(smear: Smear, config: FitConfig, rng: np.random.Generator) -> Smear:
     if config.crop is None:
         return smear
-    height, width = (min(want, have) for want, have in zip(config.crop, smear.shape, strict=True))
+    height, width = (min(target, available) for target, available in zip(config.crop, smear.shape, strict=True))
     top, left = (
-        int(rng.integers(have - want + 1)) for have, want in zip(smear.shape, (height, width), strict=True)
+        int(rng.integers(available - target + 1))
+        for available, target in zip(smear.shape, (height, width), strict=True)
     )
     return smear.cropped(top, left, height, width)

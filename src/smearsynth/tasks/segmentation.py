@@ -1,4 +1,4 @@
-"""Segmentation: which pixels are cells. FCN-8s from scratch, loss 1 − Dice (paper, section 5.2)."""
+"""Segmentation of cells and background: FCN-8s trained from scratch with the loss 1 − Dice (paper, section 5.2)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from smearsynth.metrics.matching import dice, label_ious, match
 from smearsynth.smear import ImageArray, Smear
-from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task, refuse_none
+from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task, require_scores
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
 from smearsynth.tasks.fcn import Fcn8s, collate, collate_masks, dice_loss, probabilities
 
 
 class SegmentationConfig(TaskConfig):
-    """A segmentation model; all cells are of one class."""
+    """Configuration of a segmentation model with one cell class."""
 
     network: FcnConfig = FcnConfig()
 
 
 class Segmentation(Task):
-    """FCN-8s that tells cells from the background.
+    """FCN-8s that separates cells from the background.
 
     Parameters
     ----------
@@ -33,19 +33,19 @@ class Segmentation(Task):
     Examples
     --------
     >>> model = Segmentation.preset("tiny", seed=1)
-    >>> found = model.predict(np.zeros((40, 50, 3), np.uint8))
-    >>> found.labels.shape
+    >>> matches = model.predict(np.zeros((40, 50, 3), np.uint8))
+    >>> matches.labels.shape
     (40, 50)
     """
 
     name = "segmentation"
     config_type = SegmentationConfig
     presets: ClassVar[Mapping[str, TaskConfig]] = {
-        # a quarter of VGG16's filters, crops: about two minutes on one CPU thread
+        # a quarter of VGG16's filters, on crops: about two minutes on one CPU thread
         "cpu": SegmentationConfig(network=FcnConfig(filters=16, head=256, dropout=0.1)),
-        # all of VGG16, whole fields
+        # VGG16, on whole fields
         "paper": SegmentationConfig(fit=FitConfig(steps=6000, batch=1, crop=None, learning_rate=3e-4, warm_up=200)),
-        # seconds: to see that all works, not to use
+        # seconds; for tests only
         "tiny": SegmentationConfig(
             network=FcnConfig(filters=4, head=8, dropout=0.0),
             fit=FitConfig(steps=20, batch=2, crop=(64, 64), validate_every=10),
@@ -55,22 +55,22 @@ class Segmentation(Task):
     network: Fcn8s
 
     def build(self) -> Fcn8s:
-        """The network of `config`."""
+        """Build the network of `config`."""
         return Fcn8s(self.config.network)
 
     def loss(self, smears: Sequence[Smear]) -> Tensor:
-        """1 − Dice of the crops of one step."""
+        """Compute 1 − Dice of the crops of one step."""
         batch = collate(smears, self.device)
         target = collate_masks([smear.labels > 0 for smear in smears], batch)
         return dice_loss(self.network(batch.images)[:, 0], target, batch.valid)
 
     def probability(self, image: ImageArray) -> npt.NDArray[np.float32]:
-        """Probability of each pixel (H, W) to be of a cell."""
+        """Return the probability (H, W) that each pixel belongs to a cell."""
         probability: npt.NDArray[np.float32] = probabilities(self.network, image)[0]
         return probability
 
     def predict(self, image: ImageArray) -> Prediction:
-        """Mask of the cells; those that touch make one instance (`Contours` tells them apart)."""
+        """Segment the cells; touching cells form one instance (`Contours` separates them)."""
         probability = self.probability(image)
         labels, n = ndimage.label(probability > 0.5)
         labels = labels.astype(np.int32)
@@ -78,13 +78,13 @@ class Segmentation(Task):
         return Prediction.of_labels(labels, np.asarray(scores), self.config.class_names)
 
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
-        """Dice of each image (paper, equation 8) and their mean, with counts of connected components."""
+        """Compute Dice per image (paper, equation 8) and its mean, with counts of connected components."""
         images: list[ImageScore] = []
         for smear in smears:
             labels = self.predict(smear.image).labels
             assert labels is not None
-            found = match(label_ious(labels, smear.labels))
+            matches = match(label_ious(labels, smear.labels))
             score = dice(labels > 0, smear.labels > 0)
-            images.append(ImageScore(smear.name, score, found.tp, found.fp, found.fn))
-        refuse_none(images)
+            images.append(ImageScore(smear.name, score, matches.tp, matches.fp, matches.fn))
+        require_scores(images)
         return Evaluation("dice", float(np.mean([image.score for image in images])), tuple(images))

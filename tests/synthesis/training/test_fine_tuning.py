@@ -20,8 +20,8 @@ from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import condition
 from smearsynth.synthesis.networks.generator import Generator, draw_noise, initialise
-from smearsynth.synthesis.training.fine_tuning import initialise_from, translated
-from smearsynth.synthesis.training.loop import TrainingRun, train
+from smearsynth.synthesis.training.fine_tuning import initialise_from, adapt_to_classes
+from smearsynth.synthesis.training.loop import TrainingRun, train_networks
 from smearsynth.synthesis.training.pipeline import train_synthesizer
 from smearsynth.synthesis.training.state import TrainingState
 
@@ -36,7 +36,7 @@ def smears(smear_folder: Path) -> SmearFolder:
 @pytest.fixture(scope="module")
 def warm(smears: SmearFolder, tiny: Synthesizer, tmp_path_factory: pytest.TempPathFactory) -> TrainingState:
     """Six steps in one go, started with `tiny`."""
-    return train(smears, SETTINGS, TrainingRun(tmp_path_factory.mktemp("warm"), log_every=1), pretrained=tiny)
+    return train_networks(smears, SETTINGS, TrainingRun(tmp_path_factory.mktemp("warm"), log_every=1), pretrained=tiny)
 
 
 def begun(settings: Preset, start: Synthesizer) -> TrainingState:
@@ -149,13 +149,13 @@ def test_a_class_is_painted_as_that_of_its_name_was(labels, before, after, class
     assert not torch.allclose(
         repainted(old, labels, classes_before), repainted(new, labels, classes_after), atol=0.1
     )
-    new.load_state_dict(translated(old.state_dict(), old.config, after))
+    new.load_state_dict(adapt_to_classes(old.state_dict(), old.config, after))
     assert torch.allclose(repainted(old, labels, classes_before), repainted(new, labels, classes_after), atol=1e-5)
 
 
 def test_a_new_class_takes_the_mean_of_all() -> None:
     old = generator("rbc", "wbc")
-    found = translated(old.state_dict(), old.config, ("ring", "rbc"))
+    found = adapt_to_classes(old.state_dict(), old.config, ("ring", "rbc"))
     for name, start in (("first.conv.weight", 0), ("mix.weight", 4), ("up.0.norm.modulate.weight", 0)):
         was, now = old.state_dict()[name], found[name]
         assert now.shape == was.shape
@@ -169,7 +169,7 @@ def test_a_model_of_one_class_teaches_one_of_two(tiny: Synthesizer, tmp_path: Pa
     names = ("red cell", "white cell")
     two = [random_smear(k, class_names=names) for k in range(3)]
     settings = preset("tiny", class_names=names, steps=2).initialised_from(tiny.config.network)
-    state = train(two, settings, TrainingRun(tmp_path), pretrained=tiny)
+    state = train_networks(two, settings, TrainingRun(tmp_path), pretrained=tiny)
     assert state.step == 2
     assert all(torch.isfinite(tensor).all() for tensor in weights(state).values())
 
@@ -183,7 +183,7 @@ def test_the_first_steps_of_g_are_small_and_those_of_d_are_not(
     moves = {}
     for name, steps in (("none", 0), ("long", 1000)):
         settings = preset("tiny", steps=1, crop=(32, 32), warmup=steps)
-        state = train(smears, settings, TrainingRun(tmp_path / name), pretrained=tiny)
+        state = train_networks(smears, settings, TrainingRun(tmp_path / name), pretrained=tiny)
         fresh = begun(settings, tiny)
         moves[name] = [
             max(
@@ -202,7 +202,7 @@ def test_the_rate_of_g_rises_in_a_run_with_a_start_alone(
     rates = {}
     for name, start in (("cold", None), ("warm", tiny)):
         settings = preset("tiny", steps=4, crop=(32, 32), warmup=3, decay_from=1)
-        train(smears, settings, TrainingRun(tmp_path / name, log_every=1), pretrained=start)
+        train_networks(smears, settings, TrainingRun(tmp_path / name, log_every=1), pretrained=start)
         with (tmp_path / name / "training-log.csv").open(newline="") as file:
             rates[name] = [float(row["lr"]) for row in csv.DictReader(file)]
     usual = TrainingConfig().learning_rate
@@ -214,7 +214,7 @@ def test_a_run_in_pieces_ends_as_an_unbroken_one(
     smears: SmearFolder, tiny: Synthesizer, warm: TrainingState, tmp_path: Path
 ) -> None:
     for time_limit in (0, 0, None):
-        state = train(smears, SETTINGS, TrainingRun(tmp_path, time_limit=time_limit), pretrained=tiny)
+        state = train_networks(smears, SETTINGS, TrainingRun(tmp_path, time_limit=time_limit), pretrained=tiny)
     assert state.step == warm.step == 6
     assert same(weights(state), weights(warm))
     assert state.pretrained == tiny.hash
@@ -224,8 +224,8 @@ def test_a_run_goes_on_with_its_own_start_alone(
     smears: SmearFolder, tiny: Synthesizer, two_class_folder: Path, tmp_path: Path
 ) -> None:
     other = Synthesizer.load(two_class_folder)
-    train(smears, SETTINGS, TrainingRun(tmp_path / "warm", time_limit=0), pretrained=tiny)
-    train(smears, SETTINGS, TrainingRun(tmp_path / "cold", time_limit=0))
+    train_networks(smears, SETTINGS, TrainingRun(tmp_path / "warm", time_limit=0), pretrained=tiny)
+    train_networks(smears, SETTINGS, TrainingRun(tmp_path / "cold", time_limit=0))
     for folder, start, said in (
         (
             "warm",
@@ -236,7 +236,7 @@ def test_a_run_goes_on_with_its_own_start_alone(
         ("cold", tiny, f"started with random weights, now it is the model of hash {tiny.hash[:12]}"),
     ):
         with pytest.raises(ModelError, match=f"{said}; start with the same, use another output folder"):
-            train(smears, SETTINGS, TrainingRun(tmp_path / folder), pretrained=start)
+            train_networks(smears, SETTINGS, TrainingRun(tmp_path / folder), pretrained=start)
 
 
 def test_a_few_steps_from_a_model_are_nearer_than_from_nothing(
@@ -245,7 +245,7 @@ def test_a_few_steps_from_a_model_are_nearer_than_from_nothing(
     ends = {}
     for name, start in (("cold", None), ("warm", tiny)):
         settings = preset("tiny", steps=5, crop=(32, 32))
-        train(smears, settings, TrainingRun(tmp_path / name), pretrained=start)
+        train_networks(smears, settings, TrainingRun(tmp_path / name), pretrained=start)
         with (tmp_path / name / "training-log.csv").open(newline="") as file:
             ends[name] = float(list(csv.DictReader(file))[-1]["colour"])
     assert ends["warm"] < 0.95 * ends["cold"]
@@ -295,5 +295,5 @@ def test_cells_of_another_size_are_remarked_on(tiny: Synthesizer, tmp_path: Path
         said: list[str] = []
         smears = [random_smear(k).resized(scale) for k in range(2)]
         stopped = TrainingRun(tmp_path / str(scale), time_limit=0)
-        assert train_synthesizer(smears, preset("tiny", steps=2), stopped, pretrained=tiny, say=said.append) is None
+        assert train_synthesizer(smears, preset("tiny", steps=2), stopped, pretrained=tiny, on_message=said.append) is None
         assert any("px in the model to start with; at 0.5" in line for line in said) is remarked, said

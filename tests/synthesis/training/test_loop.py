@@ -24,7 +24,7 @@ from smearsynth.synthesis.networks.conditioning import condition
 from smearsynth.synthesis.networks.features import load_features
 from smearsynth.synthesis.networks.generator import draw_noise
 from smearsynth.synthesis.training.crops import draw_crops
-from smearsynth.synthesis.training.loop import TrainingRun, _average, learning_rate, train
+from smearsynth.synthesis.training.loop import TrainingRun, _update_average, learning_rate, train_networks
 from smearsynth.synthesis.training.pipeline import _train_stages, encode_smears
 from smearsynth.synthesis.training.state import TrainingState, Translator
 
@@ -40,7 +40,7 @@ def smears(smear_folder: Path) -> SmearFolder:
 def unbroken(smears, tmp_path_factory) -> tuple[Path, TrainingState]:
     """Six steps in one go."""
     folder = tmp_path_factory.mktemp("unbroken")
-    return folder, train(smears, SETTINGS, TrainingRun(folder, log_every=1, save_every=3))
+    return folder, train_networks(smears, SETTINGS, TrainingRun(folder, log_every=1, save_every=3))
 
 
 def contents(state: TrainingState) -> dict[str, torch.Tensor]:
@@ -96,11 +96,11 @@ def test_what_a_run_leaves_behind(unbroken):
 
 def test_a_run_killed_between_states_ends_as_if_unbroken(smears, unbroken, tmp_path):
     with pytest.raises(Killed):
-        train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, save_every=3, on_step=kill_at(5)))
+        train_networks(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, save_every=3, on_step=kill_at(5)))
     assert [row["step"] for row in rows(tmp_path)] == list("12345")
     torch.manual_seed(99)  # another process has another global state
 
-    state = train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, save_every=3))
+    state = train_networks(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, save_every=3))
 
     assert_same(state, unbroken[1])
     assert rows(tmp_path) == rows(unbroken[0])
@@ -110,12 +110,12 @@ def test_a_run_killed_between_states_ends_as_if_unbroken(smears, unbroken, tmp_p
 def test_a_stop_request_saves_and_the_next_call_ends_as_if_unbroken(smears, unbroken, tmp_path, number):
     run = TrainingRun(tmp_path, log_every=1, save_every=100, on_step=signal_at(2, number))
 
-    state = train(smears, SETTINGS, run)
+    state = train_networks(smears, SETTINGS, run)
 
     assert 2 <= state.step <= 3  # the step under way is finished first
     assert [path.name for path in (tmp_path / "state").iterdir()] == [f"step-{state.step:08d}"]
     assert rows(tmp_path) == rows(unbroken[0])[: state.step]
-    again = train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1))
+    again = train_networks(smears, SETTINGS, TrainingRun(tmp_path, log_every=1))
     assert_same(again, unbroken[1])
     assert rows(tmp_path) == rows(unbroken[0])
 
@@ -135,16 +135,16 @@ def test_every_step_done_is_saved_whenever_the_request_comes(smears, tmp_path, m
 
     monkeypatch.setattr("smearsynth.synthesis.training.loop.StopRequest", Late)
 
-    state = train(smears, SETTINGS, TrainingRun(tmp_path, save_every=100))
+    state = train_networks(smears, SETTINGS, TrainingRun(tmp_path, save_every=100))
 
     assert 0 < state.step < 6
     assert [path.name for path in (tmp_path / "state").iterdir()] == [f"step-{state.step:08d}"]
 
 
 def test_time_that_is_up_is_a_stop_request(smears, unbroken, tmp_path):
-    state = train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, time_limit=0))
+    state = train_networks(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, time_limit=0))
     assert state.step == 1
-    assert_same(train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1)), unbroken[1])
+    assert_same(train_networks(smears, SETTINGS, TrainingRun(tmp_path, log_every=1)), unbroken[1])
 
 
 def test_readers_ahead_change_nothing_and_survive_ctrl_c(smears, unbroken, tmp_path):
@@ -157,7 +157,7 @@ def test_readers_ahead_change_nothing_and_survive_ctrl_c(smears, unbroken, tmp_p
                 os.kill(child.pid, signal.SIGINT)
                 os.kill(child.pid, signal.SIGTERM)
 
-    state = train(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, workers=1, on_step=on_step))
+    state = train_networks(smears, SETTINGS, TrainingRun(tmp_path, log_every=1, workers=1, on_step=on_step))
 
     assert children
     assert_same(state, unbroken[1])
@@ -165,7 +165,7 @@ def test_readers_ahead_change_nothing_and_survive_ctrl_c(smears, unbroken, tmp_p
 
 def test_saving_logging_and_sampling_do_not_change_the_result(smears, unbroken, tmp_path):
     run = TrainingRun(tmp_path, save_every=1, log_every=4, sample_every=2)
-    assert_same(train(smears, SETTINGS, run), unbroken[1])
+    assert_same(train_networks(smears, SETTINGS, run), unbroken[1])
     assert [row["step"] for row in rows(tmp_path)] == ["4", "6"]
     assert len(list((tmp_path / "samples").glob("*.png"))) == 3
 
@@ -173,7 +173,7 @@ def test_saving_logging_and_sampling_do_not_change_the_result(smears, unbroken, 
 def test_a_finished_run_is_finished(smears, unbroken, tmp_path):
     shutil.copytree(unbroken[0], tmp_path, dirs_exist_ok=True)
 
-    state = train(smears, SETTINGS, TrainingRun(tmp_path, on_step=kill_at(7)))
+    state = train_networks(smears, SETTINGS, TrainingRun(tmp_path, on_step=kill_at(7)))
 
     assert_same(state, unbroken[1])
     assert rows(tmp_path) == rows(unbroken[0])
@@ -181,7 +181,7 @@ def test_a_finished_run_is_finished(smears, unbroken, tmp_path):
 
 def test_a_finished_run_can_be_prolonged(smears, unbroken, tmp_path):
     shutil.copytree(unbroken[0], tmp_path, dirs_exist_ok=True)
-    state = train(smears, preset("tiny", steps=8, crop=(32, 32)), TrainingRun(tmp_path, log_every=1))
+    state = train_networks(smears, preset("tiny", steps=8, crop=(32, 32)), TrainingRun(tmp_path, log_every=1))
     assert state.step == 8
     assert [row["step"] for row in rows(tmp_path)] == list("12345678")
 
@@ -189,24 +189,24 @@ def test_a_finished_run_can_be_prolonged(smears, unbroken, tmp_path):
 def test_other_settings_are_refused(smears, unbroken):
     other = preset("tiny", steps=6, crop=(32, 32), batch=2)
     with pytest.raises(ModelError, match="batch = 1, now it is 2"):
-        train(smears, other, TrainingRun(unbroken[0]))
+        train_networks(smears, other, TrainingRun(unbroken[0]))
 
 
 def test_a_damaged_state_is_named(smears, unbroken, tmp_path):
     shutil.copytree(unbroken[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "state" / "step-00000006" / "weights.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="damaged") as caught:
-        train(smears, SETTINGS, TrainingRun(tmp_path))
+        train_networks(smears, SETTINGS, TrainingRun(tmp_path))
     assert str(tmp_path / "state" / "step-00000006") in str(caught.value)
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path):
     with pytest.raises(OptionError, match="no smears"):
-        train([], SETTINGS, TrainingRun(tmp_path))
+        train_networks([], SETTINGS, TrainingRun(tmp_path))
 
 
 def test_the_seed_decides(smears, unbroken, tmp_path):
-    state = train(smears, preset("tiny", steps=6, crop=(32, 32), seed=1), TrainingRun(tmp_path))
+    state = train_networks(smears, preset("tiny", steps=6, crop=(32, 32), seed=1), TrainingRun(tmp_path))
     one, other = contents(state), contents(unbroken[1])
     assert not torch.equal(one["average.generator.first.conv.weight"], other["average.generator.first.conv.weight"])
 
@@ -226,7 +226,7 @@ def test_a_few_steps_bring_the_image_nearer(smears, tmp_path, form, features):
     settings = preset(
         "tiny", steps=40, crop=(32, 32), batch=2, learning_rate=2e-3, adversarial=form, perceptual_features=features
     )
-    train(smears, settings, TrainingRun(tmp_path, log_every=10), load_features(features))
+    train_networks(smears, settings, TrainingRun(tmp_path, log_every=10), load_features(features))
 
     found = rows(tmp_path)
     assert float(found[-1]["colour"]) < 0.5 * float(found[0]["colour"])
@@ -237,7 +237,7 @@ def test_a_few_steps_bring_the_image_nearer(smears, tmp_path, form, features):
 @pytest.mark.parametrize("form", ["lsgan", "log"])
 def test_the_discriminators_learn_to_tell_what_stands_still(smears, tmp_path, form):
     settings = preset("tiny", steps=40, crop=(32, 32), learning_rate=2e-5, discriminator_rate=100, adversarial=form)
-    train(smears, settings, TrainingRun(tmp_path, log_every=10))
+    train_networks(smears, settings, TrainingRun(tmp_path, log_every=10))
     found = [float(row["discriminator"]) for row in rows(tmp_path)]
     assert found[-1] < 0.5 * found[0]
 
@@ -245,7 +245,7 @@ def test_the_discriminators_learn_to_tell_what_stands_still(smears, tmp_path, fo
 def test_bf16_trains(smears, tmp_path):
     settings = preset("tiny", steps=2, crop=(32, 32), precision="bf16")
     run = TrainingRun(tmp_path, Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"), log_every=1)
-    state = train(smears, settings, run)
+    state = train_networks(smears, settings, run)
     assert all(torch.isfinite(tensor).all() for tensor in contents(state).values())
     assert state.translator.generator.mix.weight.dtype == torch.float32
 
@@ -263,9 +263,9 @@ def test_every_option_trains_and_continues_bit_for_bit(smears, tmp_path, network
         base = preset("tiny", steps=steps, crop=(32, 32), batch=2, **training)
         return base.model_copy(update={"network": base.network.model_copy(update=network)})
 
-    whole = train(smears, settings(4), TrainingRun(tmp_path / "whole", log_every=1))
+    whole = train_networks(smears, settings(4), TrainingRun(tmp_path / "whole", log_every=1))
     for time_limit in (0, 0, None):
-        state = train(smears, settings(4), TrainingRun(tmp_path / "pieces", log_every=1, time_limit=time_limit))
+        state = train_networks(smears, settings(4), TrainingRun(tmp_path / "pieces", log_every=1, time_limit=time_limit))
 
     assert_same(state, whole)
     assert all(torch.isfinite(tensor).all() for tensor in contents(whole).values())
@@ -284,14 +284,14 @@ def test_a_state_from_before_an_option_goes_on(smears, unbroken, tmp_path):
     for key in ("modulation", "debris", "padding"):
         del record["preset"]["network"][key]
     file.write_text(json.dumps(record))
-    assert_same(train(smears, SETTINGS, TrainingRun(tmp_path)), unbroken[1])
+    assert_same(train_networks(smears, SETTINGS, TrainingRun(tmp_path)), unbroken[1])
 
 
 def test_stage_two_trains_g_and_d_at_given_styles_and_keeps_the_encoder(smears, unbroken, tmp_path):
     first = unbroken[1]
     styles = encode_smears(first, smears)
     settings = preset("tiny", steps=3, crop=(48, 48))
-    state = train(smears, settings, TrainingRun(tmp_path), earlier=first, styles=styles)
+    state = train_networks(smears, settings, TrainingRun(tmp_path), first_stage=first, styles=styles)
 
     for key, tensor in first.average.encoder.state_dict().items():
         assert torch.equal(state.average.encoder.state_dict()[key], tensor)
@@ -299,7 +299,7 @@ def test_stage_two_trains_g_and_d_at_given_styles_and_keeps_the_encoder(smears, 
     for name in ("translator", "average"):
         was, now = (getattr(run, name).generator.mix.weight for run in (first, state))
         assert 0 < (was - now).abs().max() < 0.01  # it went on from there
-    again = train(smears, settings, TrainingRun(tmp_path), earlier=first, styles=styles)
+    again = train_networks(smears, settings, TrainingRun(tmp_path), first_stage=first, styles=styles)
     assert_same(again, state)
 
 
@@ -320,7 +320,7 @@ def test_both_stages_run_in_turn_and_go_on_where_they_stopped(smears, tmp_path):
     state, styles = found
     assert state.step == 2
     assert told == [1, 2, 3, 4, 5]
-    wanted = encode_smears(train(smears, settings.stages[0], TrainingRun(tmp_path)), smears, 0.5)
+    wanted = encode_smears(train_networks(smears, settings.stages[0], TrainingRun(tmp_path)), smears, 0.5)
     assert all((a == b).all() for a, b in zip(styles, wanted, strict=True))
 
 
@@ -329,7 +329,7 @@ def test_two_classes_and_fields_without_cells(tmp_path):
     empty = np.zeros((40, 40), np.int32)
     smears.append(type(smears[0])(smears[0].image, empty, np.zeros(0, np.int64), ("a", "b")))
     settings = preset("tiny", class_names=("a", "b"), steps=4, crop=(32, 32), batch=2)
-    assert train(smears, settings, TrainingRun(tmp_path)).step == 4
+    assert train_networks(smears, settings, TrainingRun(tmp_path)).step == 4
 
 
 def test_the_translator_paints_each_instance_with_its_own_mean_style(smears):
@@ -380,7 +380,7 @@ def test_learning_rate_is_constant_and_then_falls_to_nothing():
 
 def test_the_rate_of_the_discriminators_is_set_apart(smears, tmp_path):
     settings = preset("tiny", steps=4, crop=(32, 32), discriminator_rate=3)
-    state = train(smears, settings, TrainingRun(tmp_path, log_every=1))
+    state = train_networks(smears, settings, TrainingRun(tmp_path, log_every=1))
     g, d = (o.param_groups[0]["lr"] for o in (state.optimiser_g, state.optimiser_d))
     assert d == pytest.approx(3 * g)
     assert g == pytest.approx(float(rows(tmp_path)[-1]["lr"])) == pytest.approx(1e-4)
@@ -391,12 +391,12 @@ def test_the_average_follows_fast_at_first_and_slowly_later():
     for parameter, kept in zip(state.translator.parameters(), state.average.parameters(), strict=True):
         parameter.data.fill_(1.0)
         kept.data.fill_(0.0)
-    _average(state, 0.999)
+    _update_average(state, 0.999)
     weight = next(state.average.parameters())
     assert weight.flatten()[0].item() == pytest.approx(0.9)  # decay 1 / 10 at the first step
 
     state.step = 1_000_000
-    _average(state, 0.999)
+    _update_average(state, 0.999)
     assert weight.flatten()[0].item() == pytest.approx(0.999 * 0.9 + 0.001 * 1)
 
 

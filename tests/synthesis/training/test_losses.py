@@ -19,7 +19,7 @@ from smearsynth.synthesis.training.losses import (
     generator_objective,
     label_loss,
     perceptual_loss,
-    slope_penalty,
+    gradient_penalty,
 )
 
 FORMS = pytest.mark.parametrize("form", ["lsgan", "log"])
@@ -246,7 +246,7 @@ def test_slope_penalty_is_half_the_squared_slope_per_score():
     image = torch.randn(2, 3, 8, 8, requires_grad=True)
     scores = [(5 * image).mean(1, keepdim=True), image.sum(1, keepdim=True)]
 
-    found = slope_penalty(scores, image)
+    found = gradient_penalty(scores, image)
 
     assert found.item() == pytest.approx(0.5 * 3 * (5 / 3) ** 2 + 0.5 * 3 * 1, rel=1e-5)
-    assert slope_penalty([scores[0] * 0], image).item() == 0
+    assert gradient_penalty([scores[0] * 0], image).item() == 0

@@ -19,7 +19,7 @@ from smearsynth.synthesis.model.card import StyleFidelity, mean_colours, model_c
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.training.loop import TrainingRun
-from smearsynth.synthesis.training.pipeline import examine, train_synthesizer
+from smearsynth.synthesis.training.pipeline import build_label_source, train_synthesizer
 
 SHORT = preset("tiny", steps=2)
 
@@ -44,7 +44,7 @@ def short(*class_names: str) -> Preset:
 def test_learning_gives_the_model_that_is_in_the_folder(tmp_path: Path) -> None:
     said: list[str] = []
     smears = [random_smear(k) for k in range(3)]
-    made = train_synthesizer(smears, SHORT, TrainingRun(tmp_path), command="as typed", say=said.append)
+    made = train_synthesizer(smears, SHORT, TrainingRun(tmp_path), command="as typed", on_message=said.append)
     assert made is not None
     loaded = Synthesizer.load(tmp_path)
     assert loaded.hash == made.hash
@@ -120,7 +120,7 @@ def test_a_class_without_cells_is_refused_before_training(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"no cell of class white cell in the 2 smears .*leave the class out"):
         train_synthesizer(smears, short("red cell", "white cell"), TrainingRun(tmp_path / "m"))
     assert list(tmp_path.iterdir()) == []
-    assert examine(smears, short("red cell")).statistics.smears == 2
+    assert build_label_source(smears, short("red cell")).statistics.smears == 2
 
 
 def test_an_output_that_is_a_file_is_refused_before_the_smears_are_read(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_run_of_a_version_that_did_not_note_the_content_goes_on_and_says_so(tm
     with pytest.raises(ModelError, match=r"other smears \(smear-05 is new"):
         train_synthesizer([smears[0], random_smear(5)], SHORT, TrainingRun(tmp_path))
     said: list[str] = []
-    assert train_synthesizer(smears, SHORT, TrainingRun(tmp_path), say=said.append) is not None
+    assert train_synthesizer(smears, SHORT, TrainingRun(tmp_path), on_message=said.append) is not None
     assert any("noted names and sizes of its smears; their content is noted now" in line for line in said)
     assert json.loads(noted.read_text()) == rows
 

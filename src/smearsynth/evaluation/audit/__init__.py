@@ -1,1 +1,1 @@
-"""Memorisation audit: are synthetic cells copies of training cells?"""
+"""Memorisation audit: a search for training cells among synthetic cells."""

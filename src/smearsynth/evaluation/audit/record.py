@@ -1,40 +1,48 @@
-"""What a memorisation audit found: shares, pairs of cells, copied smears, and the verdict in plain sentences."""
+"""The result of a memorisation audit: flagged cells, pairs of cells, copied smears, and a summary in sentences."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 from scipy import stats
 
-ALARMS = 0.01  # share of new real cells that may be taken for copies
-_NAMED = 8
+from smearsynth.migrations import to_current
+
+FALSE_ALARM_RATE = 0.01  # of the test: fraction of real cells, not among the training cells, that it flags
+_MAX_LISTED = 8  # copied smears in the summary
+_MIN_DETECTION_RATE = 0.99
 
 
 class Pair(BaseModel):
-    """A synthetic cell and the training cell nearest to it.
+    """A synthetic cell and its nearest training cell.
 
     Parameters
     ----------
     synthetic, training : str
         Names of the two smears.
     synthetic_label, training_label : int
-        Labels of the cells there: k for the k-th smallest number of the label image as read.
+        Numbers of the cells in these smears: k for the k-th smallest id of the label image.
     synthetic_at, training_at : (float, float)
-        x and y of the centres of their labels, px of the smears as read: at the scale given.
+        Centres (x, y) of the labels, px of the smears as read, at the scale of the audit.
     margin : float
-        By how much this training cell is nearer than the third nearest, in Fisher's z, for a cell as odd as most.
+        How much nearer this training cell is than the third nearest, in Fisher's z, normalised for unusual cells
+        (see `NearestCells`).
     correlation : float
-    turn : float
-        Degrees, clockwise, by which the training cell must be turned.
+        Between the two cells, in the best pose.
+    rotation : float
+        Clockwise rotation of the training cell, degrees.
     mirrored : bool
-        Whether it must be mirrored top to bottom before.
+        Whether the training cell is mirrored top to bottom before the rotation.
     flagged : bool
-        Whether the test takes the one for a copy of the other.
+        Whether the synthetic cell is flagged as a copy.
 
     Examples
     --------
-    >>> at = {"synthetic_at": (9.6, 30.0), "training_at": (120.2, 7.0)}
-    >>> Pair(synthetic="s", synthetic_label=1, training="t", training_label=5, margin=0.1, correlation=0.7, turn=90,
-    ...      mirrored=False, flagged=False, **at).places
+    >>> centres = {"synthetic_at": (9.6, 30.0), "training_at": (120.2, 7.0)}
+    >>> pair = Pair(synthetic="s", synthetic_label=1, training="t", training_label=5, margin=0.1, correlation=0.7,
+    ...             rotation=90, mirrored=False, flagged=False, **centres)
+    >>> pair.places
     ('s (10, 30)', 't (120, 7)')
     """
 
@@ -48,29 +56,31 @@ class Pair(BaseModel):
     training_at: tuple[float, float]
     margin: float
     correlation: float
-    turn: float
+    rotation: float
     mirrored: bool
     flagged: bool
 
     @property
     def places(self) -> tuple[str, str]:
-        """Where to find the synthetic cell and the training cell: smear (x, y)."""
-        return _place(self.synthetic, self.synthetic_at), _place(self.training, self.training_at)
+        """Name and position, "smear (x, y)", of the synthetic cell and of the training cell."""
+        return _format_place(self.synthetic, self.synthetic_at), _format_place(self.training, self.training_at)
 
 
 class CopiedSmear(BaseModel):
-    """A synthetic smear that shows cells of a training smear in their places, all of it or a part.
+    """A synthetic smear that repeats several cells of one training smear in their places.
 
     Parameters
     ----------
     synthetic, training : str
         Names of the two smears.
-    cells, of : int
-        Cells that lie as they do in the training smear, of those of the synthetic one that were looked at.
-    turn : float
-        Degrees, clockwise, by which the training smear must be turned.
+    cells : int
+        Number of repeated cells.
+    compared_cells : int
+        Number of cells of the synthetic smear that were compared.
+    rotation : float
+        Clockwise rotation of the training smear, degrees.
     mirrored : bool
-        Whether it must be mirrored top to bottom before.
+        Whether the training smear is mirrored top to bottom before the rotation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,44 +88,44 @@ class CopiedSmear(BaseModel):
     synthetic: str
     training: str
     cells: int
-    of: int
-    turn: float
+    compared_cells: int
+    rotation: float
     mirrored: bool
 
 
 class Audit(BaseModel):
-    """What `audit` found.
+    """Result of a memorisation audit, from `audit`.
 
     Parameters
     ----------
     memorised : bool
-        Whether a smear is copied, or more cells are than chance explains, be it for texture or outline alone.
+        Whether a smear is copied, or more cells are flagged than expected by chance, be it for texture or outline.
     cells, smears : int
-        Synthetic cells looked at, and the smears they are from.
+        Number of synthetic cells compared, and of their smears.
     flagged : int
-        Cells taken for copies of training cells.
+        Number of cells flagged as copies of training cells.
     flagged_fraction : float
     interval : (float, float)
-        95 % interval of the share (Clopper and Pearson 1934), as of independent cells.
+        95 % interval of the fraction (Clopper and Pearson 1934); it treats cells as independent.
     margin, held_out_margin : float
-        Median lead of the nearest training cell, of synthetic and of held-out real cells.
+        Median margin of synthetic cells, and of held-out real cells.
     threshold : float
-        Lead above which a cell is taken for a copy: that of 1 % of the held-out real cells.
+        Cells with a larger margin are flagged. 1 % of the held-out real cells exceed it.
     false_alarms : float
-        Share of held-out cells above a threshold set on the other half of the held-out smears.
+        Fraction of held-out cells above a threshold set on the other half of the held-out smears.
     controls : int
-        Disguised copies of training cells put to the test.
+        Number of positive controls.
     controls_detected : float
-        Share of them that it flagged.
+        Fraction of the positive controls that are flagged.
     training_smears, training_cells, held_out_cells : int
     held_out : str
-        Where the held-out cells are from.
+        Source of the held-out cells.
     copied_smears : tuple of CopiedSmear
-        Synthetic smears that show several cells of one training smear in their places. One is proof.
-    seen_again : tuple of (str, str)
-        Held-out smears that show the same cells as a training smear, with that smear; they were left out.
+        Synthetic smears that repeat several cells of one training smear. A single one proves memorisation.
+    overlapping_smears : tuple of (str, str)
+        Held-out smears that show cells of a training smear, with that smear. They are left out.
     pairs : tuple of Pair
-        The nearest ones, nearest first.
+        Pairs with the largest margins, all flagged ones included, by margin.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -137,66 +147,82 @@ class Audit(BaseModel):
     held_out_cells: int
     held_out: str
     copied_smears: tuple[CopiedSmear, ...]
-    seen_again: tuple[tuple[str, str], ...]
+    overlapping_smears: tuple[tuple[str, str], ...]
     pairs: tuple[Pair, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, record: Any) -> Any:
+        return to_current("audit", record)
 
     @property
     def reliable(self) -> bool:
-        """Whether the test caught nearly all planted copies."""
-        return self.controls_detected >= 0.99
+        """Whether the test detects at least 99 % of the positive controls."""
+        return self.controls_detected >= _MIN_DETECTION_RATE
 
     def verdict(self) -> str:
-        """What was found, in plain sentences."""
-        share = (
+        """Return the result in sentences."""
+        flagged = (
             f"{self.flagged} of {self.cells} synthetic cells ({_percent(self.flagged_fraction)}, 95 % interval "
-            f"{_percent(self.interval[0])} to {_percent(self.interval[1])}) are taken for copies of training "
-            f"cells, of new real cells {_percent(self.false_alarms)}"
+            f"{_percent(self.interval[0])} to {_percent(self.interval[1])}) are flagged as copies of training "
+            f"cells; of held-out real cells, {_percent(self.false_alarms)}"
         )
-        said = ["Signs of copying." if self.memorised else "No sign of memorisation.", *self._copied()]
+        sentences = ["Signs of memorisation." if self.memorised else "No sign of memorisation."]
+        sentences += self._describe_copied_smears()
         if beyond_chance(self.interval, self.false_alarms):
-            said += [
-                f"{share}: more than chance explains.",
-                "Look at the pairs: a model that keeps real contours (trained without --parametric) copies "
+            sentences += [
+                f"{flagged}: more than expected by chance.",
+                "Look at the pairs: a model with the contours of real cells (trained without --parametric) copies "
                 "outlines.",
             ]
+        elif self.flagged_fraction > max(FALSE_ALARM_RATE, self.false_alarms):
+            sentences.append(f"{flagged}: the difference is within chance.")
         else:
-            more = self.flagged_fraction > max(ALARMS, self.false_alarms)
-            said.append(f"{share}{': the difference is within chance' if more else ''}.")
-        weak = "" if self.reliable else ", so copies may have been missed"
-        said.append(
-            f"The test caught {_percent(self.controls_detected)} of {self.controls} planted copies (turned, mirrored, "
-            f"recoloured, slightly blurred or compressed){weak}."
+            sentences.append(f"{flagged}.")
+        warning = "" if self.reliable else " The audit may miss copies."
+        sentences.append(
+            f"The test detects {_percent(self.controls_detected)} of {self.controls} positive controls (training "
+            f"cells rotated, mirrored, recoloured, slightly blurred or compressed).{warning}"
         )
-        return " ".join(said)
+        return " ".join(sentences)
 
-    def _copied(self) -> list[str]:
+    def _describe_copied_smears(self) -> list[str]:
         if not self.copied_smears:
             return []
-        count, named = len(self.copied_smears), self.copied_smears[:_NAMED]
-        listed = "; ".join(
-            f"{one.synthetic} ({one.cells} of {one.of} cells as in {one.training}"
-            f"{', mirrored top to bottom' if one.mirrored else ''}, turned by {one.turn:.0f}°)"
-            for one in named
+        count = len(self.copied_smears)
+        items = "; ".join(
+            f"{copy.synthetic} ({copy.cells} of {copy.compared_cells} cells as in {copy.training}"
+            f"{', mirrored top to bottom' if copy.mirrored else ''}, rotated by {copy.rotation:.0f}°)"
+            for copy in self.copied_smears[:_MAX_LISTED]
         )
-        rest = f"; and {count - len(named)} more" if count > len(named) else ""
-        what = "A synthetic smear shows" if count == 1 else f"{count} synthetic smears show"
-        return [f"{what} cells of a training smear in their places: {listed}{rest}."]
+        rest = f"; and {count - _MAX_LISTED} more" if count > _MAX_LISTED else ""
+        subject = "A synthetic smear repeats" if count == 1 else f"{count} synthetic smears repeat"
+        return [
+            f"{subject} cells of a training smear in their places, which alone proves memorisation: {items}{rest}."
+        ]
 
     def card(self) -> str:
-        """The record for a model card, as Markdown."""
-        again = ", ".join(f"{held} ({training})" for held, training in self.seen_again)
+        """Return the section for a model card, as Markdown."""
+        overlaps = ", ".join(f"{held_out} ({training})" for held_out, training in self.overlapping_smears)
         note = (
-            f"\n\nHeld-out smears that show the same cells as a training smear, left out: {again}." if again else ""
+            f"\n\nHeld-out smears left out because they show cells of a training smear: {overlaps}."
+            if overlaps
+            else ""
         )
         return (
-            f"## Memorisation\n\n{self.verdict()} Searched were {self.training_cells} cells of "
-            f"{self.training_smears} training smears; held-out cells ({self.held_out_cells}) are from "
-            f"{self.held_out}.{note}\n"
+            f"## Memorisation\n\n{self.verdict()} The search covered {self.training_cells} cells of "
+            f"{self.training_smears} training smears. Held-out cells ({self.held_out_cells}): {self.held_out}."
+            f"{note}\n"
         )
 
 
 def fraction_interval(count: int, n: int) -> tuple[float, float]:
-    """Exact 95 % interval of a share (Clopper and Pearson 1934).
+    """Return the exact 95 % interval of a fraction (Clopper and Pearson 1934).
+
+    Parameters
+    ----------
+    count, n : int
+        `count` of `n` independent cells.
 
     Examples
     --------
@@ -209,19 +235,26 @@ def fraction_interval(count: int, n: int) -> tuple[float, float]:
 
 
 def beyond_chance(interval: tuple[float, float], false_alarms: float) -> bool:
-    """Whether a share of flagged cells with this interval is more than new real cells have.
+    """Test whether a fraction of flagged cells with this interval exceeds the false alarm rate on real cells.
+
+    Parameters
+    ----------
+    interval : (float, float)
+        From `fraction_interval`.
+    false_alarms : float
+        Fraction of held-out real cells that are flagged; at least 1 % is assumed.
 
     Examples
     --------
     >>> beyond_chance(fraction_interval(30, 1000), 0.01), beyond_chance(fraction_interval(12, 1000), 0.01)
     (True, False)
     """
-    return interval[0] > max(ALARMS, false_alarms)
+    return interval[0] > max(FALSE_ALARM_RATE, false_alarms)
 
 
-def _place(name: str, at: tuple[float, float]) -> str:
-    return f"{name} ({at[0]:.0f}, {at[1]:.0f})"
+def _format_place(name: str, position: tuple[float, float]) -> str:
+    return f"{name} ({position[0]:.0f}, {position[1]:.0f})"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

@@ -1,120 +1,140 @@
-"""Fields shown again: several cells of one smear that lie in a training smear as they lie here."""
+"""Repeated fields: smears that show several cells of one training smear in their places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.evaluation.audit.descriptors import CellViews, Nearest
+from smearsynth.evaluation.audit.descriptors import CellDescriptors, FloatArray, NearestCells
 
-SURE = 0.5  # lead of a cell that is very likely seen again
-_PROOF, _LEADING = 3, 2  # so many cells in their places are proof when so many of them are sure
-_MANY = 5  # and so many whatever their lead
-_NEAR = 0.25  # diameters by which a cell may be off its place
-_TURNED = 0.1  # and per distance from the other cell: turns of single cells are known to some degrees
+CLEAR_MARGIN = 0.5  # a cell with a larger margin is very likely a copy
+# A field is repeated if 3 cells lie in their places, 2 of them with a clear margin, or 5 cells with any margin.
+_MIN_CELLS, _MIN_CLEAR_CELLS, _MIN_CELLS_ANY_MARGIN = 3, 2, 5
+_TOLERANCE = 0.25  # diameters between the expected and the actual position of a cell
+_RELATIVE_TOLERANCE = (
+    0.1  # added per distance to the other cell: rotations of single cells are off by a few degrees
+)
+
+ComplexArray = npt.NDArray[np.complex128]
 
 
 @dataclass(frozen=True)
-class FieldAgain:
+class RepeatedField:
     """A smear that shows cells of a training smear in their places.
 
     Parameters
     ----------
     smear, training : int
-        Position of both in the order read.
+        Indices of both smears, in reading order.
     cells : int
-        Cells that lie alike in both.
-    turn : float
-        Degrees, clockwise as seen, by which the training smear must be turned.
+        Number of cells in their places.
+    rotation : float
+        Clockwise rotation of the training smear, degrees.
     mirrored : bool
-        Whether it must be mirrored top to bottom before.
+        Whether the training smear is mirrored top to bottom before the rotation.
     """
 
     smear: int
     training: int
     cells: int
-    turn: float
+    rotation: float
     mirrored: bool
 
 
-def fields_again(views: CellViews, nearest: Nearest, training: CellViews, diameter: float) -> list[FieldAgain]:
-    """Find the smears of which several cells are found in one training smear, turned alike and in their places.
+def find_repeated_fields(
+    cells: CellDescriptors, nearest: NearestCells, training: CellDescriptors, diameter: float
+) -> list[RepeatedField]:
+    """Find the smears that show several cells of one training smear in their places, in any pose.
 
-    A cell alone may look like another by chance, and a layout may keep real outlines, but neither puts several
-    cells as they lie in one training smear. A part of a field with three whole cells is enough, at any place,
-    turned or mirrored.
+    A single cell may resemble another by chance, and a layout may use real outlines, but neither repeats the
+    arrangement of several cells. Three whole cells of a field are sufficient, at any place, rotated or mirrored.
 
     Parameters
     ----------
-    views : CellViews
-        Cells of the smears to look at.
-    nearest : Nearest
-        What `CellIndex.nearest` found for them.
-    training : CellViews
-        The cells searched.
+    cells : CellDescriptors
+        Cells of the smears to search.
+    nearest : NearestCells
+        Their nearest training cells, from `CellIndex.nearest`.
+    training : CellDescriptors
+        Training cells.
     diameter : float
         Of a median cell, px.
 
     Returns
     -------
-    list of FieldAgain
+    list of RepeatedField
         In the order of the smears.
 
     Examples
     --------
-    >>> harmonics, labels, all_of = np.zeros((3, 1, 1), np.complex64), np.arange(1, 4), np.ones(3)
-    >>> there = CellViews(harmonics, np.full(3, 7), labels, np.array([[10.0, 10], [50, 10], [50, 40]]))
-    >>> here = CellViews(harmonics, np.zeros(3, int), labels, np.array([[90.0, 20], [90, 60], [60, 60]]))
-    >>> nearest = Nearest(np.arange(3), all_of, all_of, 90 * all_of, all_of < 0)
-    >>> fields_again(here, nearest, there, 20.0)
-    [FieldAgain(smear=0, training=7, cells=3, turn=90.0, mirrored=False)]
+    >>> harmonics, labels, ones = np.zeros((3, 1, 1), np.complex64), np.arange(1, 4), np.ones(3)
+    >>> training = CellDescriptors(harmonics, np.full(3, 7), labels, np.array([[10.0, 10], [50, 10], [50, 40]]))
+    >>> cells = CellDescriptors(harmonics, np.zeros(3, int), labels, np.array([[90.0, 20], [90, 60], [60, 60]]))
+    >>> nearest = NearestCells(np.arange(3), ones, ones, 90 * ones, ones < 0)
+    >>> find_repeated_fields(cells, nearest, training, 20.0)
+    [RepeatedField(smear=0, training=7, cells=3, rotation=90.0, mirrored=False)]
     """
-    if not len(views):
+    if not len(cells):
         return []
     source = training.smears[nearest.index]
-    keys = np.stack([views.smears, source, nearest.mirrored.astype(np.int64)], axis=1)
-    groups, member = np.unique(keys, axis=0, return_inverse=True)
-    member = member.reshape(-1)
-    here = _complex(views.centres)
-    there = _complex(training.centres[nearest.index])
-    there = np.where(nearest.mirrored, there.conj(), there)
-    turns = np.exp(1j * np.deg2rad(nearest.turn))
-    order = np.argsort(member, kind="stable")
-    found = []
-    for (smear, seen, mirrored), cells in zip(
-        groups.tolist(), np.split(order, np.flatnonzero(np.diff(member[order])) + 1), strict=True
-    ):
-        alike = _alike(here[cells], there[cells], turns[cells], diameter)
-        count, leading = alike.sum(axis=1), alike[:, nearest.margin[cells] > SURE].sum(axis=1)
-        proof = (count >= _PROOF) & (leading >= _LEADING) | (count >= _MANY)
-        anchors = np.where(proof, count, 0)
-        if anchors.any():
-            best = int(anchors.argmax())
-            turn = float(np.angle(turns[cells][alike[best]].sum(), deg=True)) % 360
-            found.append(FieldAgain(smear, seen, int(anchors[best]), round(turn, 1), bool(mirrored)))
-    return found
+    keys = np.stack([cells.smears, source, nearest.mirrored.astype(np.int64)], axis=1)
+    groups, membership = np.unique(keys, axis=0, return_inverse=True)
+    membership = membership.reshape(-1)
+    positions = _as_complex(cells.centres)
+    origins = _as_complex(training.centres[nearest.index])
+    origins = np.where(nearest.mirrored, origins.conj(), origins)
+    rotations = np.exp(1j * np.deg2rad(nearest.rotation))
+    order = np.argsort(membership, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(membership[order])) + 1)
+    fields = []
+    for (smear, training_smear, mirrored), group in zip(groups.tolist(), members, strict=True):
+        in_place = _in_place(positions[group], origins[group], rotations[group], diameter)
+        count = in_place.sum(axis=1)
+        clear_count = in_place[:, nearest.margin[group] > CLEAR_MARGIN].sum(axis=1)
+        repeated = (count >= _MIN_CELLS) & (clear_count >= _MIN_CLEAR_CELLS) | (count >= _MIN_CELLS_ANY_MARGIN)
+        scores = np.where(repeated, count, 0)
+        if scores.any():
+            best = int(scores.argmax())
+            rotation = float(np.angle(rotations[group][in_place[best]].sum(), deg=True)) % 360
+            cell_count = int(scores[best])
+            fields.append(RepeatedField(smear, training_smear, cell_count, round(rotation, 1), bool(mirrored)))
+    return fields
 
 
-def _alike(
-    here: npt.NDArray[np.complex128],
-    there: npt.NDArray[np.complex128],
-    turns: npt.NDArray[np.complex128],
-    diameter: float,
+def _in_place(
+    positions: ComplexArray, origins: ComplexArray, rotations: ComplexArray, diameter: float
 ) -> npt.NDArray[np.bool_]:
-    """Which cells (columns) lie to each (row), and to itself, as their likes lie to its like, turned as it is."""
-    away, should = here[None] - here[:, None], there[None] - there[:, None]
-    off = np.maximum(np.abs(away - should * turns[:, None]), np.abs(away - should * turns[None]))
-    alike: npt.NDArray[np.bool_] = off <= _NEAR * diameter + _TURNED * np.abs(away)
-    # two cells found in the same one are no proof, nor are two that lie on one another
-    alike &= np.minimum(np.abs(away), np.abs(should)) > 2 * _NEAR * diameter
-    np.fill_diagonal(alike, True)
-    return alike
+    """Test for every pair of n cells whether their offset is that of their training cells, rotated.
+
+    Parameters
+    ----------
+    positions, origins : (n,) complex128 array
+        Centres x + iy of the cells and of their training cells, px.
+    rotations : (n,) complex128 array
+        Of the training cells, as unit numbers.
+    diameter : float
+        Of a median cell, px.
+
+    Returns
+    -------
+    (n, n) bool array
+        True on the diagonal.
+    """
+    offsets, origin_offsets = positions[None] - positions[:, None], origins[None] - origins[:, None]
+    deviations = np.maximum(
+        np.abs(offsets - origin_offsets * rotations[:, None]), np.abs(offsets - origin_offsets * rotations[None])
+    )
+    distances = np.abs(offsets)
+    matches: npt.NDArray[np.bool_] = deviations <= _TOLERANCE * diameter + _RELATIVE_TOLERANCE * distances
+    # Two cells with the same training cell, and two cells on top of each other, prove nothing.
+    matches &= np.minimum(distances, np.abs(origin_offsets)) > 2 * _TOLERANCE * diameter
+    np.fill_diagonal(matches, True)
+    return matches
 
 
-def _complex(places: Iterable[object]) -> npt.NDArray[np.complex128]:
-    x, y = np.asarray(places, np.float64).T
-    result: npt.NDArray[np.complex128] = x + 1j * y
+def _as_complex(centres: FloatArray) -> ComplexArray:
+    x, y = np.asarray(centres, np.float64).T
+    result: ComplexArray = x + 1j * y
     return result

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
-from smearsynth.smear import Smear, close_ids
+from smearsynth.smear import Smear, relabel_sequential
 
 MEASURES = (
     "background red",
@@ -57,8 +57,8 @@ def appearance(smear: Smear, diameter: float) -> FloatArray:
     """Measure colour and texture of one smear, in grey levels.
 
     Grain is the standard deviation of what a Gaussian blur of 1.5 px removes. Unevenness and pallor are standard
-    deviations of the blurred image, over the background and within a cell. Sharpness is the steepest slope across the
-    rim of a cell per px, divided by the contrast of cells and background.
+    deviations of the blurred image, over the background and within a cell. Sharpness is the steepest slope across
+    the rim of a cell per px, divided by the contrast of cells and background.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def appearance(smear: Smear, diameter: float) -> FloatArray:
     grey = smear.image.mean(axis=2, dtype=np.float64)
     smooth = ndimage.gaussian_filter(grey, _GRAIN_SIGMA)
     grain = grey - smooth
-    cell_labels, instances = close_ids(np.where(cells, smear.labels, 0))
+    cell_labels, instances = relabel_sequential(np.where(cells, smear.labels, 0))
     ids = np.arange(1, len(instances) + 1)
     cell_means = ndimage.mean(smooth, cell_labels, ids)
     contrast = max(abs(smooth[background].mean() - smooth[cells].mean()), 1e-9)

@@ -68,8 +68,8 @@ def check_field_sizes(smears: Iterable[Smear], side: int) -> None:
         if min(smear.shape) < side:
             height, width = smear.shape
             raise DataError(
-                f"{smear.name} ({width}×{height} px) is smaller than a crop of {side} px; give larger fields or use "
-                "a smaller crop (--crop)"
+                f"{smear.name} ({width}×{height} px) is smaller than a crop of {side} px; give larger fields or "
+                "use a smaller crop (--crop)"
             )
 
 

@@ -80,9 +80,7 @@ class KernelSums:
         )
 
 
-def kid(
-    first: CropFeatures, second: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS
-) -> Estimate:
+def kid(first: CropFeatures, second: CropFeatures, rng: np.random.Generator, *, draws: int = DRAWS) -> Estimate:
     """Compute the kernel inception distance (see `KernelSums`).
 
     Parameters
@@ -144,14 +142,19 @@ def fid(
 
 
 def density_and_coverage(
-    real: CropFeatures, synthetic: CropFeatures, rng: np.random.Generator, *, k: int = NEIGHBOURS, draws: int = DRAWS
+    real: CropFeatures,
+    synthetic: CropFeatures,
+    rng: np.random.Generator,
+    *,
+    k: int = NEIGHBOURS,
+    draws: int = DRAWS,
 ) -> tuple[Estimate, Estimate] | None:
     """Compute density and coverage (Naeem et al. 2020, equations 3 and 4).
 
-    The ball around a real crop reaches to its k-th nearest real crop of another smear. Density is the mean number of
-    balls that contain a synthetic crop, divided by k: about 1 if synthetic crops are distributed as real ones, 0 if
-    they are far from all of them. Coverage is the fraction of balls that contain a synthetic crop: low if synthetic
-    crops lack some of the variety of real ones.
+    The ball around a real crop reaches to its k-th nearest real crop of another smear. Density is the mean number
+    of balls that contain a synthetic crop, divided by k: about 1 if synthetic crops are distributed as real ones, 0
+    if they are far from all of them. Coverage is the fraction of balls that contain a synthetic crop: low if
+    synthetic crops lack some of the variety of real ones.
 
     Parameters
     ----------
@@ -166,8 +169,8 @@ def density_and_coverage(
     Returns
     -------
     (density, coverage) : tuple of Estimate, or None
-        None if there are too few crops. With fewer than 2k real crops outside a smear, a ball contains most of them.
-        With fewer than 2k synthetic crops, balls are empty by chance.
+        None if there are too few crops. With fewer than 2k real crops outside a smear, a ball contains most of
+        them. With fewer than 2k synthetic crops, balls are empty by chance.
 
     Examples
     --------

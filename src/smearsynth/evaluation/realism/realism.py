@@ -51,8 +51,8 @@ class Realism(BaseModel):
     real_smears, synthetic_smears, real_crops, synthetic_crops : int
     kid, fid : Estimate
     density, coverage : Estimate, optional
-        None if there are too few crops. The references come from five random halvings of the real smears. A half has
-        fewer crops, which raises `fid` and lowers `coverage`.
+        None if there are too few crops. The references come from five random halvings of the real smears. A half
+        has fewer crops, which raises `fid` and lowers `coverage`.
     appearance : dict of str to AppearanceComparison
         Colour and texture.
     label_iou_median : float, optional
@@ -98,7 +98,7 @@ class Realism(BaseModel):
 
     def appearance_table(self) -> Table:
         """Return a terminal table of colour and texture."""
-        caption = "grey levels: mean ± standard deviation between smears; offset in standard deviations of real smears"
+        caption = "grey levels: mean ± standard deviation (SD) between smears; offset in SD of real smears"
         table = Table(caption=caption)
         for column in ("", "real", "synthetic", "offset"):
             table.add_column(column, justify="right" if column else "left")
@@ -122,7 +122,7 @@ class Realism(BaseModel):
         elif self.appearance:
             lines.append("Colour and texture: all means are within one standard deviation of the real smears.")
         else:
-            lines.append("Colour and texture were not compared: fewer than two real smears show cells and background.")
+            lines.append("Colour and texture were not compared: too few real smears show cells and background.")
         return lines if self.labels is None else [*lines, _label_verdict(self.labels)]
 
 
@@ -131,9 +131,9 @@ def _label_verdict(labels: LabelFidelity) -> str:
     detected = ", ".join(f"{kind} {rate:.0%}" for kind, rate in limits.detection_rates.items())
     false_alarms = limits.false_wrong + limits.false_missing
     return (
-        f"Labels: median IoU {labels.iou_median:.3f} (real smears {limits.iou_median:.3f}). Of {labels.cells} cells, "
-        f"{labels.wrong} labels are wrong and {labels.missing} cells are missing; on real smears the check reports "
-        f"{100 * false_alarms:.1f} false alarms per 100 cells. Detected simulated label errors: {detected}."
+        f"Labels: median IoU {labels.iou_median:.3f} (real smears {limits.iou_median:.3f}). Of {labels.cells} "
+        f"cells, {labels.wrong} labels are wrong and {labels.missing} cells are missing; on real smears the check "
+        f"reports {100 * false_alarms:.1f} false alarms per 100 cells. Detected simulated label errors: {detected}."
     )
 
 
@@ -162,8 +162,8 @@ def realism(
     features : PerceptualFeatures or Path or str
         Image features: an object, "efficientnet_lite0", "vgg19", or the folder of a segmentation model.
     segmenter : Segmenter or Path or str, optional
-        Segmentation model of real smears that checks the labels, or its folder. Default: train one on the real smears,
-        which takes minutes. It is not trained on the smears that calibrate its limits.
+        Segmentation model of real smears that checks the labels, or its folder. Default: train one on the real
+        smears, which takes minutes. It is not trained on the smears that calibrate its limits.
     labels : bool
         Whether to check the labels.
     crop : int, optional
@@ -369,9 +369,7 @@ def _references(real: CropFeatures, rng: np.random.Generator) -> list[Range | No
     return references
 
 
-def _appearances(
-    smears: Sequence[Smear], diameter: float, on_smear: Callable[[int], object]
-) -> list[FloatArray]:
+def _appearances(smears: Sequence[Smear], diameter: float, on_smear: Callable[[int], object]) -> list[FloatArray]:
     rows = []
     for k, smear in enumerate(smears):
         rows.append(appearance(smear, diameter))

@@ -65,7 +65,8 @@ class SegmentationFeatures(PerceptualFeatures):
         """Compute one vector per image: the mean of every map, and the logarithm of its fine detail.
 
         A segmenter is trained to ignore noise and focus, and group norm fixes the means. The means alone do not
-        separate smears from the same smears with noise of 12 grey levels; differences between neighbouring pixels do.
+        separate smears from the same smears with noise of 12 grey levels; differences between neighbouring pixels
+        do.
 
         Parameters
         ----------
@@ -86,8 +87,8 @@ class SegmentationFeatures(PerceptualFeatures):
 def perceptual_features(model: Segmentation) -> PerceptualFeatures:
     """Return the features of a segmentation model, frozen, on the device of the model.
 
-    They are trained on smears only, EfficientNet-Lite0 on photographs. Their name holds the first digits of the hash
-    of the weights; config.json of the model folder holds all of it.
+    They are trained on smears only, EfficientNet-Lite0 on photographs. Their name holds the first digits of the
+    hash of the weights; config.json of the model folder holds all of it.
 
     Parameters
     ----------

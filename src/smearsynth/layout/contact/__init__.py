@@ -1,1 +1,1 @@
-"""Contact layouts: parameters, their fit to annotated smears, and the sampler."""
+"""Contact layouts: their parameters, the fit to annotated smears, and the sampler."""

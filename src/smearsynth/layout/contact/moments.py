@@ -182,9 +182,9 @@ def _add_contact(neighbours: Any, first: int, second: int) -> None:
 def pool_moments(fields: Sequence[FieldMoments]) -> FloatArray:
     """Return the joint moments of several fields, (32,): the target of a fit.
 
-    They are the fractions of nearest-neighbour distances and the pair correlation in bins, mean and standard deviation
-    of the touching fraction between fields, the fractions of cells in clusters of at least 3, 4 and 5, and the mean
-    fractions of empty area.
+    They are the fractions of nearest-neighbour distances and the pair correlation in bins, mean and standard
+    deviation of the touching fraction between fields, the fractions of cells in clusters of at least 3, 4 and 5,
+    and the mean fractions of empty area.
     """
     nearest = np.add.reduceat(sum(field.nearest for field in fields), _NEAREST_EDGES)
     curves = np.stack([field.pairs for field in fields])

@@ -13,7 +13,7 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.files import COPY_AGAIN, SUMS, check_sums, read_sums, read_text
+from smearsynth.files import COPY_AGAIN, CHECKSUM_FILE, verify_checksums, read_checksums, read_text
 from smearsynth.migrations import to_current
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
@@ -83,20 +83,20 @@ def verify_folder(root: Path) -> frozenset[str]:
     if not root.is_dir():
         raise ModelError("no such model folder; train one with `smearsynth train`, or use --model default", root)
     try:
-        sums = read_sums(root)
+        sums = read_checksums(root)
     except FileNotFoundError:
         remedy = (
             "its training is not finished: run the same `smearsynth train` again"
             if (root / "state").is_dir()
             else "name a folder that `smearsynth train` made"
         )
-        raise ModelError(f"not a model folder, {SUMS} is missing; {remedy}", root) from None
+        raise ModelError(f"not a model folder, {CHECKSUM_FILE} is missing; {remedy}", root) from None
     if sums.keys() == {CONFIG_FILE, WEIGHTS_FILE}:
         raise ModelError("holds a task model, no synthesizer; name a folder that `smearsynth train` made", root)
     shapes = EXEMPLARS_FILE if EXEMPLARS_FILE in sums else PARAMETRIC_FILE
     if {CONFIG_FILE, WEIGHTS_FILE, STYLES_FILE, STATISTICS_FILE, shapes} - sums.keys():
-        raise ModelError(f"damaged, it is no list of a model's files; {COPY_AGAIN}", root / SUMS)
-    check_sums(root, sums)
+        raise ModelError(f"damaged, it is no list of a model's files; {COPY_AGAIN}", root / CHECKSUM_FILE)
+    verify_checksums(root, sums)
     return frozenset(sums)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError, OptionError
-from smearsynth.files import SUMS, atomic_write, write_sums
+from smearsynth.files import CHECKSUM_FILE, atomic_write, write_checksums
 from smearsynth.layout import ContactParameters
 from smearsynth.layout.labels import LabelSource
 from smearsynth.migrations import RecordKind, text_to_format_1
@@ -264,7 +264,7 @@ class Synthesizer:
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in {SUMS, EXEMPLARS_FILE, PARAMETRIC_FILE, LAYOUT_FILE, ACQUISITION_FILE} - contents.keys():
+            for stale in {CHECKSUM_FILE, EXEMPLARS_FILE, PARAMETRIC_FILE, LAYOUT_FILE, ACQUISITION_FILE} - contents.keys():
                 (folder / stale).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
@@ -272,7 +272,7 @@ class Synthesizer:
         for name, content in contents.items():
             with atomic_write(folder / name) as temporary:
                 temporary.write_bytes(content)
-        write_sums(folder, contents)
+        write_checksums(folder, contents)
 
     @classmethod
     def load(cls, folder: Path | str = DEFAULT, device: torch.device | str = "cpu") -> Synthesizer:

@@ -1,4 +1,4 @@
-"""Training state on disk: safetensors and JSON, no pickle, complete or not there at all."""
+"""Training state on disk, as safetensors and JSON without pickle. A state is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from smearsynth.synthesis.training.state import TrainingState
 
 
 def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
-    """Write the state as ``folder/step-N``; older ones go once it is complete.
+    """Write the state to ``folder/step-N`` and then delete older states.
 
-    Four files of tensors (weights, average, first and second moments), each small enough to travel alone.
+    There are four files of tensors: weights, averaged weights, and first and second moments of Adam.
 
     Parameters
     ----------
@@ -28,10 +28,10 @@ def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
         The ``state`` folder of a model.
     state : TrainingState
     preset : Preset
-        Kept beside the tensors, so that a run of other settings does not continue by mistake.
+        Stored with the tensors, so that a run with other settings cannot continue by mistake.
     """
-    final = folder / f"step-{state.step:08d}"
-    partial = folder / f".{final.name}.part"
+    target = folder / f"step-{state.step:08d}"
+    partial = folder / f".{target.name}.part"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -42,43 +42,45 @@ def save_state(folder: Path, state: TrainingState, preset: Preset) -> Path:
             )
         record = {"step": state.step, "pretrained": state.pretrained, "preset": preset.model_dump(mode="json")}
         (partial / "state.json").write_text(json.dumps(record, indent=2))
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-    except (OSError, safetensors.SafetensorError) as error:  # the latter for a full disk
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    except (OSError, safetensors.SafetensorError) as error:  # the latter if the disk is full
         shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
-        raise ModelError(f"the training state cannot be written ({reason})", folder) from error
-    # also what a run left behind that was killed while it wrote
+        raise ModelError(
+            f"the training state cannot be written ({reason}); check the disk or choose another folder", folder
+        ) from error
+    # The second pattern matches unfinished states of a run that was killed.
     for older in (*_states(folder), *folder.glob(".step-*.part")):
-        if older != final:
+        if older != target:
             shutil.rmtree(older, ignore_errors=True)
-    return final
+    return target
 
 
 def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
-    """Fill `state` from the newest state in `folder`.
+    """Load the newest state of a folder into `state`.
 
     Returns
     -------
     bool
-        False when there is none.
+        False if there is none.
 
     Raises
     ------
     ModelError
-        When the state is damaged, or was trained with other settings (the number of steps may be larger), or
-        started with another model.
+        If the state is damaged, was trained with other settings (a larger number of steps is allowed), or was
+        initialised with another model.
     """
-    found = _states(folder)
-    if not found:
+    states = _states(folder)
+    if not states:
         return False
-    newest = found[-1]
+    newest = states[-1]
     try:
         record = to_current("state", json.loads((newest / "state.json").read_text()))
-        _refuse_other_start(record.get("pretrained"), state.pretrained, newest)
-        _refuse_other_settings(record["preset"], preset, newest)
+        _check_pretrained(record.get("pretrained"), state.pretrained, newest)
+        _check_settings(record["preset"], preset, newest)
         step = int(record["step"])
-        _refuse_fewer_steps(step, preset, newest)
+        _check_steps(step, preset, newest)
         groups = _tensors(state)
         stored = {name: load_file(newest / f"{name}.safetensors") for name in groups}
         for name in ("weights", "average"):
@@ -124,19 +126,19 @@ def _tensors(state: TrainingState) -> dict[str, dict[str, Tensor]]:
 def _fill_moments(
     optimiser: torch.optim.Adam, label: str, step: int, first: dict[str, Tensor], second: dict[str, Tensor]
 ) -> None:
-    """Give Adam the moments that were stored; before its first step it has none of its own to fill."""
+    """Load stored moments into Adam, which has none before its first step."""
     record = optimiser.state_dict()
     parameters = optimiser.param_groups[0]["params"]
 
-    def laid_out(stored: Tensor, index: int) -> Tensor:
-        # the fused step goes through weights and moments as they lie in memory: they must lie alike
+    def aligned(stored: Tensor, index: int) -> Tensor:
+        # The fused step needs the same memory layout for weights and moments.
         return torch.empty_like(parameters[index], device=stored.device).copy_(stored)
 
     record["state"] = {
         index: {
             "step": torch.tensor(float(step)),
-            "exp_avg": laid_out(first[f"{label}.{index}"], index),
-            "exp_avg_sq": laid_out(second[f"{label}.{index}"], index),
+            "exp_avg": aligned(first[f"{label}.{index}"], index),
+            "exp_avg_sq": aligned(second[f"{label}.{index}"], index),
         }
         for index in record["param_groups"][0]["params"]
         if f"{label}.{index}" in first
@@ -144,37 +146,37 @@ def _fill_moments(
     optimiser.load_state_dict(record)
 
 
-def _refuse_other_settings(stored: dict[str, dict[str, object]], preset: Preset, folder: Path) -> None:
-    wanted, usual = preset.model_dump(mode="json"), Preset().model_dump(mode="json")
+def _check_settings(stored: dict[str, dict[str, object]], preset: Preset, folder: Path) -> None:
+    requested, defaults = preset.model_dump(mode="json"), Preset().model_dump(mode="json")
     for part in ("network", "training"):
-        for key, value in wanted[part].items():
-            # states of older versions lack the settings that came later
-            if key != "steps" and stored[part].get(key, usual[part][key]) != value:
+        for key, value in requested[part].items():
+            # States of older versions lack the settings that were added later.
+            former = stored[part].get(key, defaults[part][key])
+            if key != "steps" and former != value:
                 raise ModelError(
-                    f"this run was started with {key} = {stored[part].get(key, usual[part][key])}, "
-                    f"now it is {value}; "
-                    "use the same settings, another output folder, or delete this one",
+                    f"this run was started with {key} = {former}, now it is {value}; use the same settings, "
+                    "another output folder, or delete this one",
                     folder,
                 )
 
 
-def _refuse_fewer_steps(done: int, preset: Preset, folder: Path) -> None:
+def _check_steps(done: int, preset: Preset, folder: Path) -> None:
     if done > preset.training.steps:
         raise ModelError(
-            f"this run has done {done} steps, now {preset.training.steps} are asked for; "
-            "ask for as many at least, use another output folder, or delete this one",
+            f"this run has completed {done} steps, more than the {preset.training.steps} requested now; request at "
+            f"least {done}, use another output folder, or delete this one",
             folder,
         )
 
 
-def _refuse_other_start(stored: str | None, wanted: str | None, folder: Path) -> None:
-    if stored != wanted:
-        was, now = (
-            f"the model of hash {pretrained[:12]}" if pretrained else "random weights"
-            for pretrained in (stored, wanted)
+def _check_pretrained(stored: str | None, requested: str | None, folder: Path) -> None:
+    if stored != requested:
+        former, current = (
+            f"the pretrained model {pretrained[:12]}" if pretrained else "random weights"
+            for pretrained in (stored, requested)
         )
         raise ModelError(
-            f"this run was started with {was}, now it is {now}; "
-            "start with the same, use another output folder, or delete this one",
+            f"this run was started with {former}, now it is {current}; use the same pretrained model, another "
+            "output folder, or delete this one",
             folder,
         )

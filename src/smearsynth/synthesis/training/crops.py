@@ -1,4 +1,4 @@
-"""Training crops: drawn from smears by (seed, step), so that a resumed run sees what an unbroken one would."""
+"""Random training crops. They depend on (seed, step) only, so a resumed run gets the same crops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from smearsynth.smear import ImageArray, LabelArray, Smear, close_ids
+from smearsynth.smear import ImageArray, LabelArray, Smear, relabel_sequential
 from smearsynth.synthesis.acquisition.debris import find_debris
 from smearsynth.synthesis.acquisition.stain import stain_augmentation
 from smearsynth.synthesis.config import TrainingConfig
@@ -30,15 +30,15 @@ class CropBatch(NamedTuple):
     pixels : (B, h, w, 3) uint8 tensor
         RGB.
     labels : (B, h, w) int32 tensor
-        Instance labels, closed up per crop.
+        Instance labels, 1..n without gaps in each crop.
     channels_of : (B, n + 1) int64 tensor
-        One-hot channel of every label: 0 background, class id + 1 for cells.
+        Condition channel of each label: 0 for the background, class id + 1 for cells.
     changes : (B, COLUMNS) float32 tensor or None
-        How D sees the crops (see `augment_for_discriminator`); None where it sees them as they are.
+        Parameters of the discriminator augmentation (`augment_for_discriminator`); None without augmentation.
     debris : (B, h, w) bool tensor or None
-        Where there is debris (see `find_debris`); None where G is not told of it.
+        Debris mask (`find_debris`); None if G has no debris channel.
     styles : (B, n + 1, S) float32 tensor or None
-        Styles computed before; None where the encoder is trained along.
+        Precomputed styles; None if the encoder is trained.
     """
 
     pixels: Tensor
@@ -50,25 +50,25 @@ class CropBatch(NamedTuple):
 
     @property
     def image(self) -> Tensor:
-        """RGB in [-1, 1], (B, 3, h, w) float32."""
+        """Return the crops as RGB in [-1, 1], (B, 3, h, w) float32."""
         return self.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def to(self, device: torch.device) -> CropBatch:
-        """Copy to another device."""
+        """Return a copy on a device."""
         return CropBatch(*(None if part is None else part.to(device, non_blocking=True) for part in self))  # type: ignore[arg-type]
 
     def padded(self, n: int) -> CropBatch:
-        """The same crops with room for labels up to `n`, for work that wants shapes it has seen."""
-        spare = n + 1 - self.channels_of.shape[1]
+        """Return the same crops with tables padded to `n` instances, so that few shapes occur."""
+        padding = n + 1 - self.channels_of.shape[1]
         return self._replace(
-            channels_of=F.pad(self.channels_of, (0, spare)),
-            styles=None if self.styles is None else F.pad(self.styles, (0, 0, 0, spare)),
+            channels_of=F.pad(self.channels_of, (0, padding)),
+            styles=None if self.styles is None else F.pad(self.styles, (0, 0, 0, padding)),
         )
 
 
 @dataclass(frozen=True)
-class Downsized(Sequence[Smear]):
-    """Smears at `scale` times their size, resized when they are asked for."""
+class ResizedSmears(Sequence[Smear]):
+    """Smears at `scale` times their size, resized on access."""
 
     smears: Sequence[Smear]
     scale: float
@@ -81,8 +81,8 @@ class Downsized(Sequence[Smear]):
 
 
 @dataclass(frozen=True)
-class _Steps(Dataset[CropBatch]):
-    """The crops of every step, by its number."""
+class _CropDataset(Dataset[CropBatch]):
+    """Crops indexed by training step."""
 
     smears: Sequence[Smear]
     config: TrainingConfig
@@ -103,22 +103,35 @@ def crop_stream(
     debris: bool = False,
     styles: Sequence[Styles] | None = None,
 ) -> Iterator[CropBatch]:
-    """Crops of steps `start` to the last one, in order, read ahead by `workers` processes (0: in this one)."""
+    """Return an iterator over the crops of steps `start` to the last one.
+
+    Parameters
+    ----------
+    smears : sequence of Smear
+    config : TrainingConfig
+    start : int
+    workers : int
+        Processes that read crops ahead; 0 reads in this process.
+    pinned : bool
+        Return tensors in pinned memory, for fast copies to a GPU.
+    debris, styles
+        As in `draw_crops`.
+    """
     return iter(
         DataLoader(
-            _Steps(smears, config, debris, styles),
+            _CropDataset(smears, config, debris, styles),
             batch_size=None,
             sampler=range(start, config.steps),
             num_workers=workers,
-            worker_init_fn=_leave_signals,
+            worker_init_fn=_ignore_signals,
             pin_memory=pinned,
-            generator=torch.Generator(),  # unused, but the loader would else draw from the global one
+            generator=torch.Generator(),  # unused; without it the loader draws from the global generator
         )
     )
 
 
-def _leave_signals(worker: int) -> None:
-    """Let the main process alone answer Ctrl-C and SIGTERM: it still wants crops until the state is saved."""
+def _ignore_signals(worker: int) -> None:
+    """Ignore Ctrl-C and SIGTERM in workers: the main process needs crops until it has saved the state."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -132,29 +145,33 @@ def draw_crops(
     debris: bool = False,
     styles: Sequence[Styles] | None = None,
 ) -> CropBatch:
-    """Crops of training step `step`: random smears, places and flips.
+    """Draw the crops of one training step, with random smears, positions and flips.
 
-    Smears smaller than the crop are continued by reflection.
+    Smears smaller than the crop are extended by reflection.
 
     Parameters
     ----------
     smears : sequence of Smear
     config : TrainingConfig
-        Crop size, batch, flips, share of changed crops and seed.
+        Crop size, batch, flips, fractions of augmented crops, and seed.
     step : int
-        The draw depends on (seed, stream, step) alone.
+        The result depends on (seed, stream, step) only.
     stream : int
-        Another number gives an independent series (0 trains, 1 is shown in the sample grids).
+        Number of an independent series: 0 for training, 1 for the sample grids.
     debris : bool
-        Look for debris in the crops.
+        Detect debris in the crops.
     styles : sequence of (n + 1, S) float32 arrays, optional
-        Styles of every smear, where they were computed before.
+        Precomputed styles of each smear. The stain is then not augmented, because it would not match them.
+
+    Returns
+    -------
+    CropBatch
     """
     rng = np.random.default_rng([config.seed, stream, step])
-    chosen, crops = [], []
+    indices, crops = [], []
     for _ in range(config.batch):
-        chosen.append(int(rng.integers(len(smears))))
-        crops.append(_draw_one(smears[chosen[-1]], config, rng))
+        indices.append(int(rng.integers(len(smears))))
+        crops.append(_draw_crop(smears[indices[-1]], config, rng))
     n = max(len(crop.ids) for crop in crops)
     channels_of = np.zeros((len(crops), n + 1), np.int64)
     for row, crop in zip(channels_of, crops, strict=True):
@@ -162,32 +179,32 @@ def draw_crops(
     vectors = None
     if styles is not None:
         vectors = torch.zeros(len(crops), n + 1, styles[0].shape[1])
-        for rows, smear, crop in zip(vectors, chosen, crops, strict=True):
-            rows[: len(crop.ids) + 1] = torch.from_numpy(styles[smear][[0, *crop.ids]])
-    blobs = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
+        for rows, index, crop in zip(vectors, indices, crops, strict=True):
+            rows[: len(crop.ids) + 1] = torch.from_numpy(styles[index][[0, *crop.ids]])
+    masks = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
     changes = (
         draw_changes(len(crops), config.discriminator_augmentation, rng)
         if config.discriminator_augmentation
         else None
     )
-    seen = [crop.pixels for crop in crops]
-    if config.stain_augmentation and styles is None:  # styles computed before are those of the stain as it is
-        seen = [
+    images = [crop.pixels for crop in crops]
+    if config.stain_augmentation and styles is None:
+        images = [
             stain_augmentation(pixels, rng) if rng.random() < config.stain_augmentation else pixels
-            for pixels in seen
+            for pixels in images
         ]
     return CropBatch(
-        torch.from_numpy(np.stack(seen)),
+        torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack([crop.labels for crop in crops])),
         torch.from_numpy(channels_of),
         None if changes is None else torch.from_numpy(changes),
-        None if blobs is None else torch.from_numpy(np.stack(blobs)),
+        None if masks is None else torch.from_numpy(np.stack(masks)),
         vectors,
     )
 
 
 class _Crop(NamedTuple):
-    """One crop: its labels closed up, the ids they had in the smear, and their classes."""
+    """One crop: labels 1..n without gaps, their ids in the smear, and their classes."""
 
     pixels: ImageArray
     labels: LabelArray
@@ -195,18 +212,20 @@ class _Crop(NamedTuple):
     classes: npt.NDArray[np.int64]
 
 
-def _draw_one(smear: Smear, config: TrainingConfig, rng: np.random.Generator) -> _Crop:
+def _draw_crop(smear: Smear, config: TrainingConfig, rng: np.random.Generator) -> _Crop:
     image, labels = smear.image, smear.labels
-    lacking = [max(0, want - have) for want, have in zip(config.crop, smear.shape, strict=True)]
-    if any(lacking):
-        pads = [(0, missing) for missing in lacking]
+    missing = [max(0, side - length) for side, length in zip(config.crop, smear.shape, strict=True)]
+    if any(missing):
+        pads = [(0, pixels) for pixels in missing]
         image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
         labels = np.pad(labels, pads, mode="symmetric")
-    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(labels.shape, config.crop, strict=True))
+    top, left = (
+        int(rng.integers(length - side + 1)) for length, side in zip(labels.shape, config.crop, strict=True)
+    )
     window = np.s_[top : top + config.crop[0], left : left + config.crop[1]]
     image, labels = image[window], labels[window]
     if config.flips:
         vertical, horizontal = (int(sign) for sign in rng.choice([-1, 1], 2))
         image, labels = image[::vertical, ::horizontal], labels[::vertical, ::horizontal]
-    closed, ids = close_ids(labels)
+    closed, ids = relabel_sequential(labels)
     return _Crop(np.ascontiguousarray(image), closed, ids, smear.classes[ids - 1])

@@ -1,4 +1,4 @@
-"""Fine-tuning: a training whose generator and encoder begin with the weights of a finished model."""
+"""Fine-tuning: initialise generator and encoder with the weights of a trained model."""
 
 from __future__ import annotations
 
@@ -12,66 +12,67 @@ from smearsynth.synthesis.training.state import TrainingState
 
 
 def initialise_from(state: TrainingState, pretrained: Synthesizer) -> None:
-    """Give a fresh state the generator and the encoder of a model, and its hash; discriminators stay as they are.
+    """Copy generator and encoder of a model into a new state and record its hash; the discriminators do not change.
 
     Parameters
     ----------
     state : TrainingState
-        Before its first step, of the networks of the model (`Preset.initialised_from`). Its classes may be others.
+        Before its first step, with the networks of the model (`Preset.initialised_from`). Its classes may differ.
     pretrained : Synthesizer
 
     Raises
     ------
     OptionError
-        When the networks differ in more than their classes.
+        If the networks differ in more than their classes.
     """
-    own, its = state.translator.generator.config, pretrained.config.network
-    weights = translated(pretrained.generator.state_dict(), its, own.class_names)
+    class_names = state.translator.generator.config.class_names
+    weights = adapt_to_classes(pretrained.generator.state_dict(), pretrained.config.network, class_names)
     for translator in (state.translator, state.average):
         try:
             translator.generator.load_state_dict(weights)
             translator.encoder.load_state_dict(pretrained.encoder.state_dict())
         except RuntimeError:
             raise OptionError(
-                "the preset has other networks than the model to start with; take Preset.initialised_from"
+                "the networks of the preset differ from those of the pretrained model; use Preset.initialised_from"
             ) from None
     state.pretrained = pretrained.hash
 
 
-def translated(
+def adapt_to_classes(
     weights: dict[str, Tensor], config: NetworkConfig, class_names: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """Weights of a generator for other classes.
+    """Return the weights of a generator for other cell classes.
 
-    What enters with a class is taken from the class of the same name, and for a new class from the mean of all: its
-    cells are painted as cells of the average class before the first step.
+    Input weights of a class come from the class with the same name. A new class gets the mean of all classes, so
+    that its cells initially look like those of an average class.
 
     Parameters
     ----------
     weights : dict of str to tensor
-        Of a `Generator`, by name.
+        State dict of a `Generator`.
     config : NetworkConfig
-        Of that generator.
+        Configuration of that generator.
     class_names : tuple of str
-        The cell classes wanted.
+        New cell classes.
 
     Returns
     -------
     dict of str to tensor
     """
     names, cells = config.class_names, range(1, 1 + len(config.class_names))
-    sources = [[0]]  # the background; then for every channel of condition and styles those that it is the mean of
+    # For each channel of conditions and styles, the former channels whose mean it is. Channel 0 is the background.
+    sources = [[0]]
     sources += [[1 + names.index(name)] if name in names else list(cells) for name in class_names]
     sources += [[k] for k in range(1 + len(names), config.condition_channels + config.style_channels)]
-    found = {}
+    adapted = {}
     for name, weight in weights.items():
         if name == "first.conv.weight" or name.endswith("modulate.weight"):
-            before = 0
+            first = 0
         elif name == "mix.weight":
-            before = config.filters
+            first = config.filters
         else:
-            found[name] = weight
+            adapted[name] = weight
             continue
-        entering = [weight[:, [before + k for k in source]].mean(1) for source in sources]
-        found[name] = torch.cat([weight[:, :before], torch.stack(entering, 1)], 1)
-    return found
+        inputs = [weight[:, [first + k for k in source]].mean(1) for source in sources]
+        adapted[name] = torch.cat([weight[:, :first], torch.stack(inputs, 1)], 1)
+    return adapted

@@ -1,4 +1,4 @@
-"""What a training run shows of itself: losses as CSV, sample grids as PNG, TensorBoard when installed."""
+"""Log of a training run: losses as CSV, sample grids as PNG, and TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from smearsynth.synthesis.training.state import TrainingState
 
 
 class TrainingLog:
-    """Losses of one run, averaged between rows.
+    """Log of one run; each row is the mean of the losses since the previous row.
 
     Parameters
     ----------
     folder : Path
-        ``training-log.csv`` and ``samples/`` are written here.
+        Receives ``training-log.csv`` and ``samples/``.
     step : int
-        Steps done so far; rows beyond it, from a run that was cut off, are dropped.
+        Number of completed steps. Rows of later steps, from an aborted run, are removed.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -39,7 +39,7 @@ class TrainingLog:
         self._rows = [row for row in _read(self._file) if int(row["step"]) <= step]
         self._sums: dict[str, Tensor] = {}
         self._count = 0
-        self._since = time.perf_counter()
+        self._row_start = time.perf_counter()
         self._board: Any = None
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard.writer import SummaryWriter
@@ -47,19 +47,19 @@ class TrainingLog:
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Add the losses of one step; they stay on their device until a row is written."""
+        """Add the losses of one step; they stay on the device until a row is written."""
         for name, value in terms.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += 1
 
     def write(self, step: int, learning_rate: float) -> dict[str, float]:
-        """Average since the last row, write it, and return it."""
+        """Write a row with the mean losses since the previous row, and return these means."""
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         now = time.perf_counter()
         row = {
             "step": step,
-            "seconds_per_step": (now - self._since) / self._count,
+            "seconds_per_step": (now - self._row_start) / self._count,
             "lr": learning_rate,
             **means,
         }
@@ -71,28 +71,28 @@ class TrainingLog:
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, step)
-        self._sums, self._count, self._since = {}, 0, now
+        self._sums, self._count, self._row_start = {}, 0, now
         return means
 
     @torch.no_grad()
-    def sample(self, state: TrainingState, shown: CropBatch, preset: Preset) -> Path:
-        """Write a grid: labels, real crop, reconstruction with its own style, one column a crop."""
-        since = time.perf_counter()
+    def sample(self, state: TrainingState, crops: CropBatch, preset: Preset) -> Path:
+        """Write a grid with one column per crop: labels, real crop, and reconstruction in its styles."""
+        start = time.perf_counter()
         network = state.average
         device = next(network.parameters()).device
-        batch = shown.to(device)
-        given = condition(batch.labels, batch.channels_of, len(preset.network.class_names), batch.debris)
+        batch = crops.to(device)
+        conditions = condition(batch.labels, batch.channels_of, len(preset.network.class_names), batch.debris)
         b, _, h, w = batch.image.shape
         noise = draw_noise((b, h, w), preset.network.downs, torch.Generator().manual_seed(0), device)
-        fake = network(batch.image, batch.labels, given, noise, batch.channels_of.shape[1] - 1, batch.styles)
-        rows = [_label_picture(batch.labels), _pixels(batch.image), _pixels(fake)]
+        fake = network(batch.image, batch.labels, conditions, noise, batch.channels_of.shape[1] - 1, batch.styles)
+        rows = [_label_image(batch.labels), _pixels(batch.image), _pixels(fake)]
         grid = np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
         path = self.folder / "samples" / f"step-{state.step:08d}.png"
         with atomic_write(path) as temporary:
             save_png(temporary, grid)
         if self._board is not None:
             self._board.add_image("sample", grid, state.step, dataformats="HWC")
-        self._since += time.perf_counter() - since
+        self._row_start += time.perf_counter() - start  # drawing samples is not part of a step
         return path
 
 
@@ -108,9 +108,9 @@ def _pixels(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _label_picture(labels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _label_image(labels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     ids = labels.cpu().numpy()
-    # golden-ratio hues: neighbours in number are far apart in colour
+    # Golden-ratio hues, so that consecutive ids have distinct colours.
     hue = (ids * 0.618034) % 1.0
     colour = 0.55 + 0.45 * np.cos(2 * np.pi * (hue[..., None] + np.array([0.0, 1 / 3, 2 / 3])))
     return np.where(ids[..., None] > 0, 255 * colour, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""From annotated smears to a model folder: statistics, shapes, networks, styles, card."""
+"""Training pipeline: measure the smears, train the networks, fit styles and acquisition, write the model folder."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.model.tiling import encode_field
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 from smearsynth.synthesis.styles import StyleBank, Styles, without_slivers
-from smearsynth.synthesis.training.loop import OnStep, TrainingRun, fabric_for, train
+from smearsynth.synthesis.training.loop import StepCallback, TrainingRun, fabric_for, train_networks
 from smearsynth.synthesis.training.state import TrainingState
 
 MessageCallback = Callable[[str], None]
+
+_FIDELITY_SMEARS = 24  # number of smears on which the model card reports style fidelity
 
 
 def train_synthesizer(
@@ -45,133 +47,154 @@ def train_synthesizer(
     features: PerceptualFeatures | None = None,
     parametric: bool = False,
     command: str = "",
-    say: MessageCallback = lambda line: None,
+    on_message: MessageCallback = lambda text: None,
 ) -> Synthesizer | None:
-    """Learn a synthesizer from annotated smears and write its model folder, ``run.folder``.
+    """Train a synthesizer on annotated smears and write its model folder, ``run.folder``.
 
     Parameters
     ----------
     smears : sequence of Smear
-        The training split.
+        Training split.
     preset : Preset
     run : TrainingRun
     pretrained : Synthesizer, optional
-        Finished model whose generator and encoder are trained further, with new discriminators; the preset's
-        settings of G and E give way to the model's.
+        Model whose generator and encoder are trained further, with new discriminators. Its network settings of G
+        and E replace those of the preset.
     source : DataSource, optional
-        For the model card.
+        Origin of the data, for the model card.
     features : PerceptualFeatures, optional
-        For the perceptual loss; their name is the one put down, whatever the preset says.
+        Features of the perceptual loss. Their name is recorded in place of the one in the preset.
     parametric : bool
-        Keep a fitted shape model instead of the contours of real cells (for models that are passed on).
+        Store a parametric shape model instead of contours of real cells, and the weights in half precision.
     command : str
-        Put on the model card.
-    say : callable
-        Told in a line what is being done.
+        Command line for the model card.
+    on_message : callable
+        Called with one line of text per stage.
 
     Returns
     -------
     Synthesizer or None
-        None when training was stopped before its end; call again to continue.
+        None if the training was interrupted; call again to continue.
     """
     if run.folder.exists() and not run.folder.is_dir():
-        raise ModelError("is a file; name a folder for the model", run.folder)
+        raise ModelError("is a file; choose a folder for the model", run.folder)
     if pretrained is not None:
         preset = preset.initialised_from(pretrained.config.network)
-    say(f"measuring {len(smears)} smears")
-    measured = examine(smears, preset)
-    say(str(measured.shapes.report))
-    if pretrained is not None and (remark := _size_remark(measured.statistics, pretrained.statistics)):
-        say(remark)
-    _claim(run.folder / "state", smears, measured.statistics, say)
+    on_message(f"measuring {len(smears)} smears")
+    labels = build_label_source(smears, preset)
+    _report(labels, pretrained, on_message)
+    _register_smears(run.folder / "state", smears, labels.statistics, on_message)
     preset = preset.on_features("none" if features is None else features.name)
     if preset.second:
-        preset = preset.within(measured.statistics.field_size)
-    found = _train_stages(smears, preset, run, features, say, pretrained)
-    if found is None:
+        preset = preset.within(labels.statistics.field_size)
+    trained = _train_stages(smears, preset, run, features, on_message, pretrained)
+    if trained is None:
         return None
-    state, encoded = found
-    say("fitting the layout")
-    law = measured.contact_parameters
-    say("clustering styles")
-    telling = [without_slivers(styles, smear) for styles, smear in zip(encoded, smears, strict=True)]
-    model = Synthesizer(
-        ModelConfig(
-            smearsynth=version("smearsynth"),
-            network=preset.network,
-            training=preset.training,
-            second=preset.second,
-            steps_done=preset.steps,
-            data=source or DataSource(smears=len(smears)),
-            pretrained=None if pretrained is None else pretrained.as_pretrained,
-        ),
-        state.average.generator.eval(),
-        state.average.encoder.eval(),
-        StyleBank.fit(
-            [styles for styles, _ in telling],
-            [classes for _, classes in telling],
-            preset.network.class_names,
-            rng=preset.training.seed,
-        ),
-        measured.statistics,
-        ParametricShapes.fit(measured.shapes) if parametric else measured.shapes,
-        law,
+    state, styles = trained
+    on_message("fitting the layout")
+    labels = replace(labels, contact=labels.contact_parameters)
+    on_message("clustering styles")
+    config = ModelConfig(
+        smearsynth=version("smearsynth"),
+        network=preset.network,
+        training=preset.training,
+        second=preset.second,
+        steps_done=preset.steps,
+        data=source or DataSource(smears=len(smears)),
+        pretrained=None if pretrained is None else pretrained.as_pretrained,
     )
-    say("measuring illumination, focus, noise and debris")
-    taken = AcquisitionModel.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
-    model = replace(model, acquisition=taken)
-    # what travels is small: fp16 weights, for a model that is to be passed on
+    model = _assemble(config, state, styles, labels, smears, parametric=parametric)
+    on_message("measuring illumination, focus, noise and debris")
+    acquisition = AcquisitionModel.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
+    model = replace(model, acquisition=acquisition)
+    if parametric:  # models for distribution are small
+        model = model.rounded_to_half()
     model.save(run.folder, half=parametric)
-    say("measuring style fidelity")
-    shown = [smears[int(k)] for k in np.linspace(0, len(smears) - 1, min(len(smears), 24))]
-    write_text(run.folder / "model-card.md", model_card(model, StyleFidelity.measure(model, shown), command))
+    on_message("measuring style fidelity")
+    indices = np.linspace(0, len(smears) - 1, min(len(smears), _FIDELITY_SMEARS))
+    fidelity = StyleFidelity.measure(model, [smears[int(k)] for k in indices])
+    write_text(run.folder / "model-card.md", model_card(model, fidelity, command))
     return model
 
 
-def examine(smears: Sequence[Smear], preset: Preset) -> LabelSource:
-    """Measure smears and take their shapes; what cannot be learned from is refused here, before the long work.
+def build_label_source(smears: Sequence[Smear], preset: Preset) -> LabelSource:
+    """Measure smears and extract their shapes; raise an error if they cannot be trained on.
 
     Raises
     ------
     DataError
-        When there is no whole cell, or none of a class that the preset names.
+        If there is no whole cell, or no cell of a class of the preset.
     """
-    found = LabelSource.from_smears(smears)
-    counts = found.statistics.class_counts
-    bare = [name for name in preset.network.class_names if name not in counts or not counts[name].mean]
-    if bare:
+    source = LabelSource.from_smears(smears)
+    counts = source.statistics.class_counts
+    missing = [name for name in preset.network.class_names if name not in counts or not counts[name].mean]
+    if missing:
         raise DataError(
-            f"no cell of class {', '.join(bare)} in the {len(smears)} smears to learn from; "
-            "leave the class out, or take all cells for one class (--classes one)"
+            f"no cell of class {', '.join(missing)} in the {len(smears)} training smears; remove the class, or "
+            "treat all cells as one class (--classes one)"
         )
-    return found
+    return source
 
 
 def benchmark_steps(
     smears: Sequence[Smear], preset: Preset, device: str, features: PerceptualFeatures | None, steps: int = 8
 ) -> dict[str, float]:
-    """Time a few training steps in either precision; nothing is kept.
+    """Time a few training steps in each precision; no result is kept.
+
+    Parameters
+    ----------
+    smears : sequence of Smear
+    preset : Preset
+    device : {"cpu", "cuda", "auto"}
+    features : PerceptualFeatures or None
+    steps : int
+        Number of steps per precision, at least 4. The first two warm up and the last one saves the state; they are
+        not timed.
 
     Returns
     -------
     dict of str to float
-        Median seconds a step by precision; the first steps warm up and the last one saves, they do not count.
-    """
-    paces = {}
-    for precision in ("fp32", "bf16"):
-        trial = preset.training.model_copy(update={"steps": steps, "precision": precision})
-        marks: list[float] = []
+        Median duration of a step by precision, s.
 
-        def mark(step: int, losses: object, marks: list[float] = marks) -> None:
-            marks.append(time.monotonic())
+    Raises
+    ------
+    KeyboardInterrupt
+        If a stop was requested.
+    """
+    seconds = {}
+    for precision in ("fp32", "bf16"):
+        config = preset.training.model_copy(update={"steps": steps, "precision": precision})
+        times: list[float] = []
+
+        def record_time(step: int, losses: object, times: list[float] = times) -> None:
+            times.append(time.monotonic())
 
         with tempfile.TemporaryDirectory() as folder:
-            run = TrainingRun(Path(folder), fabric_for(device, precision), on_step=mark)
-            train(smears, preset.model_copy(update={"training": trial}), run, features)
-        if len(marks) < steps:
+            run = TrainingRun(Path(folder), fabric_for(device, precision), on_step=record_time)
+            train_networks(smears, preset.model_copy(update={"training": config}), run, features)
+        if len(times) < steps:
             raise KeyboardInterrupt
-        paces[precision] = median(later - earlier for earlier, later in pairwise(marks[1:-1]))
-    return paces
+        seconds[precision] = median(later - earlier for earlier, later in pairwise(times[1:-1]))
+    return seconds
+
+
+def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 1.0) -> list[Styles]:
+    """Return the styles of all instances of each smear, by the averaged encoder.
+
+    Parameters
+    ----------
+    state : TrainingState
+    smears : sequence of Smear
+    scale : float
+        Scale at which the encoder was trained.
+
+    Returns
+    -------
+    list of (n + 1, S) float32 arrays
+        Row 0 is the background.
+    """
+    encoder = state.average.encoder.eval()
+    return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
 
 
 def _train_stages(
@@ -179,67 +202,100 @@ def _train_stages(
     preset: Preset,
     run: TrainingRun,
     features: PerceptualFeatures | None,
-    say: MessageCallback,
+    on_message: MessageCallback,
     pretrained: Synthesizer | None = None,
 ) -> tuple[TrainingState, list[Styles]] | None:
-    """Train all stages; the last state and the styles of every smear, or None when stopped before the end."""
+    """Train all stages; return the last state and the styles of each smear, or None if interrupted."""
     stages = preset.stages
-    state = train(smears, stages[0], run, features, pretrained=pretrained)
+    state = train_networks(smears, stages[0], run, features, pretrained=pretrained)
     if state.step < preset.training.steps:
         return None
-    say("encoding the styles of every instance")
+    on_message("encoding the styles of all instances")
     scale = preset.training.scale if preset.second else 1.0
-    encoded = encode_smears(state, smears, scale)
+    styles = encode_smears(state, smears, scale)
     if preset.second:
-        further = replace(run, folder=run.folder / "stage-two", on_step=_counted_on(run.on_step, state.step))
-        state = train(smears, stages[1], further, features, earlier=state, styles=encoded)
+        second_run = replace(run, folder=run.folder / "stage-two", on_step=_offset(run.on_step, state.step))
+        state = train_networks(smears, stages[1], second_run, features, first_stage=state, styles=styles)
         if state.step < preset.second.steps:
             return None
-    return state, encoded
+    return state, styles
 
 
-def _size_remark(own: DataStatistics, starting: DataStatistics) -> str | None:
-    """What to do where the cells are of another size than those that the model to start with paints."""
-    scale = own.scale_to(starting)
-    if scale is None:
-        return None
-    return (
-        f"cells measure {own.cell_size:.0f} px here and {starting.cell_size:.0f} px in the model to start with; "
-        f"at {scale:.2g} times the scale it has less to learn"
+def _assemble(
+    config: ModelConfig,
+    state: TrainingState,
+    styles: Sequence[Styles],
+    labels: LabelSource,
+    smears: Sequence[Smear],
+    *,
+    parametric: bool,
+) -> Synthesizer:
+    """Build the synthesizer, without acquisition model, from the trained networks and the measured smears."""
+    whole = [without_slivers(vectors, smear) for vectors, smear in zip(styles, smears, strict=True)]
+    return Synthesizer(
+        config,
+        state.average.generator.eval(),
+        state.average.encoder.eval(),
+        StyleBank.fit(
+            [vectors for vectors, _ in whole],
+            [classes for _, classes in whole],
+            config.network.class_names,
+            rng=config.training.seed,
+        ),
+        labels.statistics,
+        ParametricShapes.fit(labels.shapes) if parametric else labels.shapes,
+        labels.contact,
     )
 
 
-def _counted_on(on_step: OnStep | None, before: int) -> OnStep | None:
-    """The same callback, told of the steps of the stage before, too."""
-    return None if on_step is None else lambda step, losses: on_step(before + step, losses)
+def _report(labels: LabelSource, pretrained: Synthesizer | None, on_message: MessageCallback) -> None:
+    """Report the extracted shapes, and cells of another size than those of the pretrained model."""
+    on_message(str(labels.shapes.report))
+    if pretrained is None:
+        return
+    statistics = labels.statistics
+    scale = statistics.scale_to(pretrained.statistics)
+    if scale is not None:
+        on_message(
+            f"cells measure {statistics.cell_size:.0f} px, those of the pretrained model "
+            f"{pretrained.statistics.cell_size:.0f} px; reading the smears at {scale:.2g} times the present scale "
+            "makes fine-tuning easier"
+        )
 
 
-def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 1.0) -> list[Styles]:
-    """Styles of the instances of every smear, by the kept encoder, which has learned to look at this scale."""
-    encoder = state.average.encoder.eval()
-    return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
+def _offset(on_step: StepCallback | None, first: int) -> StepCallback | None:
+    """Return a callback that adds the steps of the first stage to the step number."""
+    return None if on_step is None else lambda step, losses: on_step(first + step, losses)
 
 
-def _claim(folder: Path, smears: Sequence[Smear], statistics: DataStatistics, say: MessageCallback) -> None:
-    """Refuse to go on with a run on other smears; also shows early that the folder can be written."""
+def _register_smears(
+    folder: Path, smears: Sequence[Smear], statistics: DataStatistics, on_message: MessageCallback
+) -> None:
+    """Record the smears of a run; raise an error if the run was started on other smears.
+
+    Writing the record also shows early whether the folder is writable.
+    """
     path = folder / "smears.json"
-    measured = [[row.name, row.width, row.height, row.count] for row in statistics.rows]
-    own = [[*row, digest(smear)] for row, smear in zip(measured, smears, strict=True)]
+    sizes = [[row.name, row.width, row.height, row.count] for row in statistics.rows]
+    rows = [[*size, digest(smear)] for size, smear in zip(sizes, smears, strict=True)]
     if path.exists():
         try:
-            earlier = json.loads(read_text(path))
+            stored = json.loads(read_text(path))
         except json.JSONDecodeError:
-            earlier = None
-        if earlier == own:
+            stored = None
+        if stored == rows:
             return
-        if earlier != measured:
-            before = earlier if isinstance(earlier, list) else own
-            others = [row[0] for row in own if row not in before and row[:-1] not in before]
-            named = f" ({others[0]} is new or has changed)" if others else ""
+        if stored != sizes:  # early versions stored no digests
+            earlier = stored if isinstance(stored, list) else rows
+            changed = [row[0] for row in rows if row not in earlier and row[:-1] not in earlier]
+            example = f" ({changed[0]} is new or has changed)" if changed else ""
             raise ModelError(
-                f"this run was started on other smears{named}; use the same smears, another output folder, "
+                f"this run was started on other smears{example}; use the same smears, another output folder, "
                 "or delete this one",
                 folder,
             )
-        say("started by a version that noted names and sizes of its smears; their content is noted now")
-    write_text(path, json.dumps(own))
+        on_message(
+            "this run was started by a version that stored only names and sizes of its smears; their content is "
+            "stored now"
+        )
+    write_text(path, json.dumps(rows))

@@ -1,4 +1,4 @@
-"""The state of a training run: networks, average, optimisers, step."""
+"""State of a training run: networks, averaged weights, optimisers and step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smearsynth.synthesis.networks.generator import Encoder, Generator, initiali
 
 
 class Translator(nn.Module):
-    """Encoder, instance pooling and generator as one module: real image and labels → synthesised image."""
+    """Encoder, instance pooling and generator as one module, from real image and labels to synthetic image."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -26,35 +26,47 @@ class Translator(nn.Module):
         self,
         image: Tensor,
         labels: Tensor,
-        given: Tensor,
+        conditions: Tensor,
         noise: Sequence[Tensor],
         n: int,
         styles: Tensor | None = None,
     ) -> Tensor:
-        """Reconstruct `image` from its labels (condition `given`, at most `n` instances) and its styles.
+        """Reconstruct an image from its labels and styles.
 
-        The styles are encoded where none are given.
+        Parameters
+        ----------
+        image : (B, 3, H, W) float tensor
+            RGB in [-1, 1].
+        labels : (B, H, W) int tensor
+        conditions : (B, C, H, W) float tensor
+            From `condition`.
+        noise : sequence of tensors
+            From `draw_noise`.
+        n : int
+            Largest number of instances of an image.
+        styles : (B, n + 1, S) float tensor, optional
+            Default: the styles of `image` by the encoder.
         """
         if styles is None:
             styles = pool_instances(self.encoder(image), labels, n)
-        return self.generator(given, paint_styles(styles, labels), noise)  # type: ignore[no-any-return]
+        return self.generator(conditions, paint_styles(styles, labels), noise)  # type: ignore[no-any-return]
 
 
 @dataclass
 class TrainingState:
-    """All that a training run is at one moment.
+    """Complete state of a training run after a step.
 
     Parameters
     ----------
     translator, discriminators : Module
-        The networks that are trained.
+        Networks that are trained.
     average : Translator
-        Exponential moving average of the translator: what is kept.
+        Exponential moving average of the translator, which becomes the model.
     optimiser_g, optimiser_d : Adam
     step : int
-        Steps done.
+        Number of completed steps.
     pretrained : str, optional
-        Hash of the model that the translator was at step 0; None where it was drawn at random.
+        Hash of the model that initialised the translator; None for random weights.
     """
 
     translator: Translator
@@ -67,14 +79,14 @@ class TrainingState:
 
     @classmethod
     def fresh(cls, preset: Preset) -> TrainingState:
-        """The state before the first step; weights drawn from the seed."""
+        """Return the state before the first step, with random weights from the seed."""
         draw = torch.Generator().manual_seed(preset.training.seed)
         translator, discriminators = Translator(preset), Discriminators(preset.network)
         for network in (translator.generator, translator.encoder, discriminators):
             initialise(network, draw)
-        # as convolutions like their weights in memory, on a GPU and on a CPU
-        for whole in (translator, discriminators):
-            whole.to(memory_format=torch.channels_last)
+        # The memory format in which convolutions are fastest, on GPU and CPU.
+        for module in (translator, discriminators):
+            module.to(memory_format=torch.channels_last)
         average = Translator(preset).requires_grad_(False)
         average.load_state_dict(translator.state_dict())
         return cls(
@@ -86,7 +98,7 @@ class TrainingState:
         )
 
     def continue_from(self, earlier: TrainingState) -> None:
-        """Take the networks of an earlier stage; its kept encoder is the one whose styles go on."""
+        """Copy the networks of an earlier stage; the encoder is the averaged one, which encoded the styles."""
         self.translator.load_state_dict(earlier.translator.state_dict())
         self.translator.encoder.load_state_dict(earlier.average.encoder.state_dict())
         self.average.load_state_dict(earlier.average.state_dict())

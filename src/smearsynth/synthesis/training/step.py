@@ -1,4 +1,4 @@
-"""One training step: the update of D and of G and E, and its replay as a CUDA graph."""
+"""One training step: the update of D, the update of G and E, and the replay of both as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from smearsynth.synthesis.networks.conditioning import condition
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 from smearsynth.synthesis.training.crops import CropBatch
 from smearsynth.synthesis.training.discriminator_augment import augment_for_discriminator
-from smearsynth.synthesis.training.losses import discriminator_loss, generator_objective, label_loss, slope_penalty
+from smearsynth.synthesis.training.losses import (
+    discriminator_loss,
+    generator_objective,
+    gradient_penalty,
+    label_loss,
+)
 from smearsynth.synthesis.training.state import TrainingState
 
 Losses = dict[str, Tensor]
 
-_ROOM = 32  # instances to which batches are filled up for a graph: few graphs, little work in vain
-_WARM_UP = 3  # steps of every shape before its graph is recorded
+# The number of instances of a batch is padded to a multiple of this: few graphs, little wasted work.
+_INSTANCE_MULTIPLE = 32
+_WARMUP_STEPS = 3  # steps of each shape before its graph is recorded
 
 
 class Step:
-    """The update of all networks by one batch of crops.
+    """Update of all networks by one batch of crops.
 
     Parameters
     ----------
@@ -32,7 +38,7 @@ class Step:
     fabric : Fabric
         Device and precision.
     features : PerceptualFeatures or None
-        For the perceptual loss.
+        Features of the perceptual loss.
     """
 
     def __init__(
@@ -50,68 +56,72 @@ class Step:
         ----------
         batch : CropBatch
         noise : list of tensors
-            As `draw_noise` gives it.
+            From `draw_noise`.
 
         Returns
         -------
         dict of str to scalar tensor
-            The losses by name, that of D first.
+            Losses by name; the loss of D comes first.
         """
         state, config, n = self.state, self.config, batch.channels_of.shape[1] - 1
         real = batch.image
-        given = condition(batch.labels, batch.channels_of, self.n_classes, batch.debris)
+        conditions = condition(batch.labels, batch.channels_of, self.n_classes, batch.debris)
 
         # x → G(x, E(x)) of equations 4 to 7
         with self.fabric.autocast():
-            fake = state.translator(real, batch.labels, given, noise, n, batch.styles).float()
-        seen, seen_real, seen_fake = given, real, fake
+            fake = state.translator(real, batch.labels, conditions, noise, n, batch.styles).float()
+        # Input of D, augmented if the batch says so.
+        d_conditions, d_real, d_fake = conditions, real, fake
         if batch.changes is not None:
-            seen, seen_real = augment_for_discriminator(given, real, batch.changes)
-            seen_fake = augment_for_discriminator(given, fake, batch.changes)[1]
+            d_conditions, d_real = augment_for_discriminator(conditions, real, batch.changes)
+            d_fake = augment_for_discriminator(conditions, fake, batch.changes)[1]
 
         # max over D of equation 5
         with self.fabric.autocast():
-            both = state.discriminators(torch.cat([seen, seen]), torch.cat([seen_real, seen_fake.detach()]))
-            of_real, of_fake = both.split()
-            loss_d = discriminator_loss(of_real.scales, of_fake.scales, config.adversarial)
-            if of_real.pixels is not None and of_fake.pixels is not None:
-                loss_d = loss_d + label_loss(of_real.pixels, seen, real=True)
-                loss_d = loss_d + label_loss(of_fake.pixels, seen, real=False)
+            both = state.discriminators(
+                torch.cat([d_conditions, d_conditions]), torch.cat([d_real, d_fake.detach()])
+            )
+            out_real, out_fake = both.split()
+            loss_d = discriminator_loss(out_real.scales, out_fake.scales, config.adversarial)
+            if out_real.pixels is not None and out_fake.pixels is not None:
+                loss_d = loss_d + label_loss(out_real.pixels, d_conditions, real=True)
+                loss_d = loss_d + label_loss(out_fake.pixels, d_conditions, real=False)
             if config.r1:
-                loss_d = loss_d + config.r1 * self._slope(seen, seen_real)
+                loss_d = loss_d + config.r1 * self._gradient_penalty(d_conditions, d_real)
         state.optimiser_d.zero_grad()
         self.fabric.backward(loss_d)
         state.optimiser_d.step()
 
-        # min over G and E of equation 4; the real features are those of the step above
+        # min over G and E of equation 4; the features of the real images are those of the update of D
         state.discriminators.requires_grad_(False)
         with self.fabric.autocast():
-            of_fake = state.discriminators(seen, seen_fake)
-            terms = generator_objective(real, fake, seen, (of_real, of_fake), self.features, config)
+            out_fake = state.discriminators(d_conditions, d_fake)
+            terms = generator_objective(real, fake, d_conditions, (out_real, out_fake), self.features, config)
         state.optimiser_g.zero_grad()
         self.fabric.backward(sum(terms.values(), start=torch.zeros((), device=self.fabric.device)))
         state.optimiser_g.step()
         state.discriminators.requires_grad_(True)
         return {"discriminator": loss_d, **terms}
 
-    def _slope(self, seen: Tensor, image: Tensor) -> Tensor:
-        # a quarter of the crops is enough to hold D, and a second derivative is dear
-        part = -(-len(image) // 4)
-        held = image[:part].detach().requires_grad_(True)
-        judged = self.state.discriminators(seen[:part], held)
-        return slope_penalty([scale[-1] for scale in judged.scales], held)
+    def _gradient_penalty(self, conditions: Tensor, image: Tensor) -> Tensor:
+        # A quarter of the crops regularises D well enough, and a second derivative is expensive.
+        n = -(-len(image) // 4)
+        subset = image[:n].detach().requires_grad_(True)
+        output = self.state.discriminators(conditions[:n], subset)
+        return gradient_penalty([scale[-1] for scale in output.scales], subset)
 
 
-class _Recorded(NamedTuple):
+class _Recording(NamedTuple):
     graph: Any
     inputs: list[Tensor]
     losses: Losses
 
 
 class GraphedStep:
-    """A step that is recorded once per shape and then replayed: a GPU is not kept waiting for Python.
+    """A `Step` that is recorded as a CUDA graph once per shape and then replayed, without delays by Python.
 
-    The recorded kernels are those of the step itself. The first steps of every shape run one by one, to warm up.
+    The recorded kernels are those of the step itself. The first steps of each shape run without a graph, as
+    warm-up.
 
     Parameters
     ----------
@@ -121,43 +131,43 @@ class GraphedStep:
 
     def __init__(self, step: Step) -> None:
         self.step = step
-        self._seen: dict[tuple[torch.Size, ...], int] = {}
-        self._recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
+        self._counts: dict[tuple[torch.Size, ...], int] = {}
+        self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, batch: CropBatch, noise: list[Tensor]) -> Losses:
-        """As `Step`."""
+        """Update the networks, as `Step`."""
         n = batch.channels_of.shape[1] - 1
-        batch = batch.padded(-(-n // _ROOM) * _ROOM)
-        present = [part for part in (*batch, *noise) if part is not None]
-        shape = tuple(part.shape for part in present)
-        if shape not in self._recorded:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] <= _WARM_UP:
-                return self._aside(batch, noise)
-            self._recorded[shape] = self._record(batch, noise)
-        recorded = self._recorded[shape]
-        torch._foreach_copy_(recorded.inputs, present)
-        recorded.graph.replay()
-        return {name: loss.clone() for name, loss in recorded.losses.items()}
+        batch = batch.padded(-(-n // _INSTANCE_MULTIPLE) * _INSTANCE_MULTIPLE)
+        inputs = [part for part in (*batch, *noise) if part is not None]
+        shape = tuple(part.shape for part in inputs)
+        if shape not in self._recordings:
+            self._counts[shape] = self._counts.get(shape, 0) + 1
+            if self._counts[shape] <= _WARMUP_STEPS:
+                return self._run_on_side_stream(batch, noise)
+            self._recordings[shape] = self._record(batch, noise)
+        recording = self._recordings[shape]
+        torch._foreach_copy_(recording.inputs, inputs)
+        recording.graph.replay()
+        return {name: loss.clone() for name, loss in recording.losses.items()}
 
-    def _aside(self, batch: CropBatch, noise: list[Tensor]) -> Losses:
-        # recording wants a side stream that has seen the work before
+    def _run_on_side_stream(self, batch: CropBatch, noise: list[Tensor]) -> Losses:
+        # Recording needs a side stream on which the same work has run before.
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             losses = self.step(batch, noise)
         torch.cuda.current_stream().wait_stream(self._stream)
         return losses
 
-    def _record(self, batch: CropBatch, noise: list[Tensor]) -> _Recorded:
-        own = CropBatch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
-        grains = [level.clone() for level in noise]
+    def _record(self, batch: CropBatch, noise: list[Tensor]) -> _Recording:
+        batch = CropBatch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
+        noise = [level.clone() for level in noise]
         for optimiser in (self.step.state.optimiser_g, self.step.state.optimiser_d):
             optimiser.zero_grad()
         graph = torch.cuda.CUDAGraph()
-        # readers pin memory meanwhile, in a thread of their own: that is no part of the step
+        # "thread_local": meanwhile the data loader pins memory in its own thread, which is not part of the step.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            losses = self.step(own, grains)
-        inputs = [part for part in (*own, *grains) if part is not None]
-        return _Recorded(graph, inputs, {name: loss.detach() for name, loss in losses.items()})
+            losses = self.step(batch, noise)
+        inputs = [part for part in (*batch, *noise) if part is not None]
+        return _Recording(graph, inputs, {name: loss.detach() for name, loss in losses.items()})

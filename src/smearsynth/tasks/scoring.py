@@ -1,0 +1,83 @@
+"""Scoring of a task model on annotated smears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from smearsynth.datasets import SmearFolder, choose_split, open_smears
+from smearsynth.errors import error_location
+from smearsynth.runs import Execution, Progress, select_device
+from smearsynth.smear import Smear
+from smearsynth.tasks.base import Evaluation, Task
+from smearsynth.tasks.prediction import choose_scale
+from smearsynth.tasks.registry import load_model
+
+
+def score(
+    model: Task | Path | str,
+    data: Path | str | SmearFolder,
+    *,
+    scale: float | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    execution: Execution | None = None,
+) -> Evaluation:
+    """Score a model on annotated smears: Dice or AP, true positives, false positives, false negatives.
+
+    Parameters
+    ----------
+    model : Task, Path or str
+        A model, or a folder written by `train_task`.
+    data : Path, str or SmearFolder
+        Annotated smears. A path is opened at the scale of the model.
+    scale : float, optional
+        Scale for opening a path. Default: the training scale of the model.
+    split : str, optional
+        Default: "test" if the folder has it, else all smears.
+    limit : int, optional
+        Use only the first smears.
+    execution : Execution, optional
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DataError
+        If a smear cannot be read, or has a class that the model does not know.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from smearsynth.formats import open_writer
+    >>> from smearsynth.tasks.segmentation import Segmentation
+    >>> labels = np.zeros((40, 40), np.int32)
+    >>> labels[10:30, 10:30] = 1
+    >>> smear = Smear(np.full((40, 40, 3), 200, np.uint8), labels, np.array([0]), name="field")
+    >>> folder = tempfile.mkdtemp()
+    >>> with open_writer(folder) as writer:
+    ...     writer.write(smear)
+    >>> score(Segmentation.preset("tiny"), folder).metric
+    'dice'
+    """
+    execution = execution or Execution()
+    device = select_device(execution.device)
+    task = model.to(device) if isinstance(model, Task) else load_model(model, device)
+    if isinstance(data, SmearFolder):
+        smears = data
+        choose_scale(task, data.scale, execution.progress)
+    else:
+        smears = open_smears(data, scale=choose_scale(task, scale, execution.progress))
+    smears, _ = choose_split(smears, split, default="test", limit=limit)
+    with error_location(smears.root):
+        return task.evaluate(_counted(smears, execution.progress))
+
+
+def _counted(smears: SmearFolder, progress: Progress) -> Iterator[Smear]:
+    """Yield the smears and report how many were read."""
+    for done, smear in enumerate(smears, 1):
+        yield smear
+        progress.advance("scoring", done, len(smears))
