@@ -1,11 +1,11 @@
-"""Train on synthetic, test on real: the rows of the benefit experiment that say how far synthetic smears go alone.
+"""Train on synthetic, test on real: the rows of benefit experiments that compare synthetic with real smears.
 
     smearsynth benefit ../shared/data/chula -o runs/chula -m default --tasks segmentation
     python benchmarks/tstr.py runs/chula/benefit.json runs/bbbc041seg/benefit.json --out docs/results/tstr.json
 
-A row for each data set, seed and arm (RD: real smears, SD: as many synthetic ones, both also with the classic
-augmentations): Dice on the real test split of an FCN-8s trained on them from scratch. Intervals are 95 %, over test
-images and seeds.
+One row per data set, seed and arm (RD: real smears, SD: as many synthetic smears, both also with the classic
+augmentations): Dice on the real test split of an FCN-8s trained from scratch. Intervals are 95 %, over test images
+and seeds.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ import json
 import sys
 from pathlib import Path
 
-from smearsynth.experiment import BenefitResult
+from smearsynth.experiment.records import BenefitResult
 from smearsynth.files import write_text
 
 ARMS = ("RD", "SD", "RD+aug", "SD+aug")
 
 
 def main() -> int:
-    """Collect the rows, write and print them."""
+    """Collect the rows, write them, and print the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path, help="benefit.json of each data set")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
     intervals: list[dict[str, object]] = []
     for result in map(BenefitResult.load, options.results):
-        named = {"data_set": result.facts.data_set}
-        whole = max(result.sizes)
+        name, all_reals = {"data_set": result.facts.data_set}, max(result.sizes)
         for run in result.runs:
-            if run.task == "segmentation" and run.arm in ARMS and run.reals == whole:
-                rows.append(named | {"seed": run.seed, "arm": run.arm, "dice": run.value, "smears": run.smears})
-        for one in result.differences:
-            if one.task == "segmentation" and {one.arm, one.base} <= set(ARMS) and one.reals == whole:
-                intervals.append(named | one.model_dump(include={"arm", "base", "mean", "low", "high", "seeds"}))
-                print(f"{result.facts.data_set}: {one.arm} - {one.base} = {one}")
+            if run.task == "segmentation" and run.arm in ARMS and run.reals == all_reals:
+                rows.append(name | {"seed": run.seed, "arm": run.arm, "dice": run.value, "smears": run.smears})
+        for item in result.differences:
+            if item.task == "segmentation" and {item.arm, item.base} <= set(ARMS) and item.reals == all_reals:
+                intervals.append(name | item.model_dump(include={"arm", "base", "mean", "low", "high", "seeds"}))
+                print(f"{result.facts.data_set}: {item.arm} - {item.base} = {item}")
     write_text(options.out, json.dumps({"rows": rows, "intervals": intervals}, indent=1) + "\n")
     return 0
 

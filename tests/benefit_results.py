@@ -23,7 +23,8 @@ def make_facts(**changes: Any) -> Facts:
     fields = {
         "data_set": "my smears", "command": "smearsynth benefit my-smears --seeds 3", "smearsynth": "0.1.0",
         "torch": "2.6", "machine": "2 cores", "preset": "cpu", "device": "cpu", "scale": 0.5, "seeds": 3,
-        "select_by": "validation", "train": 60, "held_out": 8, "test": 12, "synthetic": 900, "synthetic_fraction": 0.5,
+        "select_by": "validation", "train": 60, "held_out": 8, "test": 12, "synthetic": 900,
+        "synthetic_fraction": 0.5,
         "steps": {task: 400 for task in TASKS}, "synthesizers": {60: make_synthesizer("mine", 60)},
         "minutes": 83.0,
     }  # fmt: skip

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats import ClassChoice, Entry, Reader, open_reader
+from smearsynth.formats.base import ClassChoice, Entry, Reader
+from smearsynth.formats.registry import open_reader
 from smearsynth.runs import SILENT, Progress
 from smearsynth.smear import ImageArray, Smear, check_scale
 
@@ -149,7 +150,7 @@ class SmearCache:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._smears: OrderedDict[str, _CachedSmear] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[SmearCache], tuple[int]]:
         # Another process starts with an empty cache; pickling would send hundreds of megabytes.
@@ -157,10 +158,10 @@ class SmearCache:
 
     def get(self, name: str) -> Smear | None:
         """Return a copy of the smear, or None if it is not cached."""
-        entry = self._kept.get(name)
+        entry = self._smears.get(name)
         if entry is None:
             return None
-        self._kept.move_to_end(name)
+        self._smears.move_to_end(name)
         # A copy, so that a caller who modifies a smear does not change the cache.
         return Smear(
             entry.image.copy(),
@@ -178,9 +179,9 @@ class SmearCache:
         size = smear.image.nbytes + smear.labels.size * np.dtype(narrow).itemsize
         if size > self._limit:
             return
-        while self._kept and self._size + size > self._limit:
-            self._size -= self._kept.popitem(last=False)[1].size
-        self._kept[smear.name] = _Kept(
+        while self._smears and self._size + size > self._limit:
+            self._size -= self._smears.popitem(last=False)[1].size
+        self._smears[smear.name] = _CachedSmear(
             smear.image.copy(),
             smear.labels.astype(narrow),
             smear.classes.copy(),
@@ -191,7 +192,7 @@ class SmearCache:
         self._size += size
 
 
-class _Kept(NamedTuple):
+class _CachedSmear(NamedTuple):
     image: ImageArray
     labels: npt.NDArray[np.integer[Any]]
     classes: npt.NDArray[np.int64]

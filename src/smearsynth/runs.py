@@ -1,4 +1,4 @@
-"""What every long computation needs: a clean stop, progress callbacks, seeds, and the device it runs on."""
+"""Shared parts of long computations: progress callbacks, stop requests, seeds and devices."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from smearsynth.errors import OptionError
 
 
 class Progress:
-    """Receives the progress of a long computation. This base class ignores it; override what you want to show.
+    """Receiver of the progress of a long computation.
+
+    The methods of this base class do nothing; override those that you need.
 
     Examples
     --------
-    >>> class Printed(Progress):
+    >>> class PrintedProgress(Progress):
     ...     def advance(self, stage, done, total=None):
     ...         print(f"{stage}: {done} of {total}")
-    >>> Printed().advance("measuring", 3, 9)
+    >>> PrintedProgress().advance("measuring", 3, 9)
     measuring: 3 of 9
     """
 
     def message(self, text: str) -> None:
-        """Receive one line about what happens now or what the user should know."""
+        """Receive a message of one line."""
 
     def advance(self, stage: str, done: int, total: int | None = None) -> None:
-        """Receive how many items of a stage are done; `total` is None while it is unknown."""
+        """Receive the number of finished items of a stage; `total` is None if unknown."""
 
     def step(self, step: int, total: int, losses: Mapping[str, float] | None = None) -> None:
-        """Receive the number of training steps done; `losses` are given now and then."""
+        """Receive the number of finished training steps, and from time to time the mean `losses`."""
 
 
 SILENT = Progress()
@@ -43,19 +45,20 @@ SILENT = Progress()
 
 @dataclass(frozen=True)
 class Execution:
-    """How a long computation is executed. None of it changes the result.
+    """Settings of the execution of a long computation. They do not change what is computed.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}
+        "auto" is a CUDA device if one is available, else the CPU.
     time_limit : float, optional
-        Stop cleanly after this many minutes, as after Ctrl-C.
+        Stop after this time in minutes, as after Ctrl-C: results so far are saved.
     workers : int, optional
         Number of processes; each function states its default.
     command : str
-        Command line to name in reports and model cards.
+        Command line, recorded in reports and model cards.
     progress : Progress
-        Receives messages and progress.
+        Receiver of messages and progress.
 
     Examples
     --------
@@ -71,7 +74,12 @@ class Execution:
 
 
 class StopRequest:
-    """Context in which the first Ctrl-C (or a scheduler's SIGTERM) sets `asked`; a second Ctrl-C is immediate.
+    """Context manager in which the first Ctrl-C or SIGTERM sets `asked`; a second one has its usual effect.
+
+    Attributes
+    ----------
+    asked : bool
+        Whether the computation should stop at the next suitable point.
 
     Examples
     --------
@@ -82,13 +90,13 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
-        self._former: dict[int, object] = {}
+        self._previous_handlers: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
-        # handlers can be set in the main thread alone; elsewhere the caller sets `asked` itself
+        # Python sets signal handlers only in the main thread; in other threads the caller sets `asked`.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._ask)
+                self._previous_handlers[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(
@@ -101,13 +109,18 @@ class StopRequest:
         self._restore()
 
     def _restore(self) -> None:
-        while self._former:
-            number, handler = self._former.popitem()
+        while self._previous_handlers:
+            number, handler = self._previous_handlers.popitem()
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
 def hash_seed(*parts: int) -> int:
-    """A 63-bit seed from several numbers, well mixed.
+    """Return a 63-bit seed that depends on all parts and their order.
+
+    Parameters
+    ----------
+    *parts : int
+        Non-negative numbers, such as the seed of a run and the index of an image.
 
     Examples
     --------
@@ -139,7 +152,7 @@ def select_device(name: str) -> str:
         raise OptionError(f"device {name!r}: choose auto, cpu or cuda")
     if name == "cpu":
         return name
-    import torch  # takes seconds
+    import torch  # imported here because it takes seconds
 
     if torch.cuda.is_available():
         return "cuda"
@@ -149,20 +162,21 @@ def select_device(name: str) -> str:
 
 
 def configure_cpu() -> None:
-    """Set the number of PyTorch threads and the memory allocator of this process for the work of smearsynth.
+    """Set the number of PyTorch threads and the memory allocator of this process.
 
-    The command line calls this once. A program that imports smearsynth keeps its own settings.
+    The command line calls this once; importing smearsynth does not change these settings. The environment variable
+    OMP_NUM_THREADS takes precedence for the number of threads.
     """
-    import torch  # takes seconds
+    import torch  # imported here because it takes seconds
 
     if "OMP_NUM_THREADS" not in os.environ:
-        # One core stays free. Threads that wait for a core that is busy with other work slow the others down 16 times
-        # (256 × 256 px on two cores at a load of 3: 2.06 s with two threads, 0.13 s with one).
+        # One core is left free: if a core is busy with other work, the threads wait for each other and run up to
+        # 16 times slower (256 × 256 px on two cores at a load of 3: 2.06 s with two threads, 0.13 s with one).
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    # glibc keeps large blocks for the next layer instead of returning them and requesting zeroed pages again. A field of
-    # 1920 × 1200 px takes 3.4 s of processor time instead of 5.3 s, and 2.3 GB instead of 1.9 GB.
+    # glibc keeps large blocks for the next layer instead of releasing them and requesting zeroed pages again.
+    # A field of 1920 × 1200 px takes 3.4 s of processor time instead of 5.3 s, but 2.3 GB instead of 1.9 GB.
     mmap_threshold, trim_threshold = -3, -1  # constants of malloc.h
-    with suppress(OSError, AttributeError):  # not glibc
+    with suppress(OSError, AttributeError):  # systems without glibc
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,4 +1,4 @@
-"""The Smear record: one microscope field with its instance labels and classes, and its invariants."""
+"""One microscope field with instance labels and classes, and operations on labels."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Smear:
     image : (H, W, 3) uint8 array
         RGB.
     labels : (H, W) int32 array
-        Instance labels: 0 is background, 1..n the cells, each of which owns at least one pixel.
+        Instance labels: 0 = background, 1..n = cells. Each cell has at least one pixel.
     classes : (n,) int64 array
-        Index into `class_names` for instance ``k + 1``.
+        ``classes[k]`` is the index into `class_names` of instance ``k + 1``.
     class_names : tuple of str
-        Names of the cell classes (background is none of them).
+        Names of the cell classes, without the background.
     um_per_px : float, optional
-        Side of a pixel in µm.
+        Pixel size in µm.
     name : str
-        Stem of the file it came from, or a name for a synthetic smear.
+        File name without extension, or the name of a synthetic smear.
 
     Raises
     ------
     DataError
-        When the parts do not fit together.
+        If the arrays have a wrong shape or type, or contradict each other.
 
     Examples
     --------
@@ -66,21 +66,22 @@ class Smear:
             )
         if self.labels.shape != self.image.shape[:2]:
             raise DataError(
-                f"image is {_size(self.image)} and labels are {_size(self.labels)}; they must be of one size",
+                f"image is {_size(self.image)} and labels are {_size(self.labels)}; they must have the same size",
                 self.name or None,
             )
         n = len(self.classes)
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high > n:
-            raise DataError(f"labels run from {low} to {high} for {n} classes given", self.name or None)
-        if n and (missing := np.flatnonzero(self.areas() == 0)).size:
+            raise DataError(f"labels range from {low} to {high}, but {n} classes are given", self.name or None)
+        if n and (empty := np.flatnonzero(self.areas() == 0)).size:
             raise DataError(
-                f"instance {int(missing[0]) + 1} has no pixel; Smear.from_labels closes such gaps",
+                f"instance {int(empty[0]) + 1} has no pixel; use Smear.from_labels, which renumbers the instances",
                 self.name or None,
             )
         if n and (self.classes.min() < 0 or self.classes.max() >= len(self.class_names)):
             raise DataError(
-                f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names",
+                f"class ids range from {int(self.classes.min())} to {int(self.classes.max())}, "
+                f"but there are {len(self.class_names)} class names",
                 self.name or None,
             )
 
@@ -95,17 +96,22 @@ class Smear:
         um_per_px: float | None = None,
         name: str = "",
     ) -> Smear:
-        """Make a smear from any integer labels; ids are closed up to 1..n in their order.
+        """Return a smear from integer labels with any ids, which are renumbered to 1..n in ascending order.
 
         Parameters
         ----------
         image : (H, W, 3) uint8 array
         labels : (H, W) integer array
-            Any non-negative ids, with gaps or not.
+            Non-negative ids; gaps are allowed.
         classes : (m,) integer array, optional
-            Class of id ``k + 1`` for every id up to the largest one; all 0 by default.
+            ``classes[k]`` is the class of id ``k + 1``, for all ids up to the largest one. Default: all 0.
         class_names, um_per_px, name
             As in `Smear`.
+
+        Raises
+        ------
+        DataError
+            As for `Smear`, or if an id is negative or has no class.
 
         Examples
         --------
@@ -117,15 +123,15 @@ class Smear:
         image = np.asarray(image)
         if image.dtype != np.uint8:
             raise DataError(f"image must be uint8, got {image.dtype}; map it to 0..255 first", name or None)
-        closed, ids = relabel_sequential(labels)
+        instances, ids = relabel_sequential(labels)
         if classes is not None and len(ids) and ids[-1] > len(classes):
-            raise DataError(f"labels run to {ids[-1]} for {len(classes)} classes given", name or None)
-        kept = np.zeros(len(ids), np.int64) if classes is None else np.asarray(classes, np.int64)[ids - 1]
-        return cls(image.astype(np.uint8, copy=False), closed, kept, tuple(class_names), um_per_px, name)
+            raise DataError(f"labels range up to {ids[-1]}, but {len(classes)} classes are given", name or None)
+        classes = np.zeros(len(ids), np.int64) if classes is None else np.asarray(classes, np.int64)[ids - 1]
+        return cls(image.astype(np.uint8, copy=False), instances, classes, tuple(class_names), um_per_px, name)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W) in px."""
+        """Height and width in px."""
         return self.labels.shape[0], self.labels.shape[1]
 
     @property
@@ -134,34 +140,35 @@ class Smear:
         return len(self.classes)
 
     def areas(self) -> npt.NDArray[np.int64]:
-        """Visible area of each instance, (n,) px²."""
-        counted = np.bincount(self.labels.ravel(), minlength=self.count + 1)
-        return counted[1:].astype(np.int64)
+        """Return the visible area of each instance in px², (n,)."""
+        areas = np.bincount(self.labels.ravel(), minlength=self.count + 1)
+        return areas[1:].astype(np.int64)
 
     def boxes(self) -> npt.NDArray[np.int64]:
-        """Bounding box of each instance, (n, 4) as x0, y0, x1, y1 in px, the end excluded."""
+        """Return the bounding box of each instance in px, (n, 4): x0, y0, x1, y1, with x1 and y1 excluded."""
         rows = [
-            (0, 0, 0, 0) if found is None else (found[1].start, found[0].start, found[1].stop, found[0].stop)
-            for found in ndimage.find_objects(self.labels, max_label=self.count)
+            (0, 0, 0, 0) if window is None else (window[1].start, window[0].start, window[1].stop, window[0].stop)
+            for window in ndimage.find_objects(self.labels, max_label=self.count)
         ]
         return np.array(rows, np.int64).reshape(-1, 4)
 
     def cut_by_border(self) -> Mask:
-        """Whether each instance touches the edge of the field, (n,) bool."""
+        """Test for each instance whether it touches the border of the field, (n,) bool."""
         edge = np.concatenate([self.labels[0], self.labels[-1], self.labels[:, 0], self.labels[:, -1]])
         cut = np.zeros(self.count + 1, bool)
         cut[edge] = True
         return cut[1:]
 
     def resized(self, scale: float) -> Smear:
-        """Give the smear at `scale` times its size: image by an area-true filter, labels by nearest pixel.
+        """Return the smear at `scale` times its size.
 
-        Instances that vanish at the new size are left out.
+        The image is resampled with an antialiasing Lanczos filter, the labels with nearest neighbour. Instances
+        without a pixel at the new size are removed.
         """
         if scale == 1.0:
             return self
         height, width = (max(1, round(side * scale)) for side in self.shape)
-        # A copy, because Pillow's pixels are read-only, which PyTorch warns of.
+        # A copy, because the pixels of a Pillow image are read-only and PyTorch warns about such arrays.
         image = np.array(Image.fromarray(self.image).resize((width, height), Image.Resampling.LANCZOS))
         labels = np.asarray(Image.fromarray(self.labels).resize((width, height), Image.Resampling.NEAREST))
         pixel = None if self.um_per_px is None else self.um_per_px / scale
@@ -170,9 +177,12 @@ class Smear:
         )
 
     def cropped(self, top: int, left: int, height: int, width: int) -> Smear:
-        """Cut out the window of `height` × `width` px with its first pixel at (`top`, `left`).
+        """Return the window of `height` × `width` px with its upper left pixel at (`top`, `left`).
 
-        It must lie in the field, else `OptionError`.
+        Raises
+        ------
+        OptionError
+            If the window is not inside the field.
         """
         if (
             min(top, left) < 0
@@ -181,21 +191,21 @@ class Smear:
             or left + width > self.shape[1]
         ):
             raise OptionError(
-                f"window {width}×{height} at ({left}, {top}) does not lie in a field of {_size(self.labels)}"
+                f"window {width}×{height} at ({left}, {top}) is not inside the field of {_size(self.labels)}"
             )
         window = np.s_[top : top + height, left : left + width]
-        cut = Smear.from_labels(
+        crop = Smear.from_labels(
             self.image[window],
             self.labels[window],
             self.classes,
             class_names=self.class_names,
             name=self.name,
         )
-        return replace(cut, um_per_px=self.um_per_px)
+        return replace(crop, um_per_px=self.um_per_px)
 
 
 def check_image(image: npt.NDArray[np.generic], name: str = "") -> None:
-    """Raise a `DataError` for what is no image (H, W, 3) uint8, or one without a pixel.
+    """Raise a `DataError` unless the array is a non-empty (H, W, 3) uint8 image.
 
     Examples
     --------
@@ -210,7 +220,7 @@ def check_image(image: npt.NDArray[np.generic], name: str = "") -> None:
 
 
 def check_scale(scale: float) -> None:
-    """Raise an `OptionError` for a scale that smears cannot be read at.
+    """Raise an `OptionError` unless the scale is in (0, 16].
 
     Examples
     --------
@@ -223,12 +233,13 @@ def check_scale(scale: float) -> None:
 
 
 def digest(smear: Smear) -> str:
-    """Hash of image, labels and classes; two files of the same field have the same.
+    """Return a hash of the image, labels and classes of a smear.
+
+    The name and the pixel size are ignored.
 
     Parameters
     ----------
     smear : Smear
-        Its name and the size of a pixel do not count.
 
     Returns
     -------
@@ -241,14 +252,14 @@ def digest(smear: Smear) -> str:
     >>> digest(blank) == digest(replace(blank, name="other")), digest(blank) == digest(blank.resized(2))
     (True, False)
     """
-    hashed = hashlib.sha256(repr((smear.shape, smear.class_names)).encode())
+    sha256 = hashlib.sha256(repr((smear.shape, smear.class_names)).encode())
     for array in (smear.image, smear.labels, smear.classes):
-        hashed.update(np.ascontiguousarray(array).tobytes())
-    return hashed.hexdigest()[:16]
+        sha256.update(np.ascontiguousarray(array).tobytes())
+    return sha256.hexdigest()[:16]
 
 
 def relabel_sequential(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt.NDArray[np.int64]]:
-    """Renumber ids to 1..n in their order, without gaps.
+    """Renumber ids to 1..n in ascending order, without gaps.
 
     Parameters
     ----------
@@ -257,19 +268,26 @@ def relabel_sequential(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt
 
     Returns
     -------
-    closed : (H, W) int32 array
+    instances : (H, W) int32 array
+        Instance labels, 0 = background.
     ids : (n,) int64 array
-        The former id of instance ``k + 1``.
+        ``ids[k]`` is the original id of instance ``k + 1``.
+
+    Raises
+    ------
+    DataError
+        If an id is negative.
 
     Examples
     --------
-    >>> closed, ids = relabel_sequential(np.array([[0, 5], [9, 5]]))
-    >>> closed.tolist(), ids.tolist()
+    >>> instances, ids = relabel_sequential(np.array([[0, 5], [9, 5]]))
+    >>> instances.tolist(), ids.tolist()
     ([[0, 1], [2, 1]], [5, 9])
     """
     if labels.size and int(labels.min()) < 0:
-        raise DataError(f"labels must not be negative, found {int(labels.min())}")
-    # Ids are mostly small: counting is linear where sorting all pixels is not. Huge ids would cost memory.
+        raise DataError(f"labels must not be negative, but the smallest is {int(labels.min())}")
+    # Small ids are the usual case: counting takes linear time, sorting all pixels does not. The table of very large
+    # ids would not fit in memory.
     if labels.size and int(labels.max()) <= max(labels.size, 1 << 16):
         present = np.bincount(labels.ravel()) > 0
         present[0] = False
@@ -279,12 +297,12 @@ def relabel_sequential(labels: npt.NDArray[np.integer]) -> tuple[LabelArray, npt
         return table[labels], ids.astype(np.int64)
     values, inverse = np.unique(labels, return_inverse=True)
     shift = 0 if len(values) and values[0] == 0 else 1
-    closed = (inverse.reshape(labels.shape) + shift).astype(np.int32)
-    return closed, values[values != 0].astype(np.int64)
+    instances = (inverse.reshape(labels.shape) + shift).astype(np.int32)
+    return instances, values[values != 0].astype(np.int64)
 
 
 def touching_pairs(labels: LabelArray) -> npt.NDArray[np.int64]:
-    """Pairs of instances that touch along a side or at a corner.
+    """Return the pairs of instances with adjacent pixels (8-connectivity).
 
     Parameters
     ----------
@@ -293,7 +311,7 @@ def touching_pairs(labels: LabelArray) -> npt.NDArray[np.int64]:
     Returns
     -------
     (m, 2) int64 array
-        Ids, the smaller first, sorted, each pair once.
+        Ids of each pair, the smaller one first; sorted, without duplicates.
 
     Examples
     --------
@@ -308,8 +326,8 @@ def touching_pairs(labels: LabelArray) -> npt.NDArray[np.int64]:
         (labels[:-1, :-1], labels[1:, 1:]),
         (labels[:-1, 1:], labels[1:, :-1]),
     ):
-        meet = (first != second) & (first != 0) & (second != 0)
-        a, b = first[meet].astype(np.int64), second[meet].astype(np.int64)
+        contact = (first != second) & (first != 0) & (second != 0)
+        a, b = first[contact].astype(np.int64), second[contact].astype(np.int64)
         codes.append(np.unique(np.minimum(a, b) * n + np.maximum(a, b)))
     return np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
 

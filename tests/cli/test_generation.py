@@ -103,10 +103,10 @@ def test_masks_take_a_mix_as_generate_does(run: Run, tmp_path: Path, two_class_f
 @pytest.mark.parametrize(
     ("mix", "said"),
     [
-        ("red cell", "give a share for each class once, such as"),
-        ("red cell=most", "give a share for each class once"),
-        ("=1", "give a share for each class once"),
-        ("red cell=0.5,red cell=0.5", "give a share for each class once"),
+        ("red cell", "give each class once with its fraction, such as"),
+        ("red cell=most", "give each class once with its fraction"),
+        ("=1", "give each class once with its fraction"),
+        ("red cell=0.5,red cell=0.5", "give each class once with its fraction"),
         ("blue=1", "mix names blue; the classes are red cell, white cell"),
         ("red cell=0.4", "must be probabilities that sum to 1"),
         ("red cell=2,white cell=-1", "must be probabilities that sum to 1"),
@@ -150,7 +150,7 @@ def test_one_smear_is_enough_but_for_a_certificate(run: Run, tmp_path: Path, tin
         assert (ran.code, "fitting the layout" in ran.err) == (0, "--data" in source)
         counts = {line["requested"] for line in lines_of(out / "masks.jsonl")}
         assert len(counts) > 1  # not the same smear again and again
-    line = error_of(run("check_layout", data, "-m", model))
+    line = error_of(run("check-layout", data, "-m", model))
     assert line == f"error: {data}: 1 smears are too few for an envelope; give 4 at least"
 
 

@@ -1,4 +1,4 @@
-"""fit-task and predict, by the command line."""
+"""train-task, predict and score, by the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY = ("--preset", "tiny", "--steps", 4, "--device", "cpu")
 
 @pytest.mark.parametrize("task", ["segmentation", "detection", "contours"])
 def test_from_annotated_smears_to_counts(run: Run, smear_folder: Path, tmp_path: Path, task: str) -> None:
-    made = run("fit-task", task, smear_folder, "-o", tmp_path / "m", *TINY)
+    made = run("train-task", task, smear_folder, "-o", tmp_path / "m", *TINY)
     assert made.code == 0, made
     assert f"model: {tmp_path / 'm'}" in made.out
     assert "validation: 0." in made.out
@@ -41,7 +41,7 @@ def test_from_annotated_smears_to_counts(run: Run, smear_folder: Path, tmp_path:
 def test_a_model_is_scored_on_the_test_split(
     run: Run, smear_folder: Path, tmp_path: Path, task: str, metric: str
 ) -> None:
-    assert run("fit-task", task, smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    assert run("train-task", task, smear_folder, "-o", tmp_path / "m", *TINY).code == 0
     ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
     assert ran.code == 0, ran
     found = json.loads(ran.out)
@@ -56,7 +56,7 @@ def test_a_model_is_scored_on_the_test_split(
 
 
 def test_a_model_is_put_to_use_at_the_scale_it_learned_at(run: Run, smear_folder: Path, tmp_path: Path) -> None:
-    made = run("fit-task", "detection", smear_folder, "-o", tmp_path / "m", *TINY, "--scale", 0.5)
+    made = run("train-task", "detection", smear_folder, "-o", tmp_path / "m", *TINY, "--scale", 0.5)
     assert made.code == 0, made
     assert load_model(tmp_path / "m").scale == 0.5
     ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
@@ -77,7 +77,7 @@ def test_smears_without_a_cell_teach_nothing(run: Run, tmp_path: Path) -> None:
         for k in range(2)
     ]
     folder = write_folder(tmp_path / "data", blank)
-    ran = run("fit-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
+    ran = run("train-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
     assert ran.code == 2
     assert "no smear to learn from has a cell" in ran.err
     assert not (tmp_path / "m").exists()
@@ -89,7 +89,7 @@ def test_the_train_split_alone_is_learned_from(run: Run, tmp_path: Path) -> None
     # were it read, the test split would stop the training
     for image in sorted((folder / "images").iterdir())[1:]:
         image.write_bytes(b"")
-    ran = run("fit-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
+    ran = run("train-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
     assert ran.code == 0, ran
     assert "for want of held-out smears with cells" in ran.out
 
@@ -97,14 +97,14 @@ def test_the_train_split_alone_is_learned_from(run: Run, tmp_path: Path) -> None
 def test_a_detector_learns_the_classes_of_the_data(run: Run, tmp_path: Path) -> None:
     kinds = ("red cell", "white cell")
     folder = write_folder(tmp_path / "data", (random_smear(k, class_names=kinds) for k in range(3)))
-    assert run("fit-task", "detection", folder, "-o", tmp_path / "m", *TINY).code == 0
+    assert run("train-task", "detection", folder, "-o", tmp_path / "m", *TINY).code == 0
     assert load_model(tmp_path / "m").config.class_names == kinds
     assert run("predict", tmp_path / "m", folder, "-o", tmp_path / "out", "--device", "cpu").code == 0
     assert (tmp_path / "out" / "counts.csv").read_text().splitlines()[0] == "image,red cell,white cell,total"
 
 
 def test_a_dry_run_says_how_long_it_takes_and_leaves_nothing(run: Run, smear_folder: Path, tmp_path: Path) -> None:
-    ran = run("fit-task", "contours", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+    ran = run("train-task", "contours", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
     assert ran.code == 0
     assert "6 smears, all readable; classes cell" in ran.out
     assert "4 steps at 0." in ran.out
@@ -114,20 +114,20 @@ def test_a_dry_run_says_how_long_it_takes_and_leaves_nothing(run: Run, smear_fol
 def test_a_dry_run_lists_bad_smears(run: Run, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", (random_smear(k) for k in range(3)))
     (folder / "images" / "smear-01.png").write_bytes(b"x")
-    ran = run("fit-task", "contours", folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+    ran = run("train-task", "contours", folder, "-o", tmp_path / "m", *TINY, "--dry-run")
     assert ran.code == 2
     assert "smear-01.png" in ran.err
     assert "1 of 3 smears cannot be used" in ran.err
 
 
 def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -> None:
-    line = ("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
-    first = run(*line, "--minutes", 0)
+    line = ("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
+    first = run(*line, "--time-limit", 0)
     assert first.code == 0
     assert "stopped at step 1; run the same command again" in first.out
     early = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "found")
     assert early.code == 2
-    assert "not finished: run the same `smearsynth fit-task` again" in early.err
+    assert "not finished: run the same `smearsynth train-task` again" in early.err
     assert run(*line).code == 0
     other = run(*line, "--seed", 3)
     assert other.code == 2
@@ -141,7 +141,7 @@ def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -
 def test_a_model_of_unknown_content_is_not_passed_off_as_one_of_these_smears(
     run: Run, smear_folder: Path, tmp_path: Path
 ) -> None:
-    line = ("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
+    line = ("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
     assert "their content" not in run(*line).err
     config = tmp_path / "m" / "config.json"
     config.write_text(re.sub(", content [0-9a-f]+", "", config.read_text()))
@@ -165,13 +165,13 @@ def test_ctrl_c_keeps_what_was_learned(
         return original(self, smears)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Segmentation, "loss", interrupted)
-    ran = run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
+    ran = run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY)
     assert ran.code == 130
     assert "stopped at step 2" in ran.out
     assert (tmp_path / "m" / "state.safetensors").exists()
 
 
-@pytest.mark.parametrize("command", ["fit-task --dry-run", "realism"])
+@pytest.mark.parametrize("command", ["train-task --dry-run", "realism"])
 def test_ctrl_c_amid_an_estimate_or_the_training_of_a_judge_ends_the_command(
     run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -187,7 +187,7 @@ def test_ctrl_c_amid_an_estimate_or_the_training_of_a_judge_ends_the_command(
     if command == "realism":
         ran = run("realism", smear_folder, smear_folder, "--split", "train", "--device", "cpu", "--json")
     else:
-        ran = run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
+        ran = run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
     assert ran.code == 130
     assert ran.out == ""
 
@@ -208,7 +208,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     run: Run, smear_folder: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     task, *options = arguments
-    ran = run("fit-task", task, smear_folder, "-o", tmp_path / "m", "--device", "cpu", *options)
+    ran = run("train-task", task, smear_folder, "-o", tmp_path / "m", "--device", "cpu", *options)
     assert ran.code == 2
     assert said in ran.err
     assert ran.err.count("\n") == 1
@@ -216,7 +216,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
 
 
 def test_a_second_prediction_takes_the_place_of_the_first(run: Run, smear_folder: Path, tmp_path: Path) -> None:
-    assert run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    assert run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
     line = ("predict", tmp_path / "m", "-o", tmp_path / "out", "--device", "cpu")
     assert run(*line, smear_folder).code == 0
     assert run(*line, smear_folder / "images" / "smear-03.png", "--no-overlays").code == 0
@@ -228,7 +228,7 @@ def test_a_second_prediction_takes_the_place_of_the_first(run: Run, smear_folder
 def test_a_prediction_that_fails_leaves_no_labels_of_the_one_before(
     run: Run, smear_folder: Path, tmp_path: Path
 ) -> None:
-    assert run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    assert run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
     photos = tmp_path / "photos"
     (photos / "more").mkdir(parents=True)
     for name in ("a", "c", "more/d"):
@@ -250,7 +250,7 @@ def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, 
     data = write_folder(tmp_path / "data", smears)
     blank = replace(smears[0], labels=np.zeros_like(smears[0].labels), classes=np.array([], np.int64))
     bare = write_folder(tmp_path / "bare", [blank])
-    assert run("fit-task", "contours", data, "-o", tmp_path / "m", *TINY).code == 0
+    assert run("train-task", "contours", data, "-o", tmp_path / "m", *TINY).code == 0
     line = ("score", tmp_path / "m", bare, "--device", "cpu")
     assert "1 smear: AP is not defined, for none has a cell" in run(*line).out
     found = json.loads(run(*line, "--json").out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -260,8 +260,8 @@ def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, 
 def test_predict_names_what_is_wrong(run: Run, smear_folder: Path, tmp_path: Path) -> None:
     none = run("predict", tmp_path / "none", smear_folder, "-o", tmp_path / "out")
     assert none.code == 2
-    assert "no such model folder; make one with `smearsynth fit-task`" in none.err
-    assert run("fit-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
+    assert "no such model folder; make one with `smearsynth train-task`" in none.err
+    assert run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
     photo = tmp_path / "photo.png"
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(photo)
     one = run("predict", tmp_path / "m", photo, "-o", tmp_path / "out", "--no-overlays", "--device", "cpu")

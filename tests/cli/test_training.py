@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Ran, Run
-from smearsynth.cli.training import choose_preset, crop_remark, parse_settings
-from smearsynth.errors import OptionError
-from smearsynth.synthesis.config import NetworkConfig, TrainingConfig, preset
+from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 TINY = ("--preset", "tiny", "--steps", 2)
@@ -45,7 +43,7 @@ def test_a_run_starts_with_a_model_and_says_so(
         "--licence",
         "MIT",
     )
-    assert run(*arguments, "--minutes", 0).code == 0
+    assert run(*arguments, "--time-limit", 0).code == 0
     # the same run with another start is another run
     for other in (("train", *arguments[1:6], "--steps", 2), (*arguments[:8], "--pretrained", "default")):
         line = error_of(run(*other))
@@ -115,7 +113,7 @@ def test_settings_reach_the_run_and_other_ones_do_not_continue_it(
         "learning_rate": 0.001,
     }
     words = [word for key, value in given.items() for word in ("--set", f"{key}={str(value).lower()}")]
-    arguments = ("train", smear_folder, "-o", tmp_path, *TINY, *words, "--set", "crop=48x32", "--minutes", 0)
+    arguments = ("train", smear_folder, "-o", tmp_path, *TINY, *words, "--set", "crop=48x32", "--time-limit", 0)
     assert run(*arguments, "--stain-augmentation", 0.5).code == 0
     preset = stored(tmp_path)["preset"]
     settings = {**preset["network"], **preset["training"]}  # type: ignore[dict-item]
@@ -171,22 +169,9 @@ def test_all_settings_are_explained_without_data(run: Run) -> None:
     assert "classes, boundaries and styles scale" in text
 
 
-def test_settings_hold_for_the_preset_and_both_of_its_stages() -> None:
-    chosen = choose_preset(
-        "paper", ("cell",), {"steps": 5, "seed": None}, parse_settings(["flips=off", "seed=3"]), None
-    )
-    assert chosen.second is not None
-    for stage in (chosen.training, chosen.second):
-        assert (stage.steps, stage.seed, stage.flips) == (5, 3, False)
-    with pytest.raises(OptionError, match="--set seed: has an option of its own"):
-        choose_preset("paper", ("cell",), {"seed": 1}, {"seed": "3"}, None)
-
-
 def test_crops_larger_than_the_smears_are_told_before_training(
     run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert crop_remark(preset("tiny", crop=(96, 64)), (96, 64)) is None
-    assert crop_remark(preset("paper"), (96, 96)) is None
     monkeypatch.setattr("smearsynth.synthesis.training.pipeline.benchmark_steps", lambda *given: {})
     ran = run("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run", "--set", "crop=128x96")
     assert ran.code == 0

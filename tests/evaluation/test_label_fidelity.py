@@ -70,7 +70,8 @@ def test_fidelity_needs_cells(limits):
         label_fidelity([empty], DarkSegmenter(), limits, DIAMETER)
 
 
-def test_simulated_errors_are_detected_with_few_false_alarms(limits):
+def test_simulated_errors_are_detected_with_few_false_alarms(realism_result):
+    limits = realism_result.labels.limits
     assert limits.false_wrong <= 0.02
     assert limits.false_missing <= 0.02
     for kind in SIMULATED_ERRORS:

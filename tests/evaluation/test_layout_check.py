@@ -1,136 +1,127 @@
-"""The layout certificate: it passes what is the same, fails what is not, and prints what it says."""
+"""The layout check: it accepts layouts of the same model, rejects others, and reports what differs."""
 
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from layout_reference import ellipses
-from smearsynth.errors import DataError
-from smearsynth.evaluation import check_layout
-from smearsynth.layout import InteractionParameters, ContactParameters, Workspace, contact_layout
+from smearsynth.datasets import open_smears
+from smearsynth.errors import DataError, ModelError
+from smearsynth.evaluation.layout_check import LAYOUTS, check_layout, compare_layouts
+from smearsynth.layout import ContactParameters, InteractionParameters, Workspace, contact_layout
 from smearsynth.layout.contact.fitting import fit_contact
 from smearsynth.layout.labels import LabelSource
 from smearsynth.layout.painting import paint_labels
+from smearsynth.runs import Execution, Progress
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure
 
 SIZE = (300, 400)
 SHAPES = Workspace(ellipses(np.random.default_rng(0).normal(9, 0.7, (60, 2))))
-LAW = ContactParameters(
+ADHESIVE = ContactParameters(
     form=InteractionParameters(gap=0.05),
     adhesion=1.0,
     smears=[(6.4 + 0.2 * z, 2.9, -2.3, z) for z in np.random.default_rng(0).normal(0, 0.5, 40)],
 )
 
 
-def made_smears(n, seed):
-    """Smears drawn from a law whose cells stick together."""
+def adhesive_smears(n, seed):
+    """Smears with the parameters `ADHESIVE`: their cells adhere to each other."""
     rng = np.random.default_rng(seed)
     for k in range(n):
-        one = LAW.draw(rng)
-        laid = contact_layout(SIZE, round(one.count_on(SIZE, one.diameter)), SHAPES, parameters=one, rng=rng)
-        labels = paint_labels(laid, SHAPES).astype(np.int32)
-        yield Smear(np.zeros((*SIZE, 3), np.uint8), labels, laid.classes, name=str(k))
+        smear = ADHESIVE.draw(rng)
+        count = round(smear.count_on(SIZE, smear.diameter))
+        layout = contact_layout(SIZE, count, SHAPES, parameters=smear, rng=rng)
+        labels = paint_labels(layout, SHAPES).astype(np.int32)
+        yield Smear(np.zeros((*SIZE, 3), np.uint8), labels, layout.classes, name=str(k))
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    statistics = measure(made_smears(30, 1))
+    statistics = measure(adhesive_smears(30, 1))
     return LabelSource(SHAPES.shapes, statistics, fit_contact(statistics, SHAPES, rng=0))
 
 
 @pytest.fixture(scope="module")
-def certificate(fitted):
-    return check_layout(list(made_smears(30, 2)), fitted, rng=3)
+def check(fitted):
+    return compare_layouts(list(adhesive_smears(30, 2)), fitted, rng=3)
 
 
-def test_the_true_law_cannot_be_told_from_its_own_smears_and_others_can(fitted):
-    found = check_layout(list(made_smears(30, 2)), LabelSource(SHAPES.shapes, fitted.statistics, LAW), rng=3)
-    assert len(found.outside("contact")) <= 1  # at 95 % each, one of seven may fail
+def test_the_true_parameters_pass_and_other_layouts_fail(fitted):
+    source = LabelSource(SHAPES.shapes, fitted.statistics, ADHESIVE)
+    result = compare_layouts(list(adhesive_smears(30, 2)), source, rng=3)
+    assert len(result.outside("contact")) <= 1  # at 95 % each, one of seven may fail
     for layout in ("ring", "uniform"):
-        assert {"pair_correlation", "nearest_neighbour", "touching_fraction"} <= set(found.outside(layout))
+        assert {"pair_correlation", "nearest_neighbour", "touching_fraction"} <= set(result.outside(layout))
 
 
-def test_a_fitted_law_comes_near(certificate, fitted):
-    assert fitted.contact.form.gap == pytest.approx(LAW.form.gap, abs=0.03)
-    assert (
-        fitted.contact.form.overlap * fitted.contact.form.depth < 0.005
-    )  # diameters, in the mean of attached cells
-    assert fitted.contact.adhesion == pytest.approx(LAW.adhesion, abs=0.8)
-    real = float(certificate.curves["touching_fraction"].real[0])
-    assert certificate.statistics["touching_fraction"]["contact"].value == pytest.approx(real, abs=0.1)
+def test_fitted_parameters_are_close_to_the_true_ones(check, fitted):
+    assert len(fitted.contact.smears) == 30
+    assert fitted.contact.form.gap == pytest.approx(ADHESIVE.form.gap, abs=0.03)
+    # diameters, mean over attached cells
+    assert fitted.contact.form.overlap * fitted.contact.form.depth < 0.005
+    assert fitted.contact.adhesion == pytest.approx(ADHESIVE.adhesion, abs=0.8)
+    real = float(check.curves["touching_fraction"].real[0])
+    assert check.statistics["touching_fraction"]["contact"].value == pytest.approx(real, abs=0.1)
     for name in ("pair_correlation", "nearest_neighbour", "cluster_sizes"):
-        of = certificate.statistics[name]
-        assert of["contact"].value < min(of["ring"].value, of["uniform"].value) / 2
+        verdicts = check.statistics[name]
+        assert verdicts["contact"].value < min(verdicts["ring"].value, verdicts["uniform"].value) / 2
 
 
-def test_the_fit_is_reproducible_and_keeps_every_smear(fitted):
-    again = fit_contact(fitted.statistics, SHAPES, rng=0)
-    assert again == fitted.contact
-    assert len(again.smears) == 30
+def test_a_fit_is_reproducible(fitted):
+    assert fit_contact(fitted.statistics, SHAPES, rng=0) == fitted.contact
 
 
-def test_the_certificate_says_value_low_high_inside(certificate, tmp_path):
-    found = json.loads(certificate.to_json())
-    assert set(found) >= {
+def test_the_json_text_has_value_low_high_and_inside(check):
+    record = json.loads(check.to_json())
+    assert set(record) >= {
         "pair_correlation",
         "nearest_neighbour",
         "touching_fraction",
         "cluster_sizes",
         "cell_areas",
     }
-    for of in found.values():
-        assert set(of) == {"contact", "ring", "uniform"}
-        for one in of.values():
-            assert one["inside"] == (one["low"] <= one["value"] <= one["high"])
-    certificate.figure(tmp_path / "certificate.png")
-    assert (tmp_path / "certificate.png").stat().st_size > 10_000
+    for verdicts in record.values():
+        assert set(verdicts) == {"contact", "ring", "uniform"}
+        for verdict in verdicts.values():
+            assert verdict["inside"] == (verdict["low"] <= verdict["value"] <= verdict["high"])
 
 
-def test_too_few_smears_for_an_envelope_are_named(fitted):
-    with pytest.raises(DataError, match="too few"):
-        check_layout(list(made_smears(2, 4)), fitted)
+def test_the_table_marks_what_is_outside(check):
+    console = Console(width=120, record=True)
+    console.print(check.table())
+    text = console.export_text()
+    assert "30 real smears and 300 synthetic fields per layout" in text
+    assert text.count("OUTSIDE") == sum(len(check.outside(layout)) for layout in LAYOUTS)
 
 
-def test_one_smear_is_enough_for_a_law():
-    statistics = measure(made_smears(1, 5))
-    law = fit_contact(statistics, SHAPES)
-    assert len(law.smears) == 1
-    counts = [law.draw(k).count_on(SIZE, 18.0) for k in range(100)]
-    assert 0.5 < np.mean(counts) / statistics.count.mean < 2
-    assert np.std(counts) > 0
+def test_too_few_smears_are_refused(fitted):
+    with pytest.raises(DataError, match="2 smears are too few"):
+        compare_layouts(list(adhesive_smears(2, 4)), fitted)
 
 
-def test_smears_without_a_whole_cell_are_named():
-    labels = np.zeros((20, 20), np.int32)
-    labels[:5, :5] = 1
-    cut = measure([Smear(np.zeros((20, 20, 3), np.uint8), labels, np.array([0]))])
-    with pytest.raises(DataError, match="whole cell"):
-        fit_contact(cut, SHAPES)
+def test_smears_without_a_whole_cell_are_refused(fitted):
+    empty = Smear(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.int32), np.array([], int))
+    with pytest.raises(DataError, match="no whole cell in the 4 smears"):
+        compare_layouts([empty] * 4, fitted)
 
 
-def test_the_command_prints_the_same_and_draws(run, tiny_folder, smear_folder, tmp_path):
-    picture = tmp_path / "c.png"
-    ran = run("check_layout", smear_folder, "--model", tiny_folder, "--draws", 6, "--json", "--figure", picture)
-    assert ran.code == 0
-    assert set(json.loads(ran.out)["touching_fraction"]) == {"contact", "ring", "uniform"}
-    assert picture.exists()
-    ran = run("check_layout", smear_folder, "--model", tiny_folder, "--draws", 6, "--format", "labels")
-    assert ran.code == 0
-    assert all(f"{layout}: " in ran.out for layout in ("contact", "ring", "uniform"))
-    ran = run("check_layout", smear_folder, "--model", tiny_folder, "--format", "coco")
-    assert ran.code == 2
+def test_a_folder_is_checked_with_a_model_or_its_folder(smear_folder, tiny, tiny_folder):
+    calls = []
 
+    class Recorder(Progress):
+        def advance(self, stage, done, total=None):
+            calls.append((done, total))
 
-def test_the_mix_of_classes_is_kept(run, two_class_folder, tmp_path):
-    options = ("-m", two_class_folder, "-n", 2, "--size", "64x64", "--no-sheet")
-    ran = run("generate", "-o", tmp_path / "a", *options, "--mix", "red cell=1")
-    assert ran.code == 0
-    recipes = [json.loads(line) for line in (tmp_path / "a" / "manifest.jsonl").read_text().splitlines()]
-    assert all(recipe["classes"]["white cell"] == 0 for recipe in recipes)
-    assert all(recipe["layout"] == "contact" and recipe["mix"] == {"red cell": 1.0} for recipe in recipes)
-    for mix, said in (("red cell", "give a share"), ("blue=1", "blue"), ("red cell=0.4", "sum to 1")):
-        ran = run("generate", "-o", tmp_path / "b", *options, "--mix", mix)
-        assert ran.code == 2
-        assert said in ran.err
+    result = check_layout(smear_folder, tiny_folder, draws=4, execution=Execution(progress=Recorder()))
+    assert (result.smears, result.draws) == (9, 4)
+    assert calls == [(k, 9 + 3 * 4) for k in range(1, 22)]
+    again = check_layout(open_smears(smear_folder), tiny, draws=4)
+    assert again.to_json() == result.to_json()
+    assert check_layout(smear_folder, tiny, draws=4, rng=1).to_json() != result.to_json()
+    with pytest.raises(ModelError):
+        check_layout(smear_folder, smear_folder)
+    with pytest.raises(DataError, match=f"^{smear_folder}: 3 smears are too few"):
+        check_layout(open_smears(smear_folder, split="test"), tiny)

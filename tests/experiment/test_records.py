@@ -7,7 +7,7 @@ import pytest
 
 from benefit_results import make_difference, make_facts, make_result, make_synthesizer
 from smearsynth.errors import DataError
-from smearsynth.experiment.records import BenefitResult, decimals
+from smearsynth.experiment.records import BenefitResult, decimals, synthesizer_warnings
 
 
 def test_a_saved_result_loads_unchanged(tmp_path: Path) -> None:
@@ -68,11 +68,12 @@ def test_runs_and_differences_are_selected_by_name() -> None:
 
 
 def test_a_synthesizer_of_more_smears_or_other_cell_sizes_gives_warnings() -> None:
-    assert make_synthesizer("mine", 10).warnings(10) == []
-    (sentence,) = make_synthesizer("other", 54).warnings(10)
-    assert sentence.startswith("The synthesizer for 10 real smears was trained on 54 smears (other).")
+    assert synthesizer_warnings({10: make_synthesizer("mine", 10)}) == []
+    other = make_synthesizer("other", 54)
+    (sentence,) = synthesizer_warnings({54: other, 10: other, 3: other})
+    assert sentence.startswith("The synthesizer for 10 and 3 real smears was trained on 54 smears (other).")
     misfit = make_synthesizer("other", 1).model_copy(update={"misfit": "generates cells of 40 px"})
-    assert misfit.warnings(1) == ["The synthesizer for 1 real smear generates cells of 40 px."]
+    assert synthesizer_warnings({1: misfit}) == ["The synthesizer for 1 real smear generates cells of 40 px."]
 
 
 def test_facts_reject_unknown_fields() -> None:

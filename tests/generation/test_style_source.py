@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import Run
 from smears import analytic_smear, random_smear, write_folder
-from smearsynth.annotation.threshold import photograph, threshold_labels
+from smearsynth.annotation.threshold import smear_from_photograph, threshold_labels
 from smearsynth.datasets import open_smears
 from smearsynth.errors import OptionError
 from smearsynth.generation.stream import SyntheticSmears
@@ -79,7 +79,7 @@ def test_classes_of_a_given_smear_are_matched_by_name(two_class_folder: Path, ti
 
 def test_a_photograph_gives_the_style_that_its_annotation_gives(tiny: Synthesizer) -> None:
     smear = analytic_smear((120, 160), [(30, 30, 12), (80, 40, 14), (120, 80, 12), (50, 85, 13)], noise=2)
-    rough = photograph(smear.image)
+    rough = smear_from_photograph(smear.image)
     assert rough.count == 4
     assert ((rough.labels > 0) == (smear.labels > 0)).mean() > 0.98
     known, found = tiny.encode(smear), tiny.encode(rough)

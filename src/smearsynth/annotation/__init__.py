@@ -1,1 +1,1 @@
-"""Labels from images without annotation, or with boxes or points."""
+"""Labels for images without annotation."""

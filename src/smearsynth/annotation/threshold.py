@@ -1,4 +1,4 @@
-"""The cells of a photograph that nobody has annotated, told apart roughly: enough to take its style."""
+"""Approximate labels of photographs without annotation, by a threshold."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from skimage.filters import threshold_otsu
 from smearsynth.smear import ImageArray, LabelArray, Smear, relabel_sequential
 
 _SMOOTHING = 1.0  # px
-_LEAST_CONTRAST = 8.0  # grey levels between cells and ground: less is grain
-_SMALLEST = 0.2  # of the area of the median piece: what is smaller is dirt
+_MIN_CONTRAST = 8.0  # grey levels between cells and background; a smaller difference is noise
+_MIN_RELATIVE_AREA = 0.2  # of the median component; smaller components are dirt
 
 
 def threshold_labels(image: ImageArray) -> LabelArray:
-    """Tell cells from the ground by Otsu's threshold (1979) in green, where haemoglobin and stain absorb.
+    """Separate cells from the background by the threshold of Otsu (1979).
 
-    Cells that touch are one piece: for the mean style of cells that is no matter, as an annotation it will not do.
+    The green channel is used, because haemoglobin and stain absorb green light. Cells that touch become one
+    instance: this is accurate enough for the mean style of the cells, but not for training data.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
-        RGB, darker cells on a brighter ground.
+        RGB, with cells darker than the background.
 
     Returns
     -------
     (H, W) int32 array
-        0 the ground, 1..n the pieces; all 0 where nothing stands out.
+        Instance labels, 0 = background. All 0 if there is no contrast.
 
     Examples
     --------
@@ -40,21 +41,28 @@ def threshold_labels(image: ImageArray) -> LabelArray:
     green = ndimage.gaussian_filter(image[..., 1].astype(np.float32), _SMOOTHING)
     threshold = float(threshold_otsu(green)) if np.ptp(green) > 0 else 0.0  # type: ignore[no-untyped-call]
     dark = green <= threshold
-    if not dark.any() or dark.all() or green[~dark].mean() - green[dark].mean() < _LEAST_CONTRAST:
+    if not dark.any() or dark.all() or green[~dark].mean() - green[dark].mean() < _MIN_CONTRAST:
         return np.zeros(dark.shape, np.int32)
     cells = ndimage.binary_opening(ndimage.binary_fill_holes(dark), iterations=2)
-    pieces, n = ndimage.label(cells)
-    areas = np.bincount(pieces.ravel(), minlength=n + 1)[1:]
-    kept = areas >= _SMALLEST * np.median(areas) if n else np.zeros(0, bool)
-    return relabel_sequential(np.where(np.concatenate([[False], kept])[pieces], pieces, 0))[0]
+    components, n = ndimage.label(cells)
+    areas = np.bincount(components.ravel(), minlength=n + 1)[1:]
+    large = areas >= _MIN_RELATIVE_AREA * np.median(areas) if n else np.zeros(0, bool)
+    return relabel_sequential(np.where(np.concatenate([[False], large])[components], components, 0))[0]
 
 
-def photograph(image: ImageArray, name: str = "") -> Smear:
-    """A photograph as a smear with `threshold_labels`, all cells of the first class, to take its style from.
+def smear_from_photograph(image: ImageArray, name: str = "") -> Smear:
+    """Return a photograph as a smear with `threshold_labels` and a single class.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+        RGB, with cells darker than the background.
+    name : str
+        Name of the smear.
 
     Examples
     --------
-    >>> photograph(np.full((20, 20, 3), 200, np.uint8)).count
+    >>> smear_from_photograph(np.full((20, 20, 3), 200, np.uint8)).count
     0
     """
     labels = threshold_labels(image)

@@ -130,7 +130,15 @@ def masks(
         source = Synthesizer.load(model).label_source
     size = size or source.statistics.field_size
     if explain:
-        write_figure4(output, source, size, rng=content.seed)
+        write_figure4(
+            size,
+            None,
+            source.shapes,
+            cell_size=source.statistics.cell_size,
+            n_init=source.n_init(size),
+            rng=content.seed,
+            path=output,
+        )
         say(out, f"figure: {output}")
         return
     if content.layout == "contact" and source.contact is None:

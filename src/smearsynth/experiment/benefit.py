@@ -14,7 +14,7 @@ from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.experiment.experiment import Experiment
 from smearsynth.experiment.plan import Job, Settings, smear_digests, task_config
 from smearsynth.experiment.preparing import is_finished, prepare, synthesizer_folder, synthesizer_preset
-from smearsynth.experiment.records import BenefitResult, counted
+from smearsynth.experiment.records import BenefitResult, counted, synthesizer_warnings
 from smearsynth.experiment.report.examples import example_predictions
 from smearsynth.experiment.report.page import write_report
 from smearsynth.experiment.running import Pool, Work, estimate_seconds, remaining_work, run_all
@@ -219,7 +219,7 @@ def estimate_benefit(
             execution=execution,
         )
     assert experiment is not None  # nothing is trained
-    _warn_of_sources(experiment, available.keys() & experiment.sources.keys(), progress)
+    _warn_of_sources(experiment, [size for size in sizes if size in available], progress)
     work = remaining_work(experiment)
     minutes = _announce(experiment, work, workers, progress)
     if not work:
@@ -314,9 +314,8 @@ def _worker_count(execution: Execution) -> int:
 
 
 def _warn_of_sources(experiment: Experiment, sizes: Iterable[int], progress: Progress) -> None:
-    for reals in sizes:
-        for sentence in experiment.sources[reals].facts.warnings(reals):
-            progress.message(sentence)
+    for sentence in synthesizer_warnings({reals: experiment.sources[reals].facts for reals in sizes}):
+        progress.message(sentence)
 
 
 def _finished_models(inputs: _Inputs, sizes: Sequence[int], pretrained: Path | str | None) -> dict[int, Path | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,24 +194,6 @@ class SynthesizerFacts(_Record):
     def __str__(self) -> str:
         return f"{self.name}, {counted(self.smears, 'smear')}, hash {self.hash[:12]}"
 
-    def warnings(self, reals: int) -> list[str]:
-        """Return sentences on why its use with `reals` real smears may mislead.
-
-        Examples
-        --------
-        >>> SynthesizerFacts(hash="f00d" * 16, name="mine", smears=54).warnings(54)
-        []
-        """
-        subject = f"The synthesizer for {counted(reals, 'real smear')}"
-        sentences = [f"{subject} {self.misfit}."] if self.misfit else []
-        if self.smears > reals:
-            sentences.append(
-                f"{subject} was trained on {self.smears:,} smears ({self.name}). If those smears are similar to "
-                "yours, the comparison favours the arms with synthetic smears: they use information from more "
-                "real smears than the other arms."
-            )
-        return sentences
-
 
 class Facts(_Record):
     """Setup of an experiment: what is needed to interpret its scores and to repeat it.
@@ -360,6 +343,38 @@ class BenefitResult(_Record):
             return cls.model_validate(fields | {"differences": record["intervals"]})
         except (json.JSONDecodeError, LookupError, TypeError, ValidationError):
             raise DataError("not a result of `smearsynth benefit`; run the command again", path) from None
+
+
+def synthesizer_warnings(synthesizers: Mapping[int, SynthesizerFacts]) -> list[str]:
+    """Return sentences on why the use of these synthesizers may mislead.
+
+    Parameters
+    ----------
+    synthesizers : mapping of int to SynthesizerFacts
+        Synthesizer by number of real training smears.
+
+    Examples
+    --------
+    >>> synthesizer_warnings({54: SynthesizerFacts(hash="f00d" * 16, name="mine", smears=54)})
+    []
+    """
+    sentences = []
+    for synthesizer in dict.fromkeys(synthesizers.values()):
+        sizes = [reals for reals in synthesizers if synthesizers[reals] == synthesizer]
+        if synthesizer.misfit:
+            sentences.append(f"The synthesizer for {_join(sizes)} {synthesizer.misfit}.")
+        if smaller := [reals for reals in sizes if reals < synthesizer.smears]:
+            sentences.append(
+                f"The synthesizer for {_join(smaller)} was trained on {synthesizer.smears:,} smears "
+                f"({synthesizer.name}). If those smears are similar to yours, the comparison favours the arms with "
+                "synthetic smears: they use information from more real smears than the other arms."
+            )
+    return sentences
+
+
+def _join(sizes: Sequence[int]) -> str:
+    first = f"{', '.join(map(str, sizes[:-1]))} and " if len(sizes) > 1 else ""
+    return first + counted(sizes[-1], "real smear")
 
 
 def decimals(half_width: float) -> int:

@@ -1,4 +1,4 @@
-"""What every format offers: a reader that lists without decoding, a writer that can be interrupted."""
+"""Base classes of the readers and writers of all annotation formats."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ONE_CLASS = ("cell",)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where one smear is: its files, nothing decoded.
+    """Files of one smear.
 
     Parameters
     ----------
     name : str
-        Stem of the image file, unique in its folder.
+        Name of the image file without extension, unique in its folder.
     image, annotation : Path
-        The image, and the file that holds its instances.
+        The image, and the file with its instances.
     split : str, optional
-        Such as "train".
+        Name of the split, such as "train".
     """
 
     name: str
@@ -36,17 +36,18 @@ class Entry:
 
 
 class Reader(ABC):
-    """A folder of smears in one format, listed on construction and decoded on `read`.
+    """Reader of a folder of smears: lists the files on construction, decodes a smear on `read`.
 
     Attributes
     ----------
     root : Path
-        What the user named.
+        Folder or file that was opened.
     entries : tuple of Entry
         Sorted by name.
     class_names : tuple of str
+        Names of the cell classes.
     notes : tuple of str
-        Remarks that stop nothing, such as skipped annotations, one line each.
+        Notes that are no errors, such as skipped annotations, one line each.
     """
 
     format: ClassVar[str]
@@ -57,13 +58,19 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, entry: Entry) -> Smear:
-        """Decode one smear at its full size; a `DataError` names the file at fault."""
+        """Decode one smear at full size.
+
+        Raises
+        ------
+        DataError
+            If a file is missing, damaged or inconsistent; the message names the file.
+        """
 
 
 class Writer(ABC):
-    """Writes smears one by one; each is whole or absent, so an interrupted run can go on.
+    """Writer of smears. Each smear is written completely or not at all, so that an interrupted run can continue.
 
-    Used as a context manager, `finish` runs when the block ends without an error.
+    As a context manager it calls `finish` if the block ends without an error.
     """
 
     format: ClassVar[str]
@@ -72,15 +79,15 @@ class Writer(ABC):
 
     @abstractmethod
     def write(self, smear: Smear, tags: Mapping[str, str] | None = None) -> None:
-        """Write image and annotation; `tags` become PNG text of the image."""
+        """Write image and annotation; `tags` are stored as text in the PNG image."""
 
     @abstractmethod
-    def written(self, name: str) -> bool:
-        """Whether the smear of this name is there, whole."""
+    def is_written(self, name: str) -> bool:
+        """Test whether all files of the smear of this name exist."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what describes the folder as a whole; may be called again after more smears."""
+        """Write the files that describe the whole folder; more smears can be added later."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""COCO instances: one JSON file of polygons or run lengths (RLE) for all images."""
+"""COCO instances: one JSON file with polygons or run-length encoding (RLE) for all images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
 from smearsynth.formats.images import read_rgb
 from smearsynth.formats.labels import label_components, pixel_size
 from smearsynth.formats.listing import IMAGE_FOLDER, image_name, read_splits
-from smearsynth.formats.trace_outlines import trace_outlines, ring_area
+from smearsynth.formats.outlines import ring_area, trace_outlines
 from smearsynth.formats.tables import read_metadata
 from smearsynth.formats.writing import FolderWriter
 from smearsynth.smear import LabelArray, Smear
@@ -33,7 +33,7 @@ ANNOTATION_FILE = "annotations.json"
 
 
 def find_coco_files(path: Path) -> list[Path]:
-    """COCO files named by `path`: itself, or those in the folder and in its `annotations/`."""
+    """Return the COCO files of a path: the file itself, or those in the folder and its `annotations/`."""
     if path.is_file():
         return [path] if path.suffix.lower() == ".json" else []
     candidates = [*path.glob("*.json"), *path.glob("annotations/*.json")]
@@ -46,20 +46,25 @@ def _has_coco_keys(path: Path) -> bool:
 
 
 class CocoReader(Reader):
-    """Images with COCO instances.
+    """Reader of images with COCO instances.
 
-    Crowd regions are left out, with a warning. Where annotations overlap, the later lies on top. The JSON is
-    held in memory, the images are not. Several files in one folder, such as `instances_train.json` and
-    `instances_test.json`, are splits of these names; else `split.csv` tells them.
+    Crowd regions are skipped with a warning. Where annotations overlap, the later one is on top. The JSON content
+    is kept in memory, the images are not. Several files in one folder, such as `instances_train.json` and
+    `instances_test.json`, are splits of these names; otherwise the splits are those of `split.csv`.
 
     Parameters
     ----------
     root : Path
-        A COCO file, or a folder with one or more of them (in it or in `annotations/`).
+        COCO file, or folder with one or more COCO files (in it or in `annotations/`).
     classes : {"auto", "one", "annotated"}
-        As for `smearsynth.datasets.open_smears`.
+        Classes of the cells, as for `smearsynth.datasets.open_smears`.
     binary : bool
-        Take the components of the union of all annotations as instances.
+        The connected components of the union of all annotations become the instances.
+
+    Raises
+    ------
+    DataError
+        If there is no COCO file, or one is damaged or lists no images.
     """
 
     format = "coco"
@@ -68,7 +73,7 @@ class CocoReader(Reader):
         self.root = root
         files = find_coco_files(root)
         if not files:
-            raise DataError("holds no COCO file (JSON with images, annotations and categories)", root)
+            raise DataError("contains no COCO file (JSON with images, annotations and categories)", root)
         folder = root if root.is_dir() else root.parent
         self._metadata = read_metadata(folder)
         self._binary = binary
@@ -84,9 +89,9 @@ class CocoReader(Reader):
         self.entries = tuple(sorted(entries, key=lambda entry: entry.name))
         if not self.entries:
             raise DataError("lists no images", files[0])
-        one = binary or classes == "one" or (classes == "auto" and self._metadata is None)
-        self._one = one or not self._class_index
-        self.class_names = ONE_CLASS if self._one else tuple(self._class_index)
+        one_class = binary or classes == "one" or (classes == "auto" and self._metadata is None)
+        self._one_class = one_class or not self._class_index
+        self.class_names = ONE_CLASS if self._one_class else tuple(self._class_index)
 
     def _index(self, file: Path, split: str | None, splits: Mapping[str, str]) -> Iterator[Entry]:
         content = _load(file)
@@ -103,43 +108,44 @@ class CocoReader(Reader):
                     shape = (kinds[annotation["category_id"]], annotation.get("segmentation"))
                     by_image[annotation["image_id"]].append(shape)
         except KeyError as error:
-            raise DataError(f"lacks or does not define {error}; export it again as COCO", file) from error
+            raise DataError(f"lacks or does not define {error}; export it again in COCO format", file) from error
         except (TypeError, AttributeError) as error:
-            raise DataError(f"is not laid out as COCO ({error}); export it again", file) from error
+            raise DataError(f"is not in COCO format ({error}); export it again", file) from error
         if crowds:
-            note = f"{file}: {crowds} crowd annotation{'s' if crowds > 1 else ''} left out"
+            note = f"{file}: {crowds} crowd annotation{'s' if crowds > 1 else ''} skipped"
             self.notes = (*self.notes, note)
             warnings.warn(note, stacklevel=5)
         for image in content["images"]:
             name = image_name(str(image["file_name"])).replace("/", "_")
             if name in self._records:
-                raise DataError(f"lists image {name} twice; rename one of the two", file)
+                raise DataError(f"lists the image {name} twice; rename one of the two", file)
             self._records[name] = image
             self._shapes[name] = by_image[image["id"]]
             yield Entry(name, _find_image(file, str(image["file_name"])), file, split or splits.get(name))
 
     def read(self, entry: Entry) -> Smear:
-        """Decode one smear at its full size."""
+        """Decode one smear at full size."""
         image = read_rgb(entry.image)
         height, width = image.shape[:2]
         record = self._records[entry.name]
-        if (record.get("width", width), record.get("height", height)) != (width, height):
+        listed_size = record.get("width", width), record.get("height", height)
+        if listed_size != (width, height):
             raise DataError(
-                f"says {record['width']}×{record['height']} and its image {entry.image} is {width}×{height}; "
-                "both must be of one size",
+                f"lists the size {listed_size[0]}×{listed_size[1]} px, but the image {entry.image} is "
+                f"{width}×{height} px; correct the size or replace the image",
                 entry.annotation,
             )
         labels = np.zeros((height, width), np.int32)
         classes = []
         for k, (kind, segmentation) in enumerate(self._shapes[entry.name], 1):
             try:
-                _paint(labels, _run_lengths(segmentation, height, width), k)
+                _paint(labels, _encode(segmentation, height, width), k)
             except (ValueError, TypeError, KeyError, RuntimeError) as error:
                 raise DataError(
-                    f"annotation {k} of image {entry.name} cannot be drawn ({error}); mend or remove it",
+                    f"annotation {k} of image {entry.name} cannot be drawn ({error}); correct or remove it",
                     entry.annotation,
                 ) from error
-            classes.append(0 if self._one else self._class_index[kind])
+            classes.append(0 if self._one_class else self._class_index[kind])
         if self._binary:
             labels = label_components(labels > 0)
             classes = [0] * int(labels.max(initial=0))
@@ -159,25 +165,25 @@ def _load(file: Path) -> Record:
     except json.JSONDecodeError as error:
         raise DataError(f"is not valid JSON ({error}); export it again", file) from error
     if not isinstance(content, dict):
-        raise DataError("is not laid out as COCO; export it again", file)
+        raise DataError("is not in COCO format; export it again", file)
     return content
 
 
 def _find_image(file: Path, name: str) -> Path:
-    """Find an image named by a COCO file near it; where there is none, the likeliest place."""
+    """Return the path of an image of a COCO file; if it does not exist, the first path that was tried."""
     split = file.stem.removeprefix("instances_")
     folders = [file.parent / IMAGE_FOLDER, file.parent, file.parent / split]
     folders += [file.parent.parent / IMAGE_FOLDER, file.parent.parent / split, file.parent.parent]
     return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
 
 
-def _run_lengths(segmentation: Any, height: int, width: int) -> Record:
-    """Turn polygons, uncompressed or compressed RLE into compressed RLE."""
+def _encode(segmentation: Any, height: int, width: int) -> Record:
+    """Return compressed RLE for polygons, uncompressed RLE or compressed RLE."""
     if not segmentation:
-        raise ValueError("no segmentation, only a box")
+        raise ValueError("no segmentation, only a bounding box")
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"run lengths of size {segmentation['size']}")
+            raise ValueError(f"RLE of size {segmentation['size']}")
         if isinstance(segmentation["counts"], list):
             return dict(rle_masks.frPyObjects(segmentation, height, width))
         return segmentation
@@ -188,23 +194,23 @@ def _run_lengths(segmentation: Any, height: int, width: int) -> Record:
     return dict(rle_masks.merge(rle_masks.frPyObjects(polygons, height, width)))
 
 
-def _paint(labels: LabelArray, run_lengths: Record, k: int) -> None:
-    x, y, w, h = (int(value) for value in rle_masks.toBbox(run_lengths))
+def _paint(labels: LabelArray, rle: Record, k: int) -> None:
+    x, y, w, h = (int(value) for value in rle_masks.toBbox(rle))
     window = np.s_[y : y + h, x : x + w]
-    labels[window][rle_masks.decode(run_lengths)[window] > 0] = k
+    labels[window][rle_masks.decode(rle)[window] > 0] = k
 
 
 class CocoWriter(FolderWriter):
-    """Writes `images/NAME.png`, and `annotations.json` on `finish`.
+    """Writer of `images/NAME.png`, and of `annotations.json` on `finish`.
 
     Parameters
     ----------
     folder : Path
     class_names : sequence of str
-        The categories, with ids from 1.
+        Names of the categories; their ids start at 1.
     segmentation : {"polygon", "rle"}
-        Polygons run along pixel edges and are exact; a cell with a hole, which polygons cannot hold, is
-        written as RLE all the same.
+        Polygons along pixel edges, which are exact, or RLE. A cell with a hole is always written as RLE, because
+        COCO polygons have no holes.
     """
 
     format = "coco"
@@ -220,7 +226,7 @@ class CocoWriter(FolderWriter):
             raise OptionError(f"segmentation must be polygon or rle, not {segmentation!r}")
         super().__init__(folder, class_names)
         self._segmentation = segmentation
-        self._listed = frozenset(name for name, _ in self._earlier())
+        self._composed_names = frozenset(name for name, _ in self._composed_parts())
 
     def _save(self, smear: Smear, files: ExitStack) -> None:
         height, width = smear.shape
@@ -235,13 +241,13 @@ class CocoWriter(FolderWriter):
             cell = smear.labels[y0:y1, x0:x1] == k
             yield {
                 "category_id": int(smear.classes[k - 1]) + 1,
-                "segmentation": self._describe(cell, (x0, y0), smear.shape),
+                "segmentation": self._encode_cell(cell, (x0, y0), smear.shape),
                 "area": area,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "iscrowd": 0,
             }
 
-    def _describe(
+    def _encode_cell(
         self, cell: npt.NDArray[np.bool_], corner: tuple[int, int], shape: tuple[int, int]
     ) -> list[list[int]] | Record:
         if self._segmentation == "polygon":
@@ -249,31 +255,30 @@ class CocoWriter(FolderWriter):
             if all(ring_area(ring) > 0 for ring in rings):
                 return [(ring + np.array(corner)).ravel().tolist() for ring in rings]
         x, y = corner
-        whole = np.zeros(shape, np.uint8, order="F")
-        whole[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
-        run_lengths = rle_masks.encode(whole)
-        return {"size": list(shape), "counts": run_lengths["counts"].decode("ascii")}
+        mask = np.zeros(shape, np.uint8, order="F")
+        mask[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+        return {"size": list(shape), "counts": rle_masks.encode(mask)["counts"].decode("ascii")}
 
     def _part(self, name: str) -> Path:
         return self.parts / f"{name}.json"
 
-    def written(self, name: str) -> bool:
-        """Whether image and annotations of this name are there."""
-        return self.image_path(name).exists() and (name in self._listed or self._part(name).exists())
+    def is_written(self, name: str) -> bool:
+        """Test whether image and annotations of this name exist."""
+        return self.image_path(name).exists() and (name in self._composed_names or self._part(name).exists())
 
     def finish(self) -> None:
-        """Compose `annotations.json`, sorted by image, from what was there and what was added."""
+        """Compose `annotations.json`, sorted by image, from its existing content and the added smears."""
         path = self.folder / ANNOTATION_FILE
         if path.exists() and not self.parts.is_dir():
             return
-        earlier = dict(self._earlier())
+        existing = dict(self._composed_parts())
         added = {part.stem for part in self.parts.glob("*.json") if not part.name.startswith(".")}
         images: list[Record] = []
         count = 0
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write('{"annotations":[')
-            for name in sorted(added | earlier.keys()):
-                part = _load(self._part(name)) if name in added else earlier[name]
+            for name in sorted(added | existing.keys()):
+                part = _load(self._part(name)) if name in added else existing[name]
                 images.append({"id": len(images) + 1, **part["image"]})
                 for annotation in part["annotations"]:
                     record = {"id": count + 1, "image_id": len(images), **annotation}
@@ -283,19 +288,19 @@ class CocoWriter(FolderWriter):
             file.write('],\n"images":' + json.dumps(images, ensure_ascii=False))
             file.write(',\n"categories":' + json.dumps(kinds, ensure_ascii=False))
             file.write(',\n"info":{"description":"written by smearsynth"}}\n')
-        self._listed = frozenset(added | earlier.keys())
+        self._composed_names = frozenset(added | existing.keys())
         shutil.rmtree(self.parts, ignore_errors=True)
 
-    def _earlier(self) -> Iterator[tuple[str, Record]]:
-        """Give what an earlier `finish` composed, as parts again."""
+    def _composed_parts(self) -> Iterator[tuple[str, Record]]:
+        """Yield the name and the part of each smear in an existing `annotations.json`."""
         path = self.folder / ANNOTATION_FILE
         if not path.exists():
             return
         content = _load(path)
         shapes: dict[int, list[Record]] = {image["id"]: [] for image in content["images"]}
         for annotation in content["annotations"]:
-            kept = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
-            shapes[annotation["image_id"]].append(kept)
+            shape = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
+            shapes[annotation["image_id"]].append(shape)
         for image in content["images"]:
-            named = {key: value for key, value in image.items() if key != "id"}
-            yield image_name(image["file_name"]), {"image": named, "annotations": shapes[image["id"]]}
+            record = {key: value for key, value in image.items() if key != "id"}
+            yield image_name(image["file_name"]), {"image": record, "annotations": shapes[image["id"]]}

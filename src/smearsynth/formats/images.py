@@ -1,7 +1,7 @@
-"""Decoding of images to RGB and of label images to integers, whatever the file says it is.
+"""Reading and writing of image files: images as RGB, label images as integers.
 
-Pillow reads everything but TIFF; tifffile reads TIFF, with Pillow again for its rarer compressions.
-The format is told by the first bytes, never by the extension.
+TIFF is read by tifffile, or by Pillow if the compression needs a further package; all other formats by Pillow.
+The format is detected from the first bytes of the file, not from its extension.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from smearsynth.smear import ImageArray
 Pixels = npt.NDArray[Any]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Photometric interpretations given as plain samples: white-is-zero, black-is-zero, RGB, palette.
+# Photometric interpretations without colour conversion: white-is-zero, black-is-zero, RGB, palette.
 _PLAIN_TIFF = (0, 1, 2, 3)
-_DEPTHS = (255, 4095, 65535)
+_MAX_VALUES = (255, 4095, 65535)  # of 8, 12 and 16 bits
+# Level 3 is more than twice as fast as the default 6, for files a tenth larger.
+_PNG_LEVEL = 3
 
 
 def read_rgb(path: Path) -> ImageArray:
     """Decode an image file to 8-bit RGB.
 
-    Greyscale is repeated on three channels; CMYK and palettes are converted; transparent images are laid
-    on white, as a bright field is; EXIF orientation is applied; of a file with several pages the first is
-    read, with a warning. Samples of more than 8 bits are mapped linearly, from 0 to the top of the smallest
-    of 8, 12 and 16 bits that holds the largest value: exposure is kept, not stretched. Floats must lie in
-    0..1 or 0..255.
+    Greyscale is repeated in three channels, and CMYK and palettes are converted. Transparent images are composited
+    on white, the background of bright field. The EXIF orientation is applied. If there are several pages, the first
+    is read, with a warning. Samples of more than 8 bits are scaled linearly by the maximum of the smallest bit
+    depth (8, 12 or 16) that contains all values: the exposure is preserved, the contrast is not stretched. Floats
+    must be in 0..1 or 0..255.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def read_rgb(path: Path) -> ImageArray:
     Raises
     ------
     DataError
-        When the file is not an image, is truncated, or cannot be mapped.
+        If the file is not an image, is truncated, or has values that cannot be mapped to 8 bits.
     """
     with _decoding(path):
         samples = _tiff_samples(path) if _is_tiff(path) else None
@@ -62,14 +64,24 @@ def read_rgb(path: Path) -> ImageArray:
 
 
 def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
-    """Decode a label image to integer ids, (H, W), 0 for background.
+    """Decode a label image to integer ids.
 
-    8, 16 and 32-bit PNG and TIFF, indexed PNG (the index is the id), and floats that are whole numbers.
+    Supported are PNG and TIFF of 8, 16 and 32 bits, indexed PNG (the index is the id), and floats with integer
+    values.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    (H, W) integer array
+        0 = background.
 
     Raises
     ------
     DataError
-        When the file is not an image, holds colours, fractions or negative ids, or was saved with loss.
+        If the file is not an image, has colours, fractions or negative ids, or has lossy compression.
     """
     with _decoding(path):
         samples = _tiff_plain(path) if _is_tiff(path) else None
@@ -77,19 +89,19 @@ def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
             samples = _pillow_ids(path)
     if samples.ndim != 2:
         raise DataError(
-            f"is a colour image of {samples.shape[-1]} channels where labels are expected; "
-            "save integer labels, or read it with format 'palette' if colours stand for cells",
+            f"is a colour image of {samples.shape[-1]} channels, but labels are expected; "
+            "save integer labels, or use format 'palette' if colours distinguish the cells",
             path,
         )
     if samples.dtype.kind == "f":
-        samples = _whole(samples, path)
+        samples = _to_integers(samples, path)
     if samples.dtype.kind == "b":
         return samples.astype(np.uint8)
     if samples.dtype == np.uint64:
-        samples = samples.astype(np.int64)  # what NumPy can count and index with
+        samples = samples.astype(np.int64)  # NumPy cannot count or index with uint64
     if samples.dtype.kind == "i" and samples.size and samples.min() < 0:
         raise DataError(
-            f"holds negative ids (down to {samples.min()}); ids above 32767 saved as signed 16-bit do this: "
+            f"contains negative ids (down to {samples.min()}), as ids above 32767 saved with signed 16 bits; "
             "save labels as uint16 or int32",
             path,
         )
@@ -97,17 +109,25 @@ def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
 
 
 def read_colours(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode a colour-palette mask to (H, W, 3) uint8; transparent pixels become black, the background.
+    """Decode a colour-palette mask; transparent pixels become background (black).
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
 
     Raises
     ------
     DataError
-        When the file is not an image, has more than 8 bits a channel, or was saved with loss.
+        If the file is not an image, has more than 8 bits per channel, or has lossy compression.
     """
     with _decoding(path):
         samples = _tiff_samples(path) if _is_tiff(path) else None
         if samples is None:
-            _refuse_jpeg(path, "colours")
+            _check_not_jpeg(path, "colours")
             samples = _pillow_rgb(path)
     if samples.ndim == 2:
         samples = samples[:, :, None]
@@ -115,8 +135,8 @@ def read_colours(path: Path) -> npt.NDArray[np.uint8]:
         samples = samples.astype(np.uint8) * np.uint8(255)
     if samples.dtype != np.uint8 or samples.shape[2] not in (1, 2, 3, 4):
         raise DataError(
-            f"is no colour-palette mask ({samples.dtype}, {samples.shape[2]} channels); save it as 8-bit "
-            "RGB, or read it with format 'labels' if it holds ids",
+            f"is not a colour-palette mask ({samples.dtype}, {samples.shape[2]} channels); save it as 8-bit "
+            "RGB, or use format 'labels' if it contains ids",
             path,
         )
     if samples.shape[2] in (2, 4):
@@ -125,7 +145,7 @@ def read_colours(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def is_coloured(path: Path) -> bool:
-    """Whether an annotation image holds colours rather than ids, told from its header."""
+    """Test whether an annotation image contains colours instead of ids; only its header is read."""
     with _decoding(path):
         if _is_tiff(path):
             with tifffile.TiffFile(path) as file:
@@ -134,28 +154,28 @@ def is_coloured(path: Path) -> bool:
         with Image.open(path) as image:
             if image.mode == "P":
                 palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
-                # A ramp of greys is how some programs save plain ids.
+                # Some programs save ids as an indexed image with a palette of greys.
                 return bool((palette != np.arange(len(palette), dtype=np.uint8)[:, None]).any())
             return image.mode in ("RGB", "RGBA", "PA", "CMYK", "YCbCr")
 
 
 def read_png_text(path: Path) -> dict[str, str]:
-    """Text tags of a PNG file, empty for any other."""
+    """Return the text tags of a PNG file; empty for other formats."""
     with _decoding(path), Image.open(path) as image:
         return dict(getattr(image, "text", {}))
 
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Turn what decoders raise on damaged files into one line that names the file."""
+    """Convert the exceptions of the decoders to a `DataError` with the path of the file."""
     try:
         yield
     except Image.DecompressionBombError as error:
-        raise DataError("is too large to be one microscope field; cut it into fields", path) from error
+        raise DataError("is too large for one microscope field; split it into fields", path) from error
     except UnidentifiedImageError as error:
         raise DataError("is not an image; save it as PNG, TIFF or JPEG", path) from error
     except OSError as error:
-        # Pillow raises plain OSError for truncated data; errno is set only by the system.
+        # Pillow raises OSError without errno for truncated data; errno is set by the operating system.
         problem = _damaged(error) if error.errno is None else describe_read_error(error)
         raise DataError(problem, path) from error
     except (
@@ -178,7 +198,7 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _tiff_plain(path: Path) -> Pixels | None:
-    """First page as (H, W) or (H, W, S) samples; None where only Pillow can decode it."""
+    """Return the samples of the first page, (H, W) or (H, W, S), or None if only Pillow can decode it."""
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         if len(file.pages) > 1:
@@ -196,11 +216,12 @@ def _tiff_plain(path: Path) -> Pixels | None:
     if axes == "SYX":
         samples = np.moveaxis(samples, 0, -1)
     elif axes not in ("YX", "YXS"):
-        raise DataError(f"is a TIFF volume (axes {axes}); save one plane", path)
+        raise DataError(f"is a TIFF volume (axes {axes}); save a single plane", path)
     return _oriented(samples, orientation)
 
 
 def _tiff_samples(path: Path) -> Pixels | None:
+    """Return the samples as `_tiff_plain`, with the palette applied and white-is-zero inverted."""
     samples = _tiff_plain(path)
     if samples is None:
         return None
@@ -225,9 +246,9 @@ def _oriented(samples: Pixels, orientation: int) -> Pixels:
 
 
 def _pillow_rgb(path: Path) -> Pixels:
-    with Image.open(path) as opened:
-        narrowed = _is_deep_colour_png(path) or _is_deep_colour_tiff(opened)
-        image: Image.Image = ImageOps.exif_transpose(opened)
+    with Image.open(path) as file:
+        reduced_depth = _is_deep_colour_png(path) or _is_deep_colour_tiff(file)
+        image: Image.Image = ImageOps.exif_transpose(file)
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         elif image.mode in ("LA", "PA", "La", "RGBa"):
@@ -235,19 +256,19 @@ def _pillow_rgb(path: Path) -> Pixels:
         elif image.mode not in ("1", "L", "I", "F", "RGB", "RGBA") and not image.mode.startswith("I;"):
             image = image.convert("RGB")
         samples = np.asarray(image)
-    if narrowed and samples.max(initial=0) < 16:
+    if reduced_depth and samples.max(initial=0) < 16:
         raise DataError(
-            "is a 16-bit colour image of 12-bit values, which come out black; save it as uncompressed TIFF",
+            "is a 16-bit colour image with 12-bit values, which cannot be read; save it as uncompressed TIFF",
             path,
         )
     return samples
 
 
 def _is_deep_colour_png(path: Path) -> bool:
-    """Whether this is a 16-bit colour PNG, of which Pillow keeps the upper 8 bits."""
+    """Test whether this is a 16-bit colour PNG; Pillow reads only its upper 8 bits."""
     with path.open("rb") as file:
-        head = file.read(26)
-    return head[:4] == b"\x89PNG" and len(head) == 26 and head[24] == 16 and head[25] != 0
+        header = file.read(26)
+    return header[:4] == b"\x89PNG" and len(header) == 26 and header[24] == 16 and header[25] != 0
 
 
 def _is_deep_colour_tiff(image: Image.Image) -> bool:
@@ -256,15 +277,15 @@ def _is_deep_colour_tiff(image: Image.Image) -> bool:
 
 
 def _pillow_ids(path: Path) -> Pixels:
-    _refuse_jpeg(path, "ids")
+    _check_not_jpeg(path, "ids")
     with Image.open(path) as image:
         return np.asarray(image)
 
 
-def _refuse_jpeg(path: Path, what: str) -> None:
+def _check_not_jpeg(path: Path, content: str) -> None:
     with Image.open(path) as image:
         if image.format == "JPEG":
-            raise DataError(f"is a JPEG, whose compression changes {what}; save it as PNG or TIFF", path)
+            raise DataError(f"is a JPEG, whose compression changes {content}; save it as PNG or TIFF", path)
 
 
 def _to_rgb(samples: Pixels, path: Path) -> ImageArray:
@@ -277,10 +298,10 @@ def _to_rgb(samples: Pixels, path: Path) -> ImageArray:
     colour = samples[:, :, : channels - 1] if channels in (2, 4) else samples
     if channels in (2, 4):
         alpha = samples[:, :, -1:].astype(np.float32) / 255
-        # An alpha channel that is zero all over is an unused one.
+        # An alpha channel of zeros is unused.
         if alpha.any() and alpha.min() < 1:
             colour = np.rint(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    # A copy, because Pillow's pixels are read-only, which PyTorch warns of.
+    # A copy, because the pixels of a Pillow image are read-only and PyTorch warns about such arrays.
     return np.array(np.broadcast_to(colour, (*colour.shape[:2], 3)))
 
 
@@ -291,30 +312,24 @@ def _to_8bit(samples: Pixels, path: Path) -> npt.NDArray[np.uint8]:
         return samples.astype(np.uint8) * np.uint8(255)
     low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
     if not (np.isfinite(low) and np.isfinite(high)) or low < 0:
-        raise DataError(f"holds values from {low:g} to {high:g}; save it with 8 or 16 bits", path)
+        raise DataError(f"contains values from {low:g} to {high:g}; save it with 8 or 16 bits", path)
     if samples.dtype.kind == "f":
         if high > 255:
-            raise DataError(f"holds floats up to {high:g}; save it with 8 or 16 bits", path)
-        top = 1.0 if high <= 1 else 255.0
+            raise DataError(f"contains floats up to {high:g}; save it with 8 or 16 bits", path)
+        white = 1.0 if high <= 1 else 255.0
     else:
-        top = float(next((depth for depth in _DEPTHS if high <= depth), high))
-    return np.rint(samples * np.float32(255 / top)).astype(np.uint8)
+        white = float(next((value for value in _MAX_VALUES if high <= value), high))
+    return np.rint(samples * np.float32(255 / white)).astype(np.uint8)
 
 
-def _whole(samples: Pixels, path: Path) -> npt.NDArray[np.int64]:
+def _to_integers(samples: Pixels, path: Path) -> npt.NDArray[np.int64]:
     if not np.isfinite(samples).all() or (samples != np.rint(samples)).any():
-        raise DataError(
-            "holds fractions where labels are expected; save whole instance ids as uint16 or int32", path
-        )
+        raise DataError("contains fractions, but labels are expected; save integer ids as uint16 or int32", path)
     return samples.astype(np.int64)
 
 
-# Level 3 writes more than twice as fast as the default 6, for files a tenth larger.
-_PNG_LEVEL = 3
-
-
 def save_png(path: Path, pixels: npt.NDArray[np.uint8 | np.uint16], tags: Mapping[str, str] | None = None) -> None:
-    """Write an 8-bit or 16-bit PNG with text tags; `path` may have any extension."""
+    """Write a PNG of 8 or 16 bits with text tags; `path` may have any extension."""
     text = PngInfo()
     for key, value in (tags or {}).items():
         try:
@@ -326,5 +341,5 @@ def save_png(path: Path, pixels: npt.NDArray[np.uint8 | np.uint16], tags: Mappin
 
 
 def save_tiff(path: Path, pixels: npt.NDArray[np.int32]) -> None:
-    """Write a compressed integer TIFF."""
+    """Write an int32 TIFF with zlib compression."""
     tifffile.imwrite(path, pixels, compression="zlib", photometric="minisblack")

@@ -1,4 +1,4 @@
-"""Label images: an integer image per smear, 0 for background and one id per cell instance."""
+"""Label images: one integer image per smear, with 0 for the background and one id per cell."""
 
 from __future__ import annotations
 
@@ -14,40 +14,38 @@ from scipy import ndimage
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
-from smearsynth.formats.images import read_png_text, read_ids, read_rgb, save_png, save_tiff
+from smearsynth.formats.images import read_ids, read_png_text, read_rgb, save_png, save_tiff
 from smearsynth.formats.listing import find_pairs
-from smearsynth.formats.tables import (
-    INSTANCE_FILE,
-    FolderMetadata,
-    InstanceTable,
-    PointTable,
-    read_metadata,
-)
+from smearsynth.formats.tables import INSTANCE_FILE, FolderMetadata, InstanceTable, PointTable, read_metadata
 from smearsynth.formats.writing import TableWriter
 from smearsynth.smear import LabelArray, Smear, relabel_sequential
 
 LABEL_FOLDER = "labels"
 BINARY_PROBLEM = (
     "looks like a binary mask (one value for all cells); "
-    "pass --binary (binary=True) to take connected components as instances"
+    "pass --binary (binary=True) to use its connected components as instances"
 )
 _POINT_FOLDER = "points"
 _MAX_PNG_ID = 65535
 
 
 class LabelReader(Reader):
-    """Images with label images.
+    """Reader of images with label images.
 
     Parameters
     ----------
     root : Path
-        Folder laid out as `smearsynth.formats.listing.find_pairs` says.
+        Folder with a layout of `smearsynth.formats.listing.find_pairs`.
     classes : {"auto", "one", "annotated"}
-        "annotated" takes classes from `instances.csv`, else from `points/`; "one" calls every cell "cell";
-        "auto" is "annotated" for folders written by smearsynth and "one" for all others, because annotated
-        classes with a handful of cells cannot be trained on.
+        "annotated": classes of `instances.csv`, else of `points/`. "one": all cells are "cell". "auto": "annotated"
+        for folders that smearsynth wrote, else "one", because classes with few cells cannot be trained on.
     binary : bool
-        Take 4-connected components of all that is not 0 as instances.
+        The 4-connected components of all non-zero pixels become the instances.
+
+    Raises
+    ------
+    DataError
+        If files are missing, or annotated classes are requested and there are none.
     """
 
     format = "labels"
@@ -57,7 +55,7 @@ class LabelReader(Reader):
         self.entries, self.notes = find_pairs(root)
         self._metadata = read_metadata(root)
         self._binary = binary
-        self._sampled_binary: bool | None = None
+        self._binary_folder: bool | None = None
         self._table: InstanceTable | None = None
         self._points: PointTable | None = None
         self.class_names = ONE_CLASS
@@ -75,28 +73,29 @@ class LabelReader(Reader):
             self.class_names = self._points.class_names
         elif self._table is None and required:
             raise DataError(
-                f"holds no classes; add {INSTANCE_FILE} (image, instance, class) or ask for classes 'one'",
+                f"contains no classes; add {INSTANCE_FILE} (image, instance, class) or use classes 'one'",
                 self.root,
             )
 
     def read(self, entry: Entry) -> Smear:
-        """Decode one smear at its full size."""
+        """Decode one smear at full size."""
         image = read_rgb(entry.image)
-        ids = self._ids(entry)
-        if ids.shape != image.shape[:2]:
+        labels = self._read_labels(entry)
+        if labels.shape != image.shape[:2]:
             raise DataError(
-                f"is {ids.shape[1]}×{ids.shape[0]} and its image {entry.image} is "
-                f"{image.shape[1]}×{image.shape[0]}; both must be of one size",
+                f"is {labels.shape[1]}×{labels.shape[0]} px, but its image {entry.image} is "
+                f"{image.shape[1]}×{image.shape[0]} px; both must have the same size",
                 entry.annotation,
             )
         try:
-            labels, ids_kept = relabel_sequential(ids)
+            instances, ids = relabel_sequential(labels)
         except DataError as error:
             raise DataError(str(error), entry.annotation) from error
-        classes = self._classes(entry.name, labels, ids_kept)
-        return Smear(image, labels, classes, self.class_names, pixel_size(entry.image, self._metadata), entry.name)
+        classes = self._classes(entry.name, instances, ids)
+        um_per_px = pixel_size(entry.image, self._metadata)
+        return Smear(image, instances, classes, self.class_names, um_per_px, entry.name)
 
-    def _ids(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
+    def _read_labels(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
         ids = read_ids(entry.annotation)
         if self._binary:
             return label_components(ids != 0)
@@ -105,13 +104,13 @@ class LabelReader(Reader):
         return ids
 
     def _folder_is_binary(self) -> bool:
-        """Whether no other annotation tells cells apart: one cell cut in two must not condemn a folder."""
-        if self._sampled_binary is None:
+        """Test whether no annotation of a sample has several ids: one cell in two pieces is no binary mask."""
+        if self._binary_folder is None:
             step = max(1, len(self.entries) // 8)
-            self._sampled_binary = all(self._values(entry) <= 1 for entry in self.entries[::step])
-        return self._sampled_binary
+            self._binary_folder = all(self._count_values(entry) <= 1 for entry in self.entries[::step])
+        return self._binary_folder
 
-    def _values(self, entry: Entry) -> int:
+    def _count_values(self, entry: Entry) -> int:
         return count_values(read_ids(entry.annotation))
 
     def _classes(self, name: str, labels: LabelArray, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -126,13 +125,21 @@ class LabelReader(Reader):
         except KeyError as error:
             remedy = "run the same command again to finish the folder" if self._metadata else "add it"
             raise DataError(
-                f"gives no known class for instance {error} of image {name}; {remedy}",
+                f"has no known class for instance {error} of image {name}; {remedy}",
                 self.root / INSTANCE_FILE,
             ) from error
 
 
 def label_components(mask: npt.NDArray[np.bool_]) -> LabelArray:
-    """Label the 4-connected components of a mask, (H, W) int32: cells that meet at a corner are two.
+    """Label the 4-connected components of a mask, so that cells that meet at a corner stay separate.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+
+    Returns
+    -------
+    (H, W) int32 array
 
     Examples
     --------
@@ -145,15 +152,16 @@ def label_components(mask: npt.NDArray[np.bool_]) -> LabelArray:
 
 
 def looks_binary(ids: npt.NDArray[np.integer[Any]]) -> bool:
-    """Whether a label image looks like a mask of all cells: one value, and not the outline of one cell.
+    """Test whether a label image looks like a mask of all cells and not like the label of a single cell.
 
-    That is several components of some size, or one that reaches all four edges, or the value 255.
+    It does if all non-zero pixels have the same value, and this value is 255, or there are several large
+    components, or one component reaches all four borders.
 
     Examples
     --------
-    >>> two = np.zeros((8, 8), np.uint8)
-    >>> two[1:3, 1:3] = two[5:7, 5:7] = 1
-    >>> looks_binary(two), looks_binary(two * np.arange(1, 9, dtype=np.uint8))
+    >>> mask = np.zeros((8, 8), np.uint8)
+    >>> mask[1:3, 1:3] = mask[5:7, 5:7] = 1
+    >>> looks_binary(mask), looks_binary(mask * np.arange(1, 9, dtype=np.uint8))
     (True, False)
     """
     if count_values(ids) != 1:
@@ -168,21 +176,24 @@ def looks_binary(ids: npt.NDArray[np.integer[Any]]) -> bool:
 
 
 def count_values(ids: npt.NDArray[np.integer[Any]]) -> int:
-    """Count different values other than 0; 2 stands for more.
+    """Return the number of different non-zero values, or 2 if there are more.
 
     Examples
     --------
     >>> count_values(np.array([[0, 7, 7]])), count_values(np.array([[1, 2, 3]]))
     (1, 2)
     """
-    top = ids.max(initial=0)
-    if top == 0:
+    largest = ids.max(initial=0)
+    if largest == 0:
         return 0
-    return 1 if ((ids == 0) | (ids == top)).all() else 2
+    return 1 if ((ids == 0) | (ids == largest)).all() else 2
 
 
 def pixel_size(image: Path, metadata: FolderMetadata | None) -> float | None:
-    """Read µm per pixel from our own tag; other programs' resolutions mostly say 72 dpi and mean nothing."""
+    """Read the pixel size in µm from the PNG tag of smearsynth, or return None.
+
+    The resolution tags of other programs are ignored: they usually contain a default of 72 dpi.
+    """
     if metadata is None or image.suffix.lower() != ".png":
         return None
     try:
@@ -192,9 +203,10 @@ def pixel_size(image: Path, metadata: FolderMetadata | None) -> float | None:
 
 
 class LabelWriter(TableWriter):
-    """Writes `images/NAME.png` and `labels/NAME.png` (uint16).
+    """Writer of `images/NAME.png` and `labels/NAME.png` (uint16).
 
-    PNG holds 16 bits: a smear of more than 65,535 instances gets `labels/NAME.tif` (int32) instead.
+    A smear of more than 65,535 instances does not fit in 16 bits: its labels are written to `labels/NAME.tif`
+    (int32).
     """
 
     format = "labels"
@@ -215,7 +227,7 @@ class LabelWriter(TableWriter):
     def _label_paths(self, name: str) -> tuple[Path, Path]:
         return self.folder / LABEL_FOLDER / f"{name}.png", self.folder / LABEL_FOLDER / f"{name}.tif"
 
-    def written(self, name: str) -> bool:
-        """Whether image, labels and classes of this name are there."""
+    def is_written(self, name: str) -> bool:
+        """Test whether image, labels and classes of this name exist."""
         labels = any(path.exists() for path in self._label_paths(name))
         return labels and self.image_path(name).exists() and self._classes_written(name)

@@ -1,9 +1,9 @@
-"""Colour-palette masks, the annotation of the paper: touching cells never share a colour.
+"""Colour-palette masks, the annotation of the paper: touching cells have different colours.
 
 "In order to be able to extract every single blood cell without an overlap with others, any touching cells
-have different segmentation mask colors assigned to it" (Bailo, Ham, Shin 2019). Background is black. Pixels
-touch along a side or at a corner, in writing and in reading alike, so what is written is read back as it was;
-only a cell whose visible part is in several pieces comes back as several.
+have different segmentation mask colors assigned to it" (Bailo, Ham, Shin 2019). The background is black.
+Both writer and reader use 8-connectivity, so the instances that are read are those that were written; only a cell
+whose visible part consists of several pieces is read as several instances.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from skimage import measure
 
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
-from smearsynth.formats.base import Entry
+from smearsynth.formats.base import ONE_CLASS, Entry
 from smearsynth.formats.images import read_colours, save_png
-from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, label_components, count_values, looks_binary
+from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, count_values, label_components, looks_binary
 from smearsynth.formats.writing import TableWriter
 from smearsynth.smear import LabelArray, Smear, touching_pairs
 
@@ -32,55 +32,67 @@ PALETTE = (
     (230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25),
     (240, 50, 230), (70, 240, 240), (245, 130, 48), (255, 255, 255),
 )  # fmt: skip
-# A mask blurred or scaled with smoothing falls into crumbs of mixed colours at every outline.
-_CRUMB = 5
+# Blur or smooth resizing of a mask creates many tiny components of mixed colours at the outlines.
+_MIN_COMPONENT_AREA = 5  # px²
 
 
 def colour_indices(labels: LabelArray, n: int) -> npt.NDArray[np.int64]:
-    """Choose a colour for each of n instances such that none touches one of the same colour.
+    """Assign a colour to each instance such that touching instances have different colours.
 
-    Cells are taken away in the order of fewest neighbours left and coloured in the reverse order, which needs
-    no more than 6 colours wherever cells lie in a plane; of the free colours the least used is taken.
+    Greedy colouring in smallest-last order: the cell with the fewest remaining neighbours is removed first and
+    coloured last. For planar neighbourhoods this needs at most 6 colours. Among the available colours the least
+    frequent one is used.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+    n : int
+        Number of instances.
 
     Returns
     -------
     (n,) int64 array
-        Index of the colour of instance ``k + 1``; from ``len(PALETTE)`` on, further colours are needed.
+        Index of the colour of instance ``k + 1``. Indices from ``len(PALETTE)`` need further colours.
     """
-    near: list[set[int]] = [set() for _ in range(n)]
+    neighbours: list[set[int]] = [set() for _ in range(n)]
     for a, b in touching_pairs(labels).tolist():
-        near[a - 1].add(b - 1)
-        near[b - 1].add(a - 1)
-    left = [len(neighbours) for neighbours in near]
-    queue = [(count, cell) for cell, count in enumerate(left)]
-    heapq.heapify(queue)
-    order: list[int] = []
-    gone = [False] * n
-    while queue:
-        count, cell = heapq.heappop(queue)
-        if gone[cell] or count != left[cell]:
-            continue
-        gone[cell] = True
-        order.append(cell)
-        for other in near[cell]:
-            left[other] -= 1
-            heapq.heappush(queue, (left[other], other))
+        neighbours[a - 1].add(b - 1)
+        neighbours[b - 1].add(a - 1)
     colours = np.full(n, -1, np.int64)
-    used = [0] * len(PALETTE)
-    for cell in reversed(order):
-        taken = {int(colours[other]) for other in near[cell]}
-        free = [colour for colour in range(len(used)) if colour not in taken]
-        if not free:
-            free = [len(used)]
-            used.append(0)
-        best = min(free, key=used.__getitem__)
-        used[best] += 1
+    counts = [0] * len(PALETTE)
+    for cell in reversed(_smallest_last_order(neighbours)):
+        excluded = {int(colours[neighbour]) for neighbour in neighbours[cell]}
+        available = [colour for colour in range(len(counts)) if colour not in excluded]
+        if not available:
+            available = [len(counts)]
+            counts.append(0)
+        best = min(available, key=counts.__getitem__)
+        counts[best] += 1
         colours[cell] = best
     return colours
 
 
+def _smallest_last_order(neighbours: Sequence[set[int]]) -> list[int]:
+    """Return the cells in the order in which the one with the fewest remaining neighbours is removed."""
+    degrees = [len(cells) for cells in neighbours]
+    queue = [(degree, cell) for cell, degree in enumerate(degrees)]
+    heapq.heapify(queue)
+    order: list[int] = []
+    removed = [False] * len(degrees)
+    while queue:
+        degree, cell = heapq.heappop(queue)
+        if removed[cell] or degree != degrees[cell]:
+            continue  # an outdated entry of the queue
+        removed[cell] = True
+        order.append(cell)
+        for neighbour in neighbours[cell]:
+            degrees[neighbour] -= 1
+            heapq.heappush(queue, (degrees[neighbour], neighbour))
+    return order
+
+
 def palette_colours(count: int) -> npt.NDArray[np.uint8]:
-    """Give `count` different colours, (count, 3) RGB, none black: first `PALETTE`, then ever new hues."""
+    """Return `count` different RGB colours, (count, 3), without black: `PALETTE`, then further hues."""
     colours = list(PALETTE[:count])
     step = 0
     while len(colours) < count:
@@ -94,12 +106,22 @@ def palette_colours(count: int) -> npt.NDArray[np.uint8]:
 
 
 def encode_palette(labels: LabelArray, n: int) -> npt.NDArray[np.uint8]:
-    """Paint n instances with palette colours on black, (H, W, 3) uint8.
+    """Paint instances with palette colours on black.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+    n : int
+        Number of instances.
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
 
     Examples
     --------
-    >>> painted = encode_palette(np.array([[1, 2, 0]], np.int32), 2)
-    >>> bool((painted[0, 0] != painted[0, 1]).any()), painted[0, 2].tolist()
+    >>> mask = encode_palette(np.array([[1, 2, 0]], np.int32), 2)
+    >>> bool((mask[0, 0] != mask[0, 1]).any()), mask[0, 2].tolist()
     (True, [0, 0, 0])
     """
     indices = colour_indices(labels, n)
@@ -107,79 +129,84 @@ def encode_palette(labels: LabelArray, n: int) -> npt.NDArray[np.uint8]:
     return np.concatenate([np.zeros((1, 3), np.uint8), colours[indices]])[labels]
 
 
-def decode_palette(painted: npt.NDArray[np.uint8]) -> LabelArray:
-    """Find the instances of a colour-palette mask: 8-connected pieces of one colour other than black.
+def decode_palette(mask: npt.NDArray[np.uint8]) -> LabelArray:
+    """Label the instances of a colour-palette mask: 8-connected components of one colour other than black.
 
     Parameters
     ----------
-    painted : (H, W, 3) uint8 array
+    mask : (H, W, 3) uint8 array
 
     Returns
     -------
     (H, W) int32 array
-        Numbered in reading order of their first pixels.
+        Numbered in the order of their first pixels, row by row.
+
+    Examples
+    --------
+    >>> decode_palette(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 0]]], np.uint8)).tolist()
+    [[1, 2, 0]]
     """
-    codes = painted.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-    pieces = measure.label(codes, background=0, connectivity=2)  # type: ignore[no-untyped-call]
-    return np.asarray(pieces, np.int32)
+    codes = mask.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+    labels = measure.label(codes, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+    return np.asarray(labels, np.int32)
 
 
 class PaletteReader(LabelReader):
-    """Images with colour-palette masks, RGB or indexed; parameters as for `LabelReader`."""
+    """Reader of images with colour-palette masks, RGB or indexed; the parameters are those of `LabelReader`."""
 
     format = "palette"
 
-    def _ids(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
-        painted = read_colours(entry.annotation)
+    def _read_labels(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
+        mask = read_colours(entry.annotation)
         if self._binary:
-            return label_components(np.asarray(painted.any(axis=2), np.bool_))
-        pieces = decode_palette(painted)
+            return label_components(np.asarray(mask.any(axis=2), np.bool_))
+        labels = decode_palette(mask)
         if self._metadata is None:
-            self._check(entry.annotation, painted, pieces)
-        return pieces
+            self._check(entry.annotation, mask, labels)
+        return labels
 
-    def _check(self, path: Path, painted: npt.NDArray[np.uint8], pieces: LabelArray) -> None:
-        if pieces.size and pieces.min() > 0:
-            raise DataError("has no black background; paint all that is no cell black (0, 0, 0)", path)
-        sizes = np.bincount(pieces.ravel())[1:]
-        if len(sizes) > 20 and (sizes < _CRUMB).mean() > 0.5:
+    def _check(self, path: Path, mask: npt.NDArray[np.uint8], labels: LabelArray) -> None:
+        if labels.size and labels.min() > 0:
+            raise DataError("has no black background; paint the background black (0, 0, 0)", path)
+        areas = np.bincount(labels.ravel())[1:]
+        if len(areas) > 20 and (areas < _MIN_COMPONENT_AREA).mean() > 0.5:
             raise DataError(
                 "has mixed colours along outlines; save it without smoothing or lossy compression", path
             )
-        grey = _grey(painted)
+        grey = _grey_channel(mask)
         if grey is not None and looks_binary(grey) and self._folder_is_binary():
             raise DataError(BINARY_PROBLEM, path)
 
-    def _values(self, entry: Entry) -> int:
-        grey = _grey(read_colours(entry.annotation))
+    def _count_values(self, entry: Entry) -> int:
+        grey = _grey_channel(read_colours(entry.annotation))
         return 2 if grey is None else count_values(grey)
 
 
-def _grey(painted: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
-    """Give the one channel of a mask without colours, else None."""
-    return None if (painted != painted[:, :, :1]).any() else painted[:, :, 0]
+def _grey_channel(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """Return one channel if all channels are equal, else None."""
+    return None if (mask != mask[:, :, :1]).any() else mask[:, :, 0]
 
 
 class PaletteWriter(TableWriter):
-    """Writes `images/NAME.png` and `palette/NAME.png`."""
+    """Writer of `images/NAME.png` and `palette/NAME.png`."""
 
     format = "palette"
 
-    def __init__(self, folder: Path, class_names: Sequence[str] = ("cell",)) -> None:
+    def __init__(self, folder: Path, class_names: Sequence[str] = ONE_CLASS) -> None:
         super().__init__(folder, class_names)
 
     def _save(self, smear: Smear, files: ExitStack) -> None:
-        painted = encode_palette(smear.labels, smear.count)
-        # Classes go to the pieces as they will be read, which have other numbers than the instances.
-        pieces = decode_palette(painted)
-        owner = np.zeros(int(pieces.max(initial=0)) + 1, np.int64)
-        owner[pieces] = smear.labels
-        self._save_classes(smear.name, smear.classes[owner[1:] - 1], files)
-        save_png(files.enter_context(atomic_write(self._mask_path(smear.name))), painted)
+        mask = encode_palette(smear.labels, smear.count)
+        # The reader numbers the components of the mask, not the instances: classes are written for its numbers.
+        components = decode_palette(mask)
+        instance_of = np.zeros(int(components.max(initial=0)) + 1, np.int64)
+        instance_of[components] = smear.labels
+        self._save_classes(smear.name, smear.classes[instance_of[1:] - 1], files)
+        save_png(files.enter_context(atomic_write(self._mask_path(smear.name))), mask)
 
     def _mask_path(self, name: str) -> Path:
         return self.folder / PALETTE_FOLDER / f"{name}.png"
 
-    def written(self, name: str) -> bool:
-        """Whether image, mask and classes of this name are there."""
+    def is_written(self, name: str) -> bool:
+        """Test whether image, mask and classes of this name exist."""
         return self.image_path(name).exists() and self._mask_path(name).exists() and self._classes_written(name)

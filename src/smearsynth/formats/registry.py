@@ -1,4 +1,4 @@
-"""One reader and one writer per annotation format, and the detection of the format of a folder."""
+"""Selection of the reader and writer of a format, and detection of the format of a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.files import describe_read_error
-from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader, Writer
+from smearsynth.formats.base import ONE_CLASS, ClassChoice, Reader, Writer
 from smearsynth.formats.coco import CocoReader, CocoWriter, find_coco_files
 from smearsynth.formats.images import is_coloured
 from smearsynth.formats.labels import LabelReader, LabelWriter
@@ -19,39 +19,31 @@ from smearsynth.formats.tables import read_metadata
 FormatName = Literal["labels", "palette", "coco"]
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
-__all__ = [
-    "FORMATS",
-    "ClassChoice",
-    "Entry",
-    "FormatName",
-    "Reader",
-    "Writer",
-    "detect_format",
-    "open_reader",
-    "open_writer",
-]
-
 
 def open_reader(
     path: Path | str, format: str = "auto", *, classes: ClassChoice = "auto", binary: bool = False
 ) -> Reader:
-    """Open annotated smears for reading: their files are listed, none is decoded.
+    """List annotated smears for reading; no image is decoded.
+
+    Most callers should use `smearsynth.datasets.open_smears`.
 
     Parameters
     ----------
     path : Path or str
+        Folder, or COCO file.
     format : str
-        One of `FORMATS`, or "auto".
+        One of `FORMATS`, or "auto" to detect it.
     classes : {"auto", "one", "annotated"}
+        Classes of the cells, as for `open_smears`.
     binary : bool
-        As for `smearsynth.datasets.open_smears`, which is what most callers want.
+        The annotation is a binary mask, as for `open_smears`.
 
     Raises
     ------
     DataError
-        When nothing readable is there.
+        If the path does not exist, is empty, or has no known format.
     OptionError
-        When the format or the choice of classes is unknown.
+        If `format` or `classes` is unknown.
     """
     path = Path(path)
     if classes not in get_args(ClassChoice):
@@ -59,7 +51,7 @@ def open_reader(
     if format not in ("auto", *FORMATS):
         raise OptionError(f"format must be auto, {', '.join(FORMATS)}, not {format!r}")
     if binary and classes == "annotated":
-        raise OptionError("binary=True finds instances anew, whose classes no table knows; use classes='one'")
+        raise OptionError("a binary mask (binary=True) has no annotated classes; use classes='one'")
     _check_path(path)
     readers: dict[str, type[LabelReader | CocoReader]] = {
         "labels": LabelReader,
@@ -71,12 +63,12 @@ def open_reader(
 
 
 def detect_format(path: Path | str) -> FormatName:
-    """Tell the format of annotated smears from the files there.
+    """Detect the annotation format of a folder from its files.
 
     Parameters
     ----------
     path : Path or str
-        A folder, or a COCO file.
+        Folder, or COCO file.
 
     Returns
     -------
@@ -86,7 +78,7 @@ def detect_format(path: Path | str) -> FormatName:
     Raises
     ------
     DataError
-        When none fits; the message says what was looked for.
+        If the format is unknown; the message lists the expected files.
     """
     path = Path(path)
     _check_path(path)
@@ -102,8 +94,8 @@ def detect_format(path: Path | str) -> FormatName:
     if (path / IMAGE_FOLDER).is_dir() or image_files(path):
         return _palette_or_labels(path)
     raise DataError(
-        f"is of no known format; looked for {IMAGE_FOLDER}/ beside {'/, '.join(ANNOTATION_FOLDERS)}/, "
-        "for pairs x.png and x_label.png or x_mask.png, and for a COCO .json file",
+        f"unknown format; expected {IMAGE_FOLDER}/ with {'/, '.join(ANNOTATION_FOLDERS)}/ beside it, "
+        "pairs of x.png and x_label.png or x_mask.png, or a COCO .json file",
         path,
     )
 
@@ -115,31 +107,30 @@ def open_writer(
     class_names: Sequence[str] = ONE_CLASS,
     segmentation: Literal["polygon", "rle"] = "polygon",
 ) -> Writer:
-    """Open a folder for writing smears, or for going on where an interrupted run stopped.
+    """Open a folder for writing smears. Smears of an interrupted run with the same options are kept.
 
     Parameters
     ----------
     folder : Path or str
-        Made when missing.
+        Created if missing.
     format : str
-        One of `FORMATS`: "labels" writes uint16 PNG label images (int32 TIFF above 65,535 instances),
-        "palette" colour-palette masks, "coco" one `annotations.json`.
+        One of `FORMATS`. "labels": uint16 PNG label images (int32 TIFF above 65,535 instances). "palette":
+        colour-palette masks. "coco": one file `annotations.json`.
     class_names : sequence of str
-        The classes all smears share.
+        Names of the cell classes, the same for all smears.
     segmentation : {"polygon", "rle"}
-        How COCO describes a cell.
+        Shape of a cell in COCO: polygons or run-length encoding.
 
     Returns
     -------
     Writer
-        With `write`, `written` and `finish`; as a context manager it finishes when all went well.
 
     Raises
     ------
     DataError
-        When the folder holds images of another origin, or was written with other options.
+        If the folder contains images that smearsynth did not write, or was written with other options.
     OptionError
-        When the format is unknown.
+        If `format` is unknown, or `class_names` is empty or has duplicates.
 
     Examples
     --------
@@ -156,9 +147,9 @@ def open_writer(
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise DataError("is a file; name a folder to write to", folder)
+        raise DataError("is a file; give a folder to write to", folder)
     if not class_names or len(set(class_names)) < len(class_names):
-        raise OptionError("class_names must name at least one class, and none twice")
+        raise OptionError("class_names must contain at least one name and no duplicates")
     if format == "labels":
         return LabelWriter(folder, class_names)
     if format == "palette":
@@ -171,16 +162,16 @@ def open_writer(
 def _check_path(path: Path) -> None:
     if path.is_file():
         if path.suffix.lower() != ".json":
-            raise DataError("is a file; name the folder of annotated smears, or a COCO .json file", path)
+            raise DataError("is a file; give the folder of annotated smears, or a COCO .json file", path)
         return
     if not path.exists():
-        raise DataError("does not exist; name a folder of annotated smears", path)
+        raise DataError("does not exist; give a folder of annotated smears", path)
     try:
         empty = not any(path.iterdir())
     except OSError as error:
         raise DataError(describe_read_error(error), path) from error
     if empty:
-        raise DataError("is empty; name a folder of annotated smears", path)
+        raise DataError("is empty; give a folder of annotated smears", path)
 
 
 def _palette_or_labels(path: Path) -> FormatName:

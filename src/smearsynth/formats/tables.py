@@ -1,4 +1,4 @@
-"""The tables beside images: splits by slide, classes per instance, typed points, and our own mark."""
+"""Tables of a folder of smears: class of each instance, points with a type, and the metadata of smearsynth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError
-from smearsynth.files import read_text, describe_read_error, write_text
+from smearsynth.files import describe_read_error, read_text, write_text
 from smearsynth.formats.listing import image_name
 from smearsynth.smear import LabelArray
 
@@ -24,14 +24,20 @@ _WRITTEN_BY = "smearsynth"
 
 @dataclass(frozen=True)
 class FolderMetadata:
-    """What `classes.json` of a folder written by smearsynth records."""
+    """Content of `classes.json` in a folder that smearsynth wrote."""
 
     format: str
     class_names: tuple[str, ...]
 
 
 def read_metadata(root: Path) -> FolderMetadata | None:
-    """Read the mark that smearsynth leaves in folders it writes; None in all others."""
+    """Read `classes.json` of a folder that smearsynth wrote; return None for other folders.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    """
     path = root / CLASS_FILE
     if not path.exists():
         return None
@@ -43,28 +49,37 @@ def read_metadata(root: Path) -> FolderMetadata | None:
         return None
     names = record.get("class_names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError("names no classes; restore or remove it", path)
+        raise DataError("contains no list of class names; restore or remove it", path)
     return FolderMetadata(str(record.get("format")), tuple(names))
 
 
 def write_metadata(root: Path, metadata: FolderMetadata) -> None:
-    """Write the mark of a folder written by smearsynth."""
-    record = {"written_by": _WRITTEN_BY, "format": metadata.format, "class_names": list(metadata.class_names)}
+    """Write `classes.json`."""
+    record = {
+        "written_by": _WRITTEN_BY,
+        "format": metadata.format,
+        "class_names": list(metadata.class_names),
+    }
     write_text(root / CLASS_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 class InstanceTable:
-    """Classes from `instances.csv`, of which only the place of each image's rows is held in memory.
+    """Classes from `instances.csv`. Only the file positions of the rows of each image are kept in memory.
 
     Parameters
     ----------
     path : Path
-        CSV with the columns image, instance and class; others are ignored.
+        CSV file with the columns image, instance and class; other columns are ignored.
 
     Attributes
     ----------
     class_names : tuple of str
         In order of first appearance.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or lacks a column.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +98,7 @@ class InstanceTable:
                     if len(row) > max(image, kind):
                         names.setdefault(row[kind])
                         name = image_name(row[image])
-                        # Rows of one image mostly follow each other: one span stands for all of them.
+                        # Consecutive rows of one image are one span.
                         spans = self._spans.setdefault(name, [])
                         if name == current:
                             spans[-1] = (spans[-1][0], file.tell())
@@ -99,41 +114,49 @@ class InstanceTable:
 
     @property
     def images(self) -> frozenset[str]:
-        """Names of the images that have rows."""
+        """Names of the images in the table."""
         return frozenset(self._spans)
 
     def rows(self, name: str) -> dict[int, str]:
-        """Class name by instance id of one image; empty where the table does not list it."""
-        found: dict[int, str] = {}
+        """Return the class name of each instance id of an image; empty if the image is not in the table."""
+        class_of: dict[int, str] = {}
         try:
             with self.path.open("rb") as file:
                 for start, end in self._spans.get(name, ()):
                     file.seek(start)
                     text = file.read(end - start).decode("utf-8")
                     for row in csv.DictReader(io.StringIO(text), fieldnames=self._header):
-                        found[int(row["instance"])] = row["class"]
+                        class_of[int(row["instance"])] = row["class"]
         except OSError as error:
             raise DataError(describe_read_error(error), self.path) from error
         except (TypeError, ValueError) as error:
-            raise DataError(f"a row of image {name} has no whole instance id; mend it", self.path) from error
-        return found
+            raise DataError(
+                f"a row of image {name} has no integer in the column 'instance'; correct it", self.path
+            ) from error
+        return class_of
 
 
 def instance_rows(name: str, class_of: Mapping[int, str]) -> str:
-    """CSV rows (image, instance, class) of one smear."""
+    """Return the CSV rows (image, instance, class) of one smear.
+
+    Examples
+    --------
+    >>> instance_rows("a", {1: "red", 2: "white"}).splitlines()
+    ['a,1,red', 'a,2,white']
+    """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows((name, i, kind) for i, kind in class_of.items())
     return text.getvalue()
 
 
 class PointTable:
-    """Classes from `points/NAME.txt`: a line "x y type" (px, px, whole number) per annotated cell.
+    """Classes from `points/NAME.txt`, with a line "x y type" (px, px, integer) per annotated cell.
 
     Parameters
     ----------
     folder : Path
     names : iterable of str
-        Smears of the folder; those without a file have no points.
+        Names of all smears; a smear without a file has no points.
 
     Attributes
     ----------
@@ -143,11 +166,11 @@ class PointTable:
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.folder = folder
-        top = max((int(self.points(name)[:, 2].max(initial=-1)) for name in names), default=-1)
-        self.class_names = (*(f"type {i}" for i in range(top + 1)), "untyped")
+        max_type = max((int(self.points(name)[:, 2].max(initial=-1)) for name in names), default=-1)
+        self.class_names = (*(f"type {i}" for i in range(max_type + 1)), "untyped")
 
     def points(self, name: str) -> npt.NDArray[np.float64]:
-        """Points of one smear, (m, 3): x, y in px, type."""
+        """Read the points of one smear, (m, 3): x and y in px, type."""
         path = self.folder / f"{name}.txt"
         if not path.exists():
             return np.zeros((0, 3))
@@ -155,18 +178,18 @@ class PointTable:
         try:
             points = np.array([line[:3] for line in lines if line], float).reshape(-1, 3)
         except ValueError as error:
-            raise DataError("has a line that is not 'x y type'; mend it", path) from error
+            raise DataError("has a line that is not 'x y type'; correct it", path) from error
         if (points[:, 2] < 0).any() or (points[:, 2] != np.rint(points[:, 2])).any():
-            raise DataError("has a type that is not a whole number from 0; mend it", path)
+            raise DataError("has a type that is not an integer from 0; correct it", path)
         return points
 
     def classes(self, name: str, labels: LabelArray) -> npt.NDArray[np.int64]:
-        """Class id per instance: the type of the first point that lies in it, else "untyped"."""
+        """Return the class id of each instance: the type of the first point inside it, else "untyped"."""
         classes = np.full(int(labels.max(initial=0)) + 1, len(self.class_names) - 1, np.int64)
         points = self.points(name)
         columns, rows = points[:, 0].astype(int), points[:, 1].astype(int)
         inside = (columns >= 0) & (columns < labels.shape[1]) & (rows >= 0) & (rows < labels.shape[0])
-        # Backwards, so that the first of several points in one instance is the one that stays.
-        hit = labels[rows[inside], columns[inside]][::-1]
-        classes[hit] = points[inside, 2].astype(np.int64)[::-1]
+        # In reverse order, so that the first of several points in one instance is assigned last.
+        ids = labels[rows[inside], columns[inside]][::-1]
+        classes[ids] = points[inside, 2].astype(np.int64)[::-1]
         return classes[1:]

@@ -1,8 +1,8 @@
-"""What the writers share: a marked folder, PNG images with tags, class parts composed at the end.
+"""Base classes of the writers: metadata of the folder, PNG images with tags, and tables composed at the end.
 
-What concerns the folder as a whole (`instances.csv`, a COCO file) is kept as one small part per smear in a
-hidden folder until `finish` composes it. So every file is written once, whole, and an interrupted run goes
-on. The image takes its place last: where it is, all else is.
+Data of the whole folder (`instances.csv`, the COCO file) are first written as one small file per smear in a hidden
+folder; `finish` composes them. Every file is written once and atomically, so that an interrupted run can continue.
+The image of a smear is written last: if it exists, the smear is complete.
 Several processes may write different smears to one folder; one of them calls `finish`.
 """
 
@@ -21,7 +21,7 @@ from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import Writer
 from smearsynth.formats.images import save_png
-from smearsynth.formats.listing import IMAGE_FOLDER, image_files, remove_temporary_files, check_file_stem
+from smearsynth.formats.listing import IMAGE_FOLDER, check_file_stem, image_files, remove_temporary_files
 from smearsynth.formats.tables import (
     CLASS_FILE,
     INSTANCE_FILE,
@@ -37,93 +37,94 @@ PART_FOLDER = ".parts"
 
 
 class FolderWriter(Writer):
-    """Writes images to `images/` and leaves the annotation to a subclass.
+    """Writer of images to `images/`; subclasses write the annotation.
 
     Parameters
     ----------
     folder : Path
-        New, empty, or written before by the same format with the same classes: then smears are added.
+        New or empty, or written with the same format and classes: then smears are added.
     class_names : sequence of str
+        Names of the cell classes.
 
     Raises
     ------
     DataError
-        When the folder holds something else.
+        If the folder contains other data.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self.folder = folder
         self.class_names = tuple(class_names)
         metadata = FolderMetadata(self.format, self.class_names)
-        there = read_metadata(folder)
-        if there is None:
-            self._refuse_foreign_files()
+        existing = read_metadata(folder)
+        if existing is None:
+            self._check_no_other_files()
             write_metadata(folder, metadata)
-        elif there != metadata:
+        elif existing != metadata:
             raise DataError(
-                f"was written with format {there.format!r} and classes {', '.join(there.class_names)}; "
+                f"was written with format {existing.format!r} and classes {', '.join(existing.class_names)}; "
                 "choose another folder or the same options",
                 folder,
             )
-        for inner in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-            remove_temporary_files(inner)
+        for path in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            remove_temporary_files(path)
 
     @property
     def parts(self) -> Path:
-        """Folder of what is composed at the end."""
+        """Folder of the files that `finish` composes."""
         return self.folder / PART_FOLDER
 
     def image_path(self, name: str) -> Path:
-        """Where the image of this name goes."""
+        """Return the path of the image of this name."""
         return self.folder / IMAGE_FOLDER / f"{check_file_stem(name)}.png"
 
     @abstractmethod
     def _save(self, smear: Smear, files: ExitStack) -> None:
-        """Write all files of a smear to temporary paths, which take their places when `files` closes."""
+        """Write the annotation of a smear to temporary paths, which are renamed when `files` closes."""
 
     def write(self, smear: Smear, tags: Mapping[str, str] | None = None) -> None:
-        """Write one smear; when this fails or is interrupted, `written` stays as it was.
+        """Write one smear; on an error or interruption the smear does not count as written.
 
         Parameters
         ----------
         smear : Smear
-            Its `name` is the stem of its files.
+            Its `name` is used for the file names.
         tags : mapping of str to str, optional
             Text tags of the PNG image, such as ``{"synthetic": "true"}``.
 
         Raises
         ------
         DataError
-            When the smear has other classes or no usable name, or the files cannot be written.
+            If the smear has other classes, its name is not a file name, or a file cannot be written.
         """
         if smear.class_names != self.class_names:
             raise DataError(
-                f"has classes {', '.join(smear.class_names)}, the folder {', '.join(self.class_names)}; "
-                "write it to another folder",
+                f"has the classes {', '.join(smear.class_names)}, but the folder has "
+                f"{', '.join(self.class_names)}; write it to another folder",
                 smear.name or None,
             )
         size = {} if smear.um_per_px is None else {"um_per_px": repr(float(smear.um_per_px))}
         with ExitStack() as files:
-            # All are whole before the first takes its place; the image, entered first, comes last, and an
-            # earlier one goes away before, so that it never stands beside labels that are not its own.
+            # All files are complete before the first is renamed. The image is entered first, so it is renamed last.
+            # An existing image is removed before, so that it is never combined with labels of the new smear.
             image = files.enter_context(atomic_write(self.image_path(smear.name)))
             save_png(image, smear.image, {**size, **(tags or {})})
             self._save(smear, files)
             self.image_path(smear.name).unlink(missing_ok=True)
 
-    def _refuse_foreign_files(self) -> None:
+    def _check_no_other_files(self) -> None:
         if (self.folder / CLASS_FILE).exists():
             raise DataError("was not written by smearsynth; choose another folder", self.folder / CLASS_FILE)
         for folder in (self.folder, self.folder / IMAGE_FOLDER):
             if folder.is_dir() and image_files(folder):
-                raise DataError("holds images that smearsynth did not write; choose another folder", folder)
+                raise DataError("contains images that smearsynth did not write; choose another folder", folder)
 
 
 class TableWriter(FolderWriter):
-    """A `FolderWriter` that records the classes of instances in `instances.csv`, when there are several."""
+    """A `FolderWriter` that also writes the classes of instances to `instances.csv`, if there are several."""
 
     def _save_classes(self, name: str, classes: npt.NDArray[np.int64], files: ExitStack) -> None:
-        """Keep the class of instance ``k + 1`` for each k."""
+        """Write the classes of a smear; ``classes[k]`` belongs to instance ``k + 1``."""
         if len(self.class_names) == 1:
             return
         rows = instance_rows(name, {i: self.class_names[kind] for i, kind in enumerate(classes.tolist(), 1)})
@@ -133,14 +134,14 @@ class TableWriter(FolderWriter):
     def _classes_written(self, name: str) -> bool:
         if len(self.class_names) == 1 or self._part(name).exists():
             return True
-        # A smear without cells has no row in the composed table, so the table as such must do.
+        # A smear without cells has no row in the composed table, so only the existence of the table is tested.
         return (self.folder / INSTANCE_FILE).exists()
 
     def _part(self, name: str) -> Path:
         return self.parts / f"{name}.csv"
 
     def finish(self) -> None:
-        """Compose `instances.csv`, sorted by image, from what was there and what was added."""
+        """Compose `instances.csv`, sorted by image, from its existing rows and those of the added smears."""
         if not self.parts.is_dir():
             return
         path = self.folder / INSTANCE_FILE

@@ -54,6 +54,16 @@ def test_a_curve_shows_the_mean_over_seeds(result: BenefitResult) -> None:
         assert y == pytest.approx(sum(values) / 3)
 
 
+@pytest.mark.parametrize("tasks", [TASKS[:1], TASKS[:2], TASKS])
+def test_the_legend_fits_into_the_figure(tasks: Any) -> None:
+    figure = curves_figure(make_result(tasks), LIGHT)
+    render_png(figure)
+    box, (width, height) = figure.legends[0].get_window_extent(), figure.canvas.get_width_height()
+    assert box.x0 >= 0
+    assert box.x1 <= width
+    assert 0 <= box.y0 < box.y1 < height
+
+
 def test_a_point_per_test_image(result: BenefitResult) -> None:
     figure = images_figure(result, LIGHT)
     assert len(figure.axes) == len(TASKS)

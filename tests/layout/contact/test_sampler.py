@@ -1,30 +1,27 @@
-"""What a contact layout means: adhesion, gaps, borders, overlap, and counts that are true."""
+"""Contact layouts: adhesion, gaps, borders, overlap and sizes follow the parameters, and counts are true."""
 
-import doctest
-import importlib
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from layout_reference import ellipses, red_cells
-from smearsynth.errors import DataError, OptionError
+from smearsynth.errors import OptionError
 from smearsynth.layout import (
     InteractionParameters,
-    ContactParameters,
     SmearParameters,
     Workspace,
     contact_layout,
     uniform_layout,
 )
 from smearsynth.layout.contact.moments import FieldMoments
-from smearsynth.layout.contact.parameters import border_for, field_areas, kept_of_cut
-from smearsynth.layout.kernels.bitmaps import is_connected
-from smearsynth.layout.painting import overlap_fraction, paint_labels, paint_window
+from smearsynth.layout.contact.parameters import annotated_fraction, field_areas
+from smearsynth.layout.contact.sampler import density_field, shape_sizes
+from smearsynth.layout.painting import overlap_fraction, paint_labels
 from smearsynth.shapes import NO_AUGMENTATION
-from smearsynth.smear import Smear, touching_pairs
-from smearsynth.statistics import cluster_sizes, measure_smear
+from smearsynth.smear import touching_pairs
+from smearsynth.statistics import cluster_sizes
 
 DISCS = Workspace(ellipses([(7, 7), (8, 6)]))
 MIXED = ellipses([(4, 3.5), (23, 21), (24, 22), (125, 118)], [0, 1, 1, 2], ("platelet", "red", "white"))
@@ -32,166 +29,177 @@ CELLS = Workspace(red_cells(100))
 SIZE = (300, 400)
 
 
-def fields(law, count=90, runs=12, size=SIZE, shapes=DISCS):
-    """Labels of some layouts, each checked against its record."""
+def fields(parameters, count=90, runs=12, size=SIZE, shapes=DISCS):
+    """Layouts and their labels, each pair checked for consistency."""
     for seed in range(runs):
-        laid = contact_layout(size, count, shapes, parameters=law, rng=seed)
-        labels = paint_labels(laid, shapes)
-        assert set(np.unique(labels)) - {0} == set(range(1, laid.placed + 1))
-        yield laid, labels
+        layout = contact_layout(size, count, shapes, parameters=parameters, rng=seed)
+        labels = paint_labels(layout, shapes)
+        assert set(np.unique(labels)) - {0} == set(range(1, layout.placed + 1))
+        yield layout, labels
 
 
 def touching(labels):
-    """Share of cells that touch another."""
+    """Fraction of the cells that touch another."""
     n = int(labels.max())
     return float((cluster_sizes(n, touching_pairs(labels)) > 1).mean())
 
 
-def mean_touching(law, **options):
-    return np.mean([touching(labels) for _, labels in fields(law, **options)])
+def mean_touching(parameters, **options):
+    return np.mean([touching(labels) for _, labels in fields(parameters, **options)])
 
 
-def test_touching_grows_with_adhesion_and_with_touch():
-    at = {
+def single_cell(layout, k):
+    """The layout of cell k alone."""
+    columns = ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
+    return replace(
+        layout, **{name: getattr(layout, name)[k : k + 1] for name in columns}, lines=None, requested=1
+    )
+
+
+def full_areas(layout):
+    """Area of each cell on the canvas without the other cells, px²."""
+    return [(paint_labels(single_cell(layout, k), DISCS.shapes) > 0).sum() for k in range(layout.placed)]
+
+
+def test_touching_increases_with_adhesion_and_with_touch():
+    fractions = {
         (adhesion, touch): mean_touching(SmearParameters(adhesion=adhesion, touch=touch))
         for adhesion in (0.0, 0.5, 0.9)
         for touch in (0.0, 0.5, 1.0)
     }
-    assert [at[a, 0.0] for a in (0.0, 0.5, 0.9)] == [0, 0, 0]
-    assert at[0.0, 1.0] < 0.3 < 0.45 < at[0.5, 1.0] < at[0.9, 1.0]
-    assert at[0.5, 0.5] < at[0.5, 1.0]
+    assert [fractions[a, 0.0] for a in (0.0, 0.5, 0.9)] == [0, 0, 0]
+    assert fractions[0.0, 1.0] < 0.3 < 0.45 < fractions[0.5, 1.0] < fractions[0.9, 1.0]
+    assert fractions[0.5, 0.5] < fractions[0.5, 1.0]
 
 
 def test_without_adhesion_a_layout_is_uniform():
-    law = SmearParameters(adhesion=0, touch=1)
-    contact = np.array([touching(labels) for _, labels in fields(law, runs=60)])
-    # The uniform layout has all centres on the canvas: fewer cells are cut, the same number is a little denser.
+    parameters = SmearParameters(adhesion=0, touch=1)
+    contact = np.array([touching(labels) for _, labels in fields(parameters, runs=60)])
+    # The uniform layout has all centres on the canvas: fewer cells are cut, so the same number is a little denser.
     uniform = [paint_labels(uniform_layout(SIZE, 90, DISCS, rng=k), DISCS) for k in range(60)]
     uniform = np.array([touching(labels) for labels in uniform])
     assert abs(contact.mean() - uniform.mean()) < 0.05
     assert 0.5 < contact.std() / uniform.std() < 2
 
 
-def test_the_gap_is_the_laws():
-    found = {}
+def test_gaps_follow_the_parameter():
+    medians = {}
     for gap in (0.1, 0.4):
-        law = SmearParameters(adhesion=1, touch=0, form=InteractionParameters(gap=gap))
+        parameters = SmearParameters(adhesion=1, touch=0, form=InteractionParameters(gap=gap))
         pairs = [
-            contact_layout((400, 400), 2, DISCS, parameters=law, augmentation=NO_AUGMENTATION, rng=k)
+            contact_layout((400, 400), 2, DISCS, parameters=parameters, augmentation=NO_AUGMENTATION, rng=k)
             for k in range(300)
         ]
-        # Two cells on a large canvas: those both seen, one attached to the other.
-        apart = [np.hypot(*np.diff([p.x, p.y])[:, 0]) for p in pairs if p.placed == 2]
-        found[gap] = np.median(apart)
-    assert 1.5 < found[0.4] - found[0.1] < 14
+        # Two visible cells on a large canvas: one is attached to the other.
+        distances = [np.hypot(*np.diff([pair.x, pair.y])[:, 0]) for pair in pairs if pair.placed == 2]
+        medians[gap] = np.median(distances)
+    assert 1.5 < medians[0.4] - medians[0.1] < 14
 
 
-def test_cells_are_cut_by_the_border_as_often_as_chance_cuts_them():
-    for border in (0.0, 1.5):
-        law = SmearParameters(adhesion=0.3, form=InteractionParameters(border=border))
-        cut = total = 0
-        for laid, labels in fields(law, runs=25):
-            edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-            cut += len(np.unique(edge[edge > 0]))
-            total += laid.placed
-        whole_area, cut_area = field_areas(SIZE, 14.0)
-        expected = cut_area * kept_of_cut(border)
-        assert cut / total == pytest.approx(expected / (expected + whole_area), rel=0.15)
-    assert kept_of_cut(border_for(0.3)) == pytest.approx(0.3, abs=1e-3)
+@pytest.mark.parametrize("border", [0.0, 1.5])
+def test_the_border_cuts_cells_as_often_as_by_chance(border):
+    parameters = SmearParameters(adhesion=0.3, form=InteractionParameters(border=border))
+    cut = total = 0
+    for layout, labels in fields(parameters, runs=25):
+        edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        cut += len(np.unique(edge[edge > 0]))
+        total += layout.placed
+    whole_area, cut_area = field_areas(SIZE, 14.0)
+    expected = cut_area * annotated_fraction(border)
+    assert cut / total == pytest.approx(expected / (expected + whole_area), rel=0.15)
 
 
-def test_overlap_hides_part_of_the_lower_cell_and_the_record_keeps_it():
-    law = SmearParameters(adhesion=0.8, touch=0.5, form=InteractionParameters(overlap=0.8, depth=0.3))
+def test_overlap_hides_part_of_the_lower_cell_and_the_layout_records_it():
+    form = InteractionParameters(overlap=0.8, depth=0.3)
     hidden = lines = 0
-    for laid, labels in fields(law, count=60, runs=5):
-        assert np.array_equal(labels, paint_labels(laid, DISCS.shapes))  # painted from the record alone
-        seen = np.bincount(labels.ravel(), minlength=laid.placed + 1)[1:]
-        extent = [(paint_labels(one_cell(laid, k), DISCS.shapes) > 0).sum() for k in range(laid.placed)]
-        assert (seen <= extent).all()
-        assert seen[-1] == extent[-1]  # the last one lies on top
-        whole = (np.abs(laid.x - 200) < 185) & (np.abs(laid.y - 150) < 135)
-        assert (seen >= 0.38 * np.array(extent))[whole].all()
-        hidden += int((seen < extent).sum())
-        lines += int(laid.lines.sum())
+    for layout, labels in fields(SmearParameters(adhesion=0.8, touch=0.5, form=form), count=60, runs=5):
+        assert np.array_equal(labels, paint_labels(layout, DISCS.shapes))  # from the record alone
+        visible = np.bincount(labels.ravel(), minlength=layout.placed + 1)[1:]
+        full = np.array(full_areas(layout))
+        assert (visible <= full).all()
+        assert visible[-1] == full[-1]  # the last cell is on top
+        inside = (np.abs(layout.x - 200) < 185) & (np.abs(layout.y - 150) < 135)
+        assert (visible >= 0.38 * full)[inside].all()
+        hidden += int((visible < full).sum())
+        lines += int(layout.lines.sum())
     assert hidden > 60
     assert 0.2 < lines / hidden < 0.8
 
 
-def one_cell(laid, k):
-    """The layout of cell k alone."""
-    from dataclasses import replace
-
-    columns = ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
-    return replace(laid, **{name: getattr(laid, name)[k : k + 1] for name in columns}, lines=None, requested=1)
-
-
-def test_no_overlap_unless_the_law_has_it_and_no_touching_cells_of_one_colour():
-    law = SmearParameters(adhesion=0.9, touch=1.0)
-    for laid, labels in fields(law, runs=3):
-        extents = sum(int((paint_labels(one_cell(laid, k), DISCS.shapes) > 0).sum()) for k in range(laid.placed))
-        assert extents == (labels > 0).sum()
+def test_cells_do_not_overlap_by_default_and_touching_cells_have_different_colours():
+    for layout, labels in fields(SmearParameters(adhesion=0.9, touch=1.0), runs=3):
+        assert sum(full_areas(layout)) == (labels > 0).sum()
         pairs = touching_pairs(labels)
         assert len(pairs) > 20
-        assert all(laid.colours[a - 1] != laid.colours[b - 1] for a, b in pairs)
+        assert all(layout.colours[a - 1] != layout.colours[b - 1] for a, b in pairs)
 
 
-def test_growth_keeps_clusters_small():
-    small, large = (
+def test_clusters_of_three_need_growth():
+    without, full = (
         np.mean(
             [
-                (cluster_sizes(laid.placed, touching_pairs(labels)) > 2).mean()
-                for laid, labels in fields(SmearParameters(adhesion=0.7, touch=1, form=InteractionParameters(growth=growth)))
+                (cluster_sizes(layout.placed, touching_pairs(labels)) > 2).mean()
+                for layout, labels in fields(
+                    SmearParameters(adhesion=0.7, touch=1, form=InteractionParameters(growth=growth))
+                )
             ]
         )
         for growth in (0.0, 1.0)
     )
-    assert small == 0
-    assert large > 0.2
+    assert without == 0
+    assert full > 0.2
 
 
 def test_unevenness_leaves_areas_empty():
-    def quadrant_spread(unevenness):
-        law = SmearParameters(adhesion=0, form=InteractionParameters(unevenness=unevenness))
-        counts = []
-        for laid, _ in fields(law, runs=20):
-            found, _, _ = np.histogram2d(laid.x, laid.y, [4, 4], [[0, 400], [0, 300]])
-            counts.append(found.var() / found.mean())
-        return np.mean(counts)
+    def dispersion(unevenness):
+        """Variance over mean of the counts in 4 × 4 parts of the field."""
+        parameters = SmearParameters(adhesion=0, form=InteractionParameters(unevenness=unevenness))
+        values = []
+        for layout, _ in fields(parameters, runs=20):
+            counts, _, _ = np.histogram2d(layout.x, layout.y, [4, 4], [[0, 400], [0, 300]])
+            values.append(counts.var() / counts.mean())
+        return np.mean(values)
 
-    assert quadrant_spread(1.5) > 2 * quadrant_spread(0.0)
-
-
-def test_sizes_are_those_of_one_smear():
-    law = SmearParameters(adhesion=0.2, diameter=40.0, spread=0.05)
-    laid, labels = next(fields(law, count=100, runs=1, size=(900, 1200), shapes=CELLS))
-    found = FieldMoments.of_labels(labels, laid.placed)
-    assert found.diameter == pytest.approx(40, rel=0.03)
-    assert found.spread == pytest.approx(0.05, abs=0.015)
+    assert dispersion(1.5) > 2 * dispersion(0.0)
 
 
-def test_moments_are_the_statistics_of_the_same_labels():
-    law = SmearParameters(adhesion=0.6, touch=0.6, form=InteractionParameters(overlap=0.3))
-    for laid, labels in fields(law, runs=3):
-        smear = Smear(np.zeros((*SIZE, 3), np.uint8), labels, laid.classes)
-        row, found = FieldMoments.of_row(measure_smear(smear)), FieldMoments.of_labels(labels, laid.placed)
-        assert row.touching == pytest.approx(found.touching)
-        assert row.diameter == pytest.approx(found.diameter)
-        assert row.spread == pytest.approx(found.spread)
-        assert np.array_equal(row.nearest, found.nearest)
-        assert np.array_equal(row.clustered, found.clustered)
-        assert np.allclose(row.pairs, found.pairs, atol=1e-4, equal_nan=True)
+def test_the_density_field_is_relative_to_its_maximum():
+    field = density_field((600, 800), 20.0, 1.0, np.random.default_rng(3))
+    assert field.shape == (15, 20)
+    assert field.max() == 1
+    assert 0 < field.min() < 0.8
+    assert density_field((600, 800), 20.0, 0.0, np.random.default_rng(3)).tolist() == [[1.0]]
 
 
-def test_one_seed_one_layout_whatever_the_buffers():
-    law = SmearParameters(adhesion=0.5, form=InteractionParameters(overlap=0.2, unevenness=0.5))
-    cold = contact_layout((600, 800), 1500, ellipses([(5, 5)]), parameters=law, rng=3)
-    warm = Workspace(ellipses([(5, 5)]))
+def test_sizes_are_those_of_the_smear():
+    parameters = SmearParameters(adhesion=0.2, diameter=40.0, spread=0.05)
+    layout, labels = next(fields(parameters, count=100, runs=1, size=(900, 1200), shapes=CELLS))
+    moments = FieldMoments.from_labels(labels, layout.placed)
+    assert moments.diameter == pytest.approx(40, rel=0.03)
+    assert moments.spread == pytest.approx(0.05, abs=0.015)
+
+
+def test_classes_keep_their_relative_size():
+    workspace = Workspace(MIXED)
+    factors, diameter = shape_sizes(workspace, SmearParameters(adhesion=0), workspace.odds)
+    assert (factors == 1).all()
+    smear = SmearParameters(adhesion=0, diameter=2 * diameter, spread=0.0)
+    factors, doubled = shape_sizes(workspace, smear, workspace.odds)
+    assert doubled == pytest.approx(2 * diameter)
+    assert factors[[0, 3]] == pytest.approx([2, 2], rel=0.01)  # classes with one shape
+
+
+def test_one_seed_gives_one_layout_with_any_buffers():
+    form = InteractionParameters(overlap=0.2, unevenness=0.5)
+    parameters = SmearParameters(adhesion=0.5, form=form)
+    first = contact_layout((600, 800), 1500, ellipses([(5, 5)]), parameters=parameters, rng=3)
+    workspace = Workspace(ellipses([(5, 5)]))
     for _ in range(2):
-        again = contact_layout((600, 800), 1500, warm, parameters=law, rng=np.random.default_rng(3))
-        assert np.array_equal(cold.x, again.x)
-        assert np.array_equal(cold.colours, again.colours)
-    other = contact_layout((600, 800), 1500, warm, parameters=law, rng=4)
-    assert not np.array_equal(cold.x, other.x)
+        again = contact_layout((600, 800), 1500, workspace, parameters=parameters, rng=np.random.default_rng(3))
+        assert np.array_equal(first.x, again.x)
+        assert np.array_equal(first.colours, again.colours)
+    other = contact_layout((600, 800), 1500, workspace, parameters=parameters, rng=4)
+    assert not np.array_equal(first.x, other.x)
 
 
 @pytest.mark.timeout(60)
@@ -199,117 +207,63 @@ def test_one_seed_one_layout_whatever_the_buffers():
     ("size", "count"), [((1, 1), 5), ((1, 400), 300), ((9, 9), 10), ((120, 150), 10**9), ((40, 60), 0)]
 )
 @pytest.mark.parametrize("adhesion", [0.0, 1.0])
-def test_absurd_densities_end_and_report(size, count, adhesion):
-    law = SmearParameters(
-        adhesion=adhesion, touch=0.2, form=InteractionParameters(overlap=0.1, border=5, unevenness=2, growth=0.1)
-    )
-    for laid, _ in fields(law, count=count, size=size, runs=2):
-        assert laid.requested == count
-        assert (laid.placed == count) == (count == 0)
+def test_impossible_densities_end_with_true_counts(size, count, adhesion):
+    form = InteractionParameters(overlap=0.1, border=5, unevenness=2, growth=0.1)
+    parameters = SmearParameters(adhesion=adhesion, touch=0.2, form=form)
+    for layout, _ in fields(parameters, count=count, size=size, runs=2):
+        assert layout.requested == count
+        assert (layout.placed == count) == (count == 0)
 
 
-def test_several_classes_by_the_mix():
-    laid = contact_layout(
+def test_classes_follow_the_mix():
+    layout = contact_layout(
         (900, 1400), 150, MIXED, parameters=SmearParameters(adhesion=0.4), mix=(0.5, 0.46, 0.04), rng=5
     )
-    assert laid.placed == 150
-    assert np.array_equal(laid.classes, MIXED.classes[laid.shape])
-    assert 50 < (laid.classes == 0).sum() < 100
+    assert layout.placed == 150
+    assert np.array_equal(layout.classes, MIXED.classes[layout.shape])
+    assert 50 < (layout.classes == 0).sum() < 100
     with pytest.raises(OptionError, match="mix"):
         contact_layout((90, 90), 5, MIXED, parameters=SmearParameters(adhesion=0.4), mix=(1, 1, 1), rng=5)
 
 
-def test_parameters_of_a_smear_are_drawn_together():
-    rng = np.random.default_rng(0)
-    sizes = rng.normal(0, 0.1, 60)
-    law = ContactParameters(adhesion=0, smears=[(5.3 - 3 * s, 3.7 + s, -2.3, -1 + 5 * s) for s in sizes])
-    drawn = [law.draw(rng) for _ in range(500)]
-    logs = np.log([[smear.intensity, smear.diameter] for smear in drawn])
-    assert np.corrcoef(logs.T)[0, 1] < -0.6
-    assert logs.std(axis=0) == pytest.approx([0.3, 0.1], rel=0.35)
-    few = [ContactParameters(adhesion=0, smears=[(5.3, 3.7, -2.3, -1)]).draw(k).diameter for k in range(200)]
-    assert 0.01 < np.std(np.log(few)) < 0.08  # one smear is not repeated to the letter
-
-
-def test_a_law_without_a_smear_and_a_broken_file_are_named():
-    with pytest.raises(DataError, match=r"smears.*at least 1"):
-        ContactParameters.from_json('{"adhesion": 0, "smears": []}')
-    with pytest.raises(DataError, match="adhesion"):
-        ContactParameters.from_json('{"smears": [[1, 2, 3, 4]]}')
-
-
-@pytest.mark.parametrize("module", ["layout.contact", "layout.law", "layout.moments"])
-def test_examples_run(module):
-    found = doctest.testmod(importlib.import_module(f"smearsynth.{module}"))
-    assert found.failed == 0
-    assert found.attempted > 0
-
-
 @pytest.mark.timeout(60)
-def test_a_crowded_field_is_packed_with_little_overlap():
-    law = SmearParameters(adhesion=0.45, touch=0.2)
-    laid, labels = next(fields(law, count=280, runs=1, size=(600, 960), shapes=CELLS))
-    assert laid.placed >= 270  # one by one, no more than 230 go in
-    assert overlap_fraction(laid, CELLS, labels) < 0.02
-    assert np.array_equal(labels, paint_labels(laid, CELLS.shapes))
-    # Far more than can ever fit ends too, and says what it placed; buffers that are too small grow.
-    laid, _ = next(fields(law, count=900, runs=1, size=(600, 960), shapes=Workspace(CELLS.shapes)))
-    assert 250 < laid.placed < 600
+def test_a_dense_field_is_packed_with_little_overlap():
+    parameters = SmearParameters(adhesion=0.45, touch=0.2)
+    layout, labels = next(fields(parameters, count=280, runs=1, size=(600, 960), shapes=CELLS))
+    assert layout.placed >= 270  # placed one by one, at most 230 cells fit
+    assert overlap_fraction(layout, CELLS, labels) < 0.02
+    assert np.array_equal(labels, paint_labels(layout, CELLS.shapes))
+    # Far more cells than fit: the layout ends, with a true count; buffers grow.
+    layout, _ = next(fields(parameters, count=900, runs=1, size=(600, 960), shapes=Workspace(CELLS.shapes)))
+    assert 250 < layout.placed < 600
 
 
 def test_each_class_has_its_own_adhesion():
-    two = Workspace(ellipses([(8, 8), (4, 4)], [0, 1], ("red", "platelet")))
+    shapes = Workspace(ellipses([(8, 8), (4, 4)], [0, 1], ("red", "platelet")))
 
-    def touching_of(law):
-        """Shares of red cells and of platelets that touch another cell."""
-        found = np.zeros((2, 2))
+    def touching_by_class(parameters):
+        """Fractions of red cells and of platelets that touch another cell."""
+        counts = np.zeros((2, 2))
         for seed in range(12):
-            laid = contact_layout(SIZE, 60, two, parameters=law, mix=(0.7, 0.3), rng=seed)
-            groups = cluster_sizes(laid.placed, touching_pairs(paint_labels(laid, two)))
-            found[0] += np.bincount(laid.classes, minlength=2)
-            found[1] += np.bincount(laid.classes[groups > 1], minlength=2)
-        return found[1] / found[0]
+            layout = contact_layout(SIZE, 60, shapes, parameters=parameters, mix=(0.7, 0.3), rng=seed)
+            groups = cluster_sizes(layout.placed, touching_pairs(paint_labels(layout, shapes)))
+            counts[0] += np.bincount(layout.classes, minlength=2)
+            counts[1] += np.bincount(layout.classes[groups > 1], minlength=2)
+        return counts[1] / counts[0]
 
-    alike = touching_of(SmearParameters(adhesion=0.6, touch=0.9))
-    apart = touching_of(SmearParameters(adhesion=0.6, touch=0.9, class_adhesion={"red": 0.5, "platelet": -4.0}))
-    assert apart[1] < 0.5 * alike[1]
-    assert apart[0] > 0.8 * alike[0]
-
-
-def test_tiles_painted_side_by_side_are_the_whole():
-    law = SmearParameters(adhesion=0.8, touch=0.5, form=InteractionParameters(overlap=0.6, depth=0.3))
-    laid = contact_layout(SIZE, 90, DISCS, parameters=law, rng=5)
-    assert laid.lines is not None
-    whole = paint_labels(laid, Workspace(DISCS.shapes))
-    windows = [(y, x, min(70, 300 - y), min(90, 400 - x)) for y in range(0, 300, 70) for x in range(0, 400, 90)]
-
-    def paint(window):
-        return paint_window(laid, Workspace(DISCS.shapes), window)
-
-    with ThreadPoolExecutor(4) as pool:
-        for (y, x, height, width), tile in zip(windows, pool.map(paint, windows), strict=True):
-            np.testing.assert_array_equal(tile, whole[y : y + height, x : x + width])
-    with pytest.raises(OptionError, match="window"):
-        paint_window(laid, DISCS, (250, 0, 70, 90))
+    same = touching_by_class(SmearParameters(adhesion=0.6, touch=0.9))
+    offsets = {"red": 0.5, "platelet": -4.0}
+    different = touching_by_class(SmearParameters(adhesion=0.6, touch=0.9, class_adhesion=offsets))
+    assert different[1] < 0.5 * same[1]
+    assert different[0] > 0.8 * same[0]
 
 
-def test_a_cell_under_others_is_seen_in_one_piece():
-    law = SmearParameters(adhesion=0.9, touch=0.5, form=InteractionParameters(overlap=0.9, depth=0.4))
-    hidden = 0
-    for laid, labels in fields(law, count=100, runs=8):
-        whole = (np.abs(laid.x - 200) < 185) & (np.abs(laid.y - 150) < 135)
-        for label in np.flatnonzero(whole) + 1:
+def test_the_visible_part_of_a_cell_is_connected():
+    parameters = SmearParameters(adhesion=0.9, touch=0.5, form=InteractionParameters(overlap=0.9, depth=0.4))
+    overlapping = 0
+    for layout, labels in fields(parameters, count=100, runs=8):
+        inside = (np.abs(layout.x - 200) < 185) & (np.abs(layout.y - 150) < 135)
+        for label in np.flatnonzero(inside) + 1:
             assert ndimage.label(labels == label)[1] == 1
-        hidden += overlap_fraction(laid, DISCS, labels) > 0.02
-    assert hidden == 8
-
-
-def test_one_piece_is_what_hangs_together_side_by_side():
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        pixels = ndimage.binary_opening(rng.random((30, 90)) < 0.85, np.ones((3, 3)))
-        pixels[rng.integers(30), rng.integers(90)] = True
-        words, room = np.zeros(60, np.uint64), np.zeros(60, np.uint64)
-        for y, x in zip(*np.nonzero(pixels), strict=True):
-            words[(x // 64) * 30 + y] |= np.uint64(1) << np.uint64(x % 64)
-        assert is_connected(words, 30, 90, room) == (ndimage.label(pixels)[1] == 1)
+        overlapping += overlap_fraction(layout, DISCS, labels) > 0.02
+    assert overlapping == 8

@@ -17,9 +17,9 @@ from smearsynth.synthesis.training.losses import (
     feature_matching_loss,
     generator_loss,
     generator_objective,
+    gradient_penalty,
     label_loss,
     perceptual_loss,
-    gradient_penalty,
 )
 
 FORMS = pytest.mark.parametrize("form", ["lsgan", "log"])

@@ -56,6 +56,8 @@ DARK = Colours(
     "#1e1c21", "#ece9f0", "#a8a3b0", "#37343c", "#7ddba0", "#ff9d94", "#8ab4f8", "#f2b950", "#ff7fb2", "#5fd0bf"
 )
 
+_LEGEND_WIDTH = 1.5  # inches per entry
+
 
 def differences_figure(result: BenefitResult, colours: Colours) -> Any:
     """Draw a forest plot: each difference with its 95 % interval, one panel per task.
@@ -99,19 +101,18 @@ def curves_figure(result: BenefitResult, colours: Colours) -> Any:
     handles: dict[ArmName, Any] = {}
     sizes = result.sizes[::-1]
     for panel, task in zip(panels, result.tasks, strict=True):
-        for arm in ARMS:
-            handle = _draw_curve(panel, result, task, arm, colours)
-            if handle is not None:
-                handles[arm] = handle
+        curves = {arm: _draw_curve(panel, result, task, arm, colours) for arm in ARMS}
+        handles |= {arm: curve for arm, curve in curves.items() if curve is not None}
         panel.set_xscale("log")
         panel.set_xticks(sizes, [str(size) for size in sizes])
         panel.set_xticks([], minor=True)
         panel.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)  # the same in every panel, also with a single size
         _label(panel, task, "real smears", METRIC_NAMES[result.metric_of(task)], colours)
         panel.grid(axis="y", color=colours.line, lw=0.6)
+    arms = [arm for arm in ARMS if arm in handles]
     figure.legend(
-        [handles[arm] for arm in ARMS if arm in handles], [arm for arm in ARMS if arm in handles],
-        loc="outside lower center", ncols=len(ARMS), fontsize=9, frameon=False, labelcolor=colours.text,
+        [handles[arm] for arm in arms], arms, loc="outside lower center", fontsize=9, frameon=False,
+        ncols=int(figure.get_figwidth() / _LEGEND_WIDTH), labelcolor=colours.text,
     )  # fmt: skip
     return figure
 

@@ -133,7 +133,7 @@ def _page(result: BenefitResult, examples: Sequence[Example]) -> Page:
     order = list(TASK_TITLES)
     ordered = sorted(examples, key=lambda example: (order.index(example.task), example.rank))
     return Page(
-        title=f"Do synthetic smears help? {result.facts.data_set}",
+        title=f"Benefit of synthetic smears: {result.facts.data_set}",
         verdict=result.verdict,
         warnings=tuple(wording.warnings(result.facts)),
         arms=tables.columns(result),

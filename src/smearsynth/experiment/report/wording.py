@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smearsynth.experiment.records import TASK_TITLES, BenefitResult, Facts, counted
+from smearsynth.experiment.records import TASK_TITLES, BenefitResult, Facts, counted, synthesizer_warnings
 
 _MIN_IMAGES = 10  # bootstrap intervals of fewer test smears are clearly too narrow
 
@@ -30,7 +30,7 @@ CAPTIONS = {
     ),
     "curves": "Score against the number of real training smears. Bars: ± one standard deviation over seeds.",
     "images": (
-        "One point per test image, mean over seeds. Points above the line scored higher in the arm of the "
+        "One point per test image, mean over seeds. Points above the line scored higher in the arm on the "
         "vertical axis."
     ),
 }
@@ -66,8 +66,7 @@ def warnings(facts: Facts) -> Iterator[str]:
             f"Only {facts.test} test smears. Intervals are bootstrapped over test smears; with so few they are too "
             f"narrow. Use {_MIN_IMAGES} or more."
         )
-    for reals, synthesizer in facts.synthesizers.items():
-        yield from synthesizer.warnings(reals)
+    yield from synthesizer_warnings(facts.synthesizers)
 
 
 def setup(result: BenefitResult) -> Iterator[tuple[str, str]]:
@@ -94,9 +93,10 @@ def setup(result: BenefitResult) -> Iterator[tuple[str, str]]:
 
 def _synthetic_smears(facts: Facts) -> str:
     stain = "varied beyond the training smears" if facts.stain == "augmented" else "as in the training smears"
+    percent = f"{100 * facts.synthetic_fraction:.0f} %"
     return (
-        f"{counted(facts.synthetic, 'smear')} in RD+SD, with {facts.synthetic_fraction:.0%} of the training crops; "
-        f"stain {stain}; illumination varied beyond the training smears, with haze"
+        f"{counted(facts.synthetic, 'smear')} in RD+SD, with {percent} of the training crops; stain {stain}; "
+        "illumination varied beyond the training smears, with haze"
     )
 
 
@@ -109,6 +109,8 @@ def _checkpoint_selection(facts: Facts) -> str:
 
 
 def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return "less than 1 min"
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
@@ -150,7 +152,7 @@ def explanations(result: BenefitResult) -> Iterator[str]:
         by_chance = f" (of the {intervals} here, about {intervals / 20:.0f} by chance)" if intervals >= 20 else ""
         yield (
             "Differences are paired: both arms have the same seeds and test images. On average one 95 % interval "
-            f"in twenty excludes the true difference{by_chance}. The first comparison of each task is the verdict; "
-            "the others are exploratory. An interval that contains 0 does not show a difference, and it does not "
-            "show that there is none."
+            f"in twenty excludes the true difference{by_chance}. The verdict uses the first comparison of each "
+            "task; the other comparisons are exploratory. An interval that contains 0 does not show a difference, "
+            "and it does not show that there is none."
         )

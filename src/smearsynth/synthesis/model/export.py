@@ -1,10 +1,12 @@
-"""The sampler as an ONNX model: labels, styles and noise in, an image out, without PyTorch.
+"""Export of the sampler as an ONNX model, which generates images from labels, styles and noise without PyTorch.
 
 Inputs: ``labels`` (1, H, W) int64, ``channels_of`` (1, n + 1) int64 (0 for the background, class id + 1 for cells),
-``styles`` (1, n + 1, S) float32, ``noise_0`` to ``noise_k`` (1, 1, h, w) float32 from coarse to fine,
-and ``debris`` (1, H, W) bool for generators that are told of it. Output: ``image`` (1, 3, H, W) float32, RGB in
-[-1, 1]. H, W and n are free; sides must be multiples of the grid, ``2 ** downs``, and at least twice the grid, for
-reflection needs a neighbour. Pad labels of other sides with background and cut the image. The file says so itself.
+``styles`` (1, n + 1, S) float32, ``noise_0`` to ``noise_k`` (1, 1, h, w) float32 from coarse to fine, and
+``debris`` (1, H, W) bool if the generator has a debris channel. Output: ``image`` (1, 3, H, W) float32, RGB in [-1,
+1].
+
+H, W and n are variable. H and W must be multiples of ``2 ** downs`` and at least twice that, because padding by
+reflection needs a neighbour. Pad other labels with background and crop the image. The file contains this rule, too.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import condition, paint_styles
 from smearsynth.synthesis.networks.generator import Generator, field_noise
 
-_SIDE = 64  # px, of the field the sampler is traced with; twice the grid where that is more
+_SIDE = 64  # side of the traced field, px; twice the grid if that is more
 
 
 class Sampler(nn.Module):
-    """Condition, styles and generator as one module with tensors in and out.
+    """Conditioning, style painting and generator as one module.
 
     Parameters
     ----------
@@ -39,33 +41,42 @@ class Sampler(nn.Module):
         self.generator = generator
 
     def forward(self, labels: Tensor, channels_of: Tensor, styles: Tensor, *rest: Tensor) -> Tensor:
-        """Paint (1, H, W) labels; `rest` is the noise, coarse to fine, then the debris where there is any."""
+        """Generate the image of (1, H, W) labels; `rest` is the noise from coarse to fine, then any debris."""
         downs, config = self.generator.downs, self.generator.config
         debris = rest[downs] if config.debris else None
-        given = condition(labels, channels_of, len(config.class_names), debris)
-        painted: Tensor = self.generator(given, paint_styles(styles, labels), rest[:downs])
-        return painted
+        conditions = condition(labels, channels_of, len(config.class_names), debris)
+        image: Tensor = self.generator(conditions, paint_styles(styles, labels), rest[:downs])
+        return image
 
 
 def side_rule(model: Synthesizer) -> str:
-    """Which sides a field may have that the exported sampler paints.
+    """Return a description of the field sizes that the exported sampler supports.
 
     Examples
     --------
     >>> side_rule(Synthesizer.load("default"))
-    'sides of fields: multiples of 8 px, 16 px at least'
+    'height and width: multiples of 8 px, at least 16 px'
     """
     grid = 1 << model.generator.downs
-    return f"sides of fields: multiples of {grid} px, {2 * grid} px at least"
+    return f"height and width: multiples of {grid} px, at least {2 * grid} px"
 
 
 def sampler_inputs(model: Synthesizer, side: int | None = None, cells: int = 3, seed: int = 0) -> dict[str, Tensor]:
-    """Inputs of the sampler by name, for a small square field with a few square cells.
+    """Return inputs of the sampler by name, for a square field with square cells and random styles.
+
+    Parameters
+    ----------
+    model : Synthesizer
+    side : int, optional
+        Side of the field, px. Default: 64, or the smallest supported side if that is larger.
+    cells : int
+        Number of cells.
+    seed : int
 
     Raises
     ------
     OptionError
-        When `side`, in px, is not one that the sampler paints.
+        If the sampler does not support `side`.
 
     Examples
     --------
@@ -77,7 +88,7 @@ def sampler_inputs(model: Synthesizer, side: int | None = None, cells: int = 3, 
     grid = 1 << config.downs
     side = max(_SIDE, 2 * grid) if side is None else side
     if side % grid or side < 2 * grid:
-        raise OptionError(f"a side of {side} px; {side_rule(model)}")
+        raise OptionError(f"side {side} px is not supported; {side_rule(model)}")
     labels = torch.zeros(1, side, side, dtype=torch.int64)
     for k in range(1, cells + 1):
         top, left = torch.randint(0, side * 3 // 4, (2,), generator=draw).tolist()
@@ -95,7 +106,7 @@ def sampler_inputs(model: Synthesizer, side: int | None = None, cells: int = 3, 
 
 
 def export_sampler(model: Synthesizer, path: Path) -> None:
-    """Write the sampler of a model as one ONNX file.
+    """Write the sampler of a model to an ONNX file.
 
     Parameters
     ----------
@@ -106,13 +117,13 @@ def export_sampler(model: Synthesizer, path: Path) -> None:
     Raises
     ------
     OptionError
-        When the packages of the extra ``export`` are missing, or the model is not on the CPU.
+        If the packages of the extra ``export`` are not installed, or the model is not on the CPU.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise OptionError(f"ONNX export needs {' and '.join(missing)}: pip install 'smearsynth[export]'")
     if model.device.type != "cpu":
-        raise OptionError("export from a model on the CPU: load it with device='cpu'")
+        raise OptionError("ONNX export needs a model on the CPU; load it with device='cpu'")
     inputs = sampler_inputs(model)
     grid = 1 << model.generator.downs
     height, width = (torch.export.Dim(name, min=2, max=1 << 12) for name in ("rows", "columns"))
@@ -127,10 +138,10 @@ def export_sampler(model: Synthesizer, path: Path) -> None:
         else:
             shapes.append({1: grid * height, 2: grid * width})
     with atomic_write(path) as temporary:
-        temporary.touch()  # told now that it cannot be written, not after the tracing
-        # Ctrl-C amid the tracing ends as an error of the exporter
+        temporary.touch()  # an unwritable path is reported before tracing, which takes a minute
+        # Without StopRequest, Ctrl-C during tracing becomes an error of the exporter.
         with StopRequest() as stop, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about its own parts
+            warnings.simplefilter("ignore")  # the exporter warns about its own internals
             program = torch.onnx.export(
                 Sampler(model.generator).eval(),
                 tuple(inputs.values()),

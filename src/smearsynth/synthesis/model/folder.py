@@ -1,4 +1,4 @@
-"""TODO."""
+"""Files of a model folder: names, verification and reading. JSON and safetensors, never pickle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.files import COPY_AGAIN, CHECKSUM_FILE, verify_checksums, read_checksums, read_text
+from smearsynth.files import CHECKSUM_FILE, COPY_AGAIN, read_checksums, read_text, verify_checksums
 from smearsynth.migrations import to_current
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
@@ -21,26 +21,22 @@ from smearsynth.synthesis.model.provenance import DataSource, PretrainedRecord
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.styles import StyleBank
 
-DEFAULT = "default"  # the name of the shipped model
+DEFAULT = "default"  # name of the shipped model
 
-CONFIG_FILE, WEIGHTS_FILE, STYLES_FILE, STATISTICS_FILE = (
-    "config.json",
-    "weights.safetensors",
-    "styles.safetensors",
-    "statistics.json",
-)
-
-EXEMPLARS_FILE, PARAMETRIC_FILE = "shapes.safetensors", "shapes.json"
-
-LAYOUT_FILE = "layout.json"  # models made before contact layouts have none
-
-ACQUISITION_FILE = "acquisition.json"  # older models have none
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.safetensors"
+STYLES_FILE = "styles.safetensors"
+STATISTICS_FILE = "statistics.json"
+EXEMPLARS_FILE = "shapes.safetensors"  # shapes as contours of real cells
+PARAMETRIC_FILE = "shapes.json"  # shapes as a parametric model
+LAYOUT_FILE = "layout.json"  # contact parameters; missing in models from before contact layouts
+ACQUISITION_FILE = "acquisition.json"  # missing in old models
 
 _T = TypeVar("_T")
 
 
 class ModelConfig(BaseModel):
-    """``config.json`` of a model folder."""
+    """Content of ``config.json`` of a model folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,53 +50,77 @@ class ModelConfig(BaseModel):
     pretrained: PretrainedRecord | None = None
 
     @property
-    def starts(self) -> tuple[PretrainedRecord, ...]:
-        """The model it began with, what that one began with, and so on; nearest first."""
+    def ancestors(self) -> tuple[PretrainedRecord, ...]:
+        """Records of the pretrained model, of the pretrained model of that one, and so on."""
         return self.pretrained.lineage if self.pretrained else ()
 
     @property
     def licence(self) -> str:
-        """Licences of all data it has learned from; each with its data where it began with another model.
+        """Licence of the training data; with a pretrained model, the licences of all data with their names.
 
         Examples
         --------
-        >>> Synthesizer.load("default").config.licence
+        >>> read_config(default_folder() / CONFIG_FILE).licence
         'MIT'
         """
         if self.pretrained is None:
             return self.data.licence
-        sources = (self.data, *(pretrained.data for pretrained in self.starts))
+        sources = (self.data, *(pretrained.data for pretrained in self.ancestors))
         return ", ".join(dict.fromkeys(f"{source.licence} ({source.name})" for source in sources))
 
 
 def default_folder() -> Path:
-    """Where the shipped model lies."""
+    """Return the folder of the shipped model."""
     return Path(str(resources.files("smearsynth"))) / "default_model"
 
 
 def verify_folder(root: Path) -> frozenset[str]:
-    """Refuse a folder that is not a whole, unaltered model; give the names of its files."""
+    """Check that a folder is a complete model with the recorded checksums, and return the names of its files.
+
+    Raises
+    ------
+    ModelError
+        If it is not a model folder, or a file is missing or damaged.
+
+    Examples
+    --------
+    >>> CONFIG_FILE in verify_folder(default_folder())
+    True
+    """
     if not root.is_dir():
         raise ModelError("no such model folder; train one with `smearsynth train`, or use --model default", root)
     try:
-        sums = read_checksums(root)
+        checksums = read_checksums(root)
     except FileNotFoundError:
         remedy = (
             "its training is not finished: run the same `smearsynth train` again"
             if (root / "state").is_dir()
-            else "name a folder that `smearsynth train` made"
+            else "name a folder written by `smearsynth train`"
         )
         raise ModelError(f"not a model folder, {CHECKSUM_FILE} is missing; {remedy}", root) from None
-    if sums.keys() == {CONFIG_FILE, WEIGHTS_FILE}:
-        raise ModelError("holds a task model, no synthesizer; name a folder that `smearsynth train` made", root)
-    shapes = EXEMPLARS_FILE if EXEMPLARS_FILE in sums else PARAMETRIC_FILE
-    if {CONFIG_FILE, WEIGHTS_FILE, STYLES_FILE, STATISTICS_FILE, shapes} - sums.keys():
-        raise ModelError(f"damaged, it is no list of a model's files; {COPY_AGAIN}", root / CHECKSUM_FILE)
-    verify_checksums(root, sums)
-    return frozenset(sums)
+    if checksums.keys() == {CONFIG_FILE, WEIGHTS_FILE}:
+        raise ModelError("is a task model, not a synthesizer; name a folder written by `smearsynth train`", root)
+    shapes = EXEMPLARS_FILE if EXEMPLARS_FILE in checksums else PARAMETRIC_FILE
+    if {CONFIG_FILE, WEIGHTS_FILE, STYLES_FILE, STATISTICS_FILE, shapes} - checksums.keys():
+        raise ModelError(f"damaged: does not list the files of a model; {COPY_AGAIN}", root / CHECKSUM_FILE)
+    verify_checksums(root, checksums)
+    return frozenset(checksums)
 
 
 def read_part(path: Path, parse: Callable[[str], _T]) -> _T:
+    """Read a text file of a model and parse it.
+
+    Parameters
+    ----------
+    path : Path
+    parse : callable
+        Returns the object of a text, such as `DataStatistics.from_json`; raises `DataError` on invalid text.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or parsed.
+    """
     try:
         return parse(read_text(path))
     except DataError as error:
@@ -108,65 +128,103 @@ def read_part(path: Path, parse: Callable[[str], _T]) -> _T:
 
 
 def read_config(path: Path) -> ModelConfig:
+    """Read the configuration of a model, also one with the field names of format 1.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged or of an unsupported version.
+    """
     try:
         content = json.loads(read_text(path))
         number = content["format"]
     except (DataError, ValueError, KeyError, TypeError):
         raise ModelError(f"not the configuration of a model; {COPY_AGAIN}", path) from None
     if number != 1:
-        raise ModelError(f"of format {number}, and this smearsynth reads 1; install a newer smearsynth", path)
+        raise ModelError(
+            f"has format {number}; this version of smearsynth reads format 1, install a newer one", path
+        )
     try:
         return ModelConfig.model_validate(to_current("model", content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         raise ModelError(
-            f"made by another version of smearsynth ({place}: {first['msg']}); install that version, "
+            f"written by another version of smearsynth ({field}: {first['msg']}); install that version, "
             "or train the model again",
             path,
         ) from None
 
 
 def read_networks(path: Path, config: NetworkConfig) -> tuple[Generator, Encoder]:
+    """Read generator and encoder, in fp32, in evaluation mode and without gradients.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or does not match the configuration.
+    """
     try:
         weights = {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
     except safetensors.SafetensorError as error:
-        raise ModelError(f"no whole safetensors file ({error}); {COPY_AGAIN}", path) from None
+        raise ModelError(f"not a complete safetensors file ({error}); {COPY_AGAIN}", path) from None
     generator, encoder = Generator(config), Encoder(config)
     for prefix, module in (("generator.", generator), ("encoder.", encoder)):
-        own = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
+        state = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
         try:
-            module.load_state_dict(own)
+            module.load_state_dict(state)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()[:200]
-            raise ModelError(f"does not fit {CONFIG_FILE} beside it ({first}); {COPY_AGAIN}", path) from None
+            raise ModelError(f"does not match {CONFIG_FILE} ({first}); {COPY_AGAIN}", path) from None
         module.requires_grad_(False).eval()
     return generator, encoder
 
 
 def read_styles(path: Path, config: NetworkConfig) -> StyleBank:
+    """Read the style bank.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or does not match the configuration.
+    """
     try:
         bank = StyleBank.from_tensors(safetensors.numpy.load_file(path), config.class_names)
     except safetensors.SafetensorError as error:
-        raise ModelError(f"no whole safetensors file ({error}); {COPY_AGAIN}", path) from None
+        raise ModelError(f"not a complete safetensors file ({error}); {COPY_AGAIN}", path) from None
     except ModelError as error:
         raise ModelError(str(error), path) from None
-    width, n = config.style_channels, len(config.class_names)
-    laws = [(bank.joint, width * (n + 1) + n)]
-    laws += [(law, width) for law in (*(one.law for one in bank.within), *bank.per_class)]
-    for law, size in laws:
-        k = len(law.weights)
-        if law.centres.shape != (k, size) or law.roots.shape != (k, size, size):
-            raise ModelError(f"does not fit {CONFIG_FILE} beside it; {COPY_AGAIN}, or train the model again", path)
-    cells_fit = all(one.fits(width, len(bank.smears)) for one in bank.within)
-    if bank.smears.ndim != 2 or not len(bank.smears) or bank.smears.shape[1] != laws[0][1] or not cells_fit:
-        raise ModelError(f"does not fit {CONFIG_FILE} beside it; {COPY_AGAIN}, or train the model again", path)
+    if not _styles_match(bank, config):
+        raise ModelError(f"does not match {CONFIG_FILE}; {COPY_AGAIN}, or train the model again", path)
     return bank
 
 
 def read_shapes(path: Path, config: NetworkConfig) -> ShapeLibrary | ParametricShapes:
+    """Read the shapes: a library of contours or a parametric model, by the name of the file.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or has other classes than the configuration.
+    """
     kind = ShapeLibrary if path.name == EXEMPLARS_FILE else ParametricShapes
     shapes: ShapeLibrary | ParametricShapes = kind.load(path)
     if shapes.class_names != config.class_names:
-        raise ModelError(f"has other classes than {CONFIG_FILE} beside it; {COPY_AGAIN}", path)
+        raise ModelError(f"has other classes than {CONFIG_FILE}; {COPY_AGAIN}", path)
     return shapes
+
+
+def _styles_match(bank: StyleBank, config: NetworkConfig) -> bool:
+    """Test whether all arrays of a style bank have the shapes that the configuration implies."""
+    width, n_classes = config.style_channels, len(config.class_names)
+    joint_width = width * (n_classes + 1) + n_classes  # styles of background and classes, fractions of the classes
+    mixtures = [(bank.joint, joint_width)]
+    mixtures += [(mixture, width) for mixture in (*(within.law for within in bank.within), *bank.per_class)]
+    for mixture, size in mixtures:
+        k = len(mixture.weights)
+        if mixture.centres.shape != (k, size) or mixture.roots.shape != (k, size, size):
+            return False
+    smears = bank.smears
+    if smears.ndim != 2 or not len(smears) or smears.shape[1] != joint_width:
+        return False
+    return all(within.fits(width, len(smears)) for within in bank.within)

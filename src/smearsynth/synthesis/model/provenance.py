@@ -1,4 +1,4 @@
-"""Where a model comes from: its data, and the models whose weights it began with."""
+"""Origin of a model: its training data and the pretrained models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from pydantic import BaseModel, ConfigDict
 
 
 class DataSource(BaseModel):
-    """What a model was trained on, for its card and for whoever must respect the licence."""
+    """Training data of a model, for the model card and for users who must respect the licence.
+
+    Parameters
+    ----------
+    name : str
+    smears : int
+        Number of training smears.
+    split : str, optional
+        Split of the data that was used.
+    scale : float
+        Factor by which the smears were resized.
+    licence, citation : str
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,12 +31,20 @@ class DataSource(BaseModel):
 
 
 class PretrainedRecord(BaseModel):
-    """The model whose weights a training began with: its data are data of the trained model, too.
+    """Pretrained model of a training; its data are data of the trained model, too.
+
+    Parameters
+    ----------
+    hash : str
+    data : DataSource
+    pretrained : PretrainedRecord, optional
+        Pretrained model of the pretrained model.
 
     Examples
     --------
     >>> first = PretrainedRecord(hash="ab", data=DataSource(name="first"))
-    >>> [record.data.name for record in PretrainedRecord(hash="cd", data=DataSource(name="second"), pretrained=first).lineage]
+    >>> second = PretrainedRecord(hash="cd", data=DataSource(name="second"), pretrained=first)
+    >>> [record.data.name for record in second.lineage]
     ['second', 'first']
     """
 
@@ -36,5 +56,5 @@ class PretrainedRecord(BaseModel):
 
     @property
     def lineage(self) -> tuple[PretrainedRecord, ...]:
-        """The record itself, that of the model it began with, and so on."""
+        """The record itself, the record of its pretrained model, and so on."""
         return (self, *(self.pretrained.lineage if self.pretrained else ()))

@@ -1,4 +1,4 @@
-"""The synthesizer as one object, and the folder it lives in: JSON and safetensors, never pickle."""
+"""The synthesizer: networks, style bank, shapes and statistics of a trained model in one object."""
 
 from __future__ import annotations
 
@@ -50,13 +50,14 @@ from smearsynth.synthesis.model.tiling import MAX_TILE_PIXELS, encode_field, pai
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.styles import StyleBank, Styles
 
-# Fields were renamed after the first models were written; the hash of a model must not change with them.
+# Fields were renamed after the first models were written. Hashes use the former names, so that they do not change.
 _HASHED_AS_FORMAT_1: dict[str, RecordKind] = {
     CONFIG_FILE: "model",
     STATISTICS_FILE: "statistics",
     ACQUISITION_FILE: "acquisition",
 }
-_POOL = 1_000  # shapes drawn from a parametric model for each layout's use
+_OPTIONAL_FILES = (EXEMPLARS_FILE, PARAMETRIC_FILE, LAYOUT_FILE, ACQUISITION_FILE)
+_POOL = 1_000  # number of shapes drawn from a parametric model for layouts
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +71,12 @@ class Synthesizer:
     encoder : Encoder
     styles : StyleBank
     statistics : DataStatistics
-        Of the training smears, at the scale of the model.
+        Statistics of the training smears, at the scale of the model.
     shapes : ShapeLibrary or ParametricShapes
     contact : ContactParameters, optional
-        Fitted to the training smears; without it layouts are the paper's rings.
+        Fitted to the training smears. Without them layouts are ring layouts, as in the paper.
     acquisition : AcquisitionModel, optional
-        Fitted to the training smears; without it fields are evenly lit, in focus and clean.
+        Fitted to the training smears. Without it fields are evenly illuminated, in focus and without debris.
 
     Examples
     --------
@@ -96,31 +97,32 @@ class Synthesizer:
     acquisition: AcquisitionModel | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        # the layout's workspace stays with its process: workers that are not forked make their own
+        # The label source holds the buffers of the layout kernels; each process allocates its own.
         return {name: value for name, value in self.__dict__.items() if name != "label_source"}
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Cell classes it can paint."""
+        """Names of the cell classes."""
         return self.config.network.class_names
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the networks."""
         return next(self.generator.parameters()).device
 
     @cached_property
     def label_source(self) -> LabelSource:
-        """What masks are drawn from: the shape library itself, or a fixed draw from the parametric model."""
+        """Source of labels: the shape library, or a fixed sample of the parametric shape model."""
         shapes = self.shapes if isinstance(self.shapes, ShapeLibrary) else self.shapes.sample(_POOL, rng=0)
         return LabelSource(shapes, self.statistics, self.contact)
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the model's content, independent of where it lies."""
+        """SHA-256 of the content of the model; it does not depend on the folder."""
         digest = hashlib.sha256()
         contents = self._contents()
-        # settings that later versions add have the old behaviour as their default: the model stays the same
+        # Settings of later versions keep the former behaviour by default; without defaults the hash does not
+        # change.
         contents[CONFIG_FILE] = self.config.model_dump_json(exclude_defaults=True).encode()
         for name, kind in _HASHED_AS_FORMAT_1.items():
             if name in contents:
@@ -131,12 +133,12 @@ class Synthesizer:
 
     @property
     def as_pretrained(self) -> PretrainedRecord:
-        """How a model that began with this one names it."""
+        """Record of this model in models that are fine-tuned from it."""
         return PretrainedRecord(hash=self.hash, data=self.config.data, pretrained=self.config.pretrained)
 
     def encode(self, smear: Smear) -> Styles:
-        """Style of the background (row 0) and of every cell of a smear, (n + 1, S) float32."""
-        # stage two leaves the encoder as stage one taught it, at the scale of stage one
+        """Return the styles of the background (row 0) and of the cells of a smear, (n + 1, S) float32."""
+        # The encoder is trained in stage one only, at the scale of stage one.
         scale = self.config.training.scale if self.config.second else 1.0
         return encode_field(self.encoder, smear.image, smear.labels, smear.count, scale=scale)
 
@@ -153,54 +155,46 @@ class Synthesizer:
         max_tile_pixels: int = MAX_TILE_PIXELS,
         precision: torch.dtype = torch.float32,
     ) -> ImageArray:
-        """Paint the image of a field of labels.
+        """Synthesise the image of labels.
 
         Parameters
         ----------
-        labels : (H, W) int32 array
+        labels : (H, W) int array
             0 background, 1..n cells.
-        classes : (n,) int64 array
+        classes : (n,) int array
+            Class id of each cell.
         rng : int or Generator
-            For the noise, and for the styles where none are given.
+            For the noise input, and for the styles if none are given.
         styles : (n + 1, S) float32 array, optional
-            Row 0 the background; drawn from the joint law of the style bank when None.
+            Row 0 is the background. Default: drawn from the style bank.
         acquisition : Acquisition, optional
-            How the field is taken, debris included; evenly lit, in focus and clean when None.
+            Illumination, focus, noise and debris. Default: evenly illuminated, in focus, no debris.
         debris : (H, W) bool array, optional
-            Where the debris lies, instead of that of the acquisition.
+            Debris mask, in place of the debris of `acquisition`.
         stain : Stain, optional
-            Another than that of the styles.
+            Change of stain after painting.
         max_tile_pixels, precision
-            As in `paint_field`.
+            See `paint_field`.
 
         Returns
         -------
         (H, W, 3) uint8 array
-            RGB, of the size of the labels.
+            RGB.
 
         Raises
         ------
         DataError
-            When labels and classes do not fit, or a class is unknown to the model.
+            If labels, classes and styles do not match, or the model does not have a class.
         """
         labels = np.asarray(labels).astype(np.int32, copy=False)
         classes = np.asarray(classes, np.int64)
-        if labels.ndim != 2 or not labels.size:
-            raise DataError(f"labels must be (H, W) with a pixel at least, got {labels.shape}")
-        n = len(classes)
-        if int(labels.max()) > n or int(labels.min()) < 0:
-            raise DataError(f"labels run from {int(labels.min())} to {int(labels.max())} for {n} classes given")
-        if n and (int(classes.max()) >= len(self.class_names) or int(classes.min()) < 0):
-            known = ", ".join(f"{k} = {name}" for k, name in enumerate(self.class_names))
-            wrong = int(classes.min()) if int(classes.min()) < 0 else int(classes.max())
-            raise DataError(f"class id {wrong} is not one of the model's classes ({known})")
+        self._check_labels(labels, classes)
         rng = np.random.default_rng(rng)
         if styles is None:
             styles = self.styles.draw(classes, rng)
-        if styles.shape != (n + 1, self.config.network.style_channels):
-            raise DataError(
-                f"styles are {styles.shape}, the labels need {(n + 1, self.config.network.style_channels)}"
-            )
+        shape = (len(classes) + 1, self.config.network.style_channels)
+        if styles.shape != shape:
+            raise DataError(f"styles have shape {styles.shape}; these labels need {shape}")
         if debris is None and acquisition is not None and self.acquisition is not None:
             debris = self.acquisition.debris.draw(labels, acquisition.debris, acquisition.seed)
         image = paint_field(
@@ -218,22 +212,22 @@ class Synthesizer:
         return image if acquisition is None else acquisition.expose(image, labels)
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
-        """The generator's image of a real smear: its labels, its styles, its debris, as it was lit on average."""
+        """Reconstruct a real smear from its labels, styles and debris, without acquisition model."""
         debris = find_debris(smear.image, smear.labels) if self.config.network.debris else None
         return self.paint(smear.labels, smear.classes, rng, styles=self.encode(smear), debris=debris)
 
     def accelerated(self) -> Synthesizer:
-        """The same model for many fields of one size on a GPU: half precision, and compiled.
+        """Return a compiled model in half precision, for many fields of one size on a GPU.
 
-        The first field takes some seconds; here and there a grey level differs from full precision.
+        The first field takes some seconds. A few pixels differ by a grey level from full precision.
 
         Raises
         ------
         OptionError
-            When the model is not on a CUDA device.
+            If the model is not on a CUDA device.
         """
         if self.device.type != "cuda":
-            raise OptionError("only a model on a CUDA device can be accelerated; load it with device='cuda'")
+            raise OptionError("the model is on the CPU; load it with device='cuda' to accelerate it")
         generator = copy.deepcopy(self.generator).half().to(memory_format=torch.channels_last)
         generator.compile(dynamic=False)
         fast = replace(self, generator=generator)
@@ -241,31 +235,40 @@ class Synthesizer:
         return fast
 
     def to(self, device: torch.device | str) -> Synthesizer:
-        """Move the networks to a device; returns the model itself."""
+        """Move the networks to a device and return the model itself."""
         self.generator.to(device)
         self.encoder.to(device)
         return self
 
+    def rounded_to_half(self) -> Synthesizer:
+        """Return a copy with weights rounded to half precision, the model that ``save(..., half=True)`` stores."""
+        return replace(
+            self,
+            generator=copy.deepcopy(self.generator).half().float(),
+            encoder=copy.deepcopy(self.encoder).half().float(),
+        )
+
     def save(self, folder: Path | str, *, half: bool = False) -> None:
-        """Write the model folder; every file is whole or absent, the sums come last.
+        """Write the model folder. Every file is written completely or not at all, the checksums last.
 
         Parameters
         ----------
         folder : Path or str
         half : bool
-            Store the weights in fp16 (half the size; no difference is visible).
+            Store the weights in fp16: half the size, without visible difference. The model itself does not change;
+            the stored one is `rounded_to_half`.
+
+        Raises
+        ------
+        ModelError, DataError
+            If the folder or a file cannot be written.
         """
-        if half:
-            for module in (self.generator, self.encoder):
-                for parameter in module.parameters():
-                    parameter.data = parameter.data.half().float()
-            self.__dict__.pop("hash", None)
         folder = Path(folder)
         contents = self._contents(half=half)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in {CHECKSUM_FILE, EXEMPLARS_FILE, PARAMETRIC_FILE, LAYOUT_FILE, ACQUISITION_FILE} - contents.keys():
-                (folder / stale).unlink(missing_ok=True)
+            for name in {CHECKSUM_FILE, *_OPTIONAL_FILES} - contents.keys():  # files of a former model
+                (folder / name).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
             raise ModelError(f"the model cannot be written ({reason}); choose another folder", folder) from error
@@ -276,36 +279,54 @@ class Synthesizer:
 
     @classmethod
     def load(cls, folder: Path | str = DEFAULT, device: torch.device | str = "cpu") -> Synthesizer:
-        """Load a model folder, or the shipped model by the name ``default``.
+        """Load a model.
+
+        Parameters
+        ----------
+        folder : Path or str
+            Model folder, or "default" for the shipped model.
+        device : torch.device or str
 
         Raises
         ------
         ModelError
-            When a file is missing, damaged, or has another hash than ``SHA256SUMS`` says.
+            If a file is missing or damaged, or its hash is not the one in ``SHA256SUMS``.
         """
         root = default_folder() if str(folder) == DEFAULT else Path(folder)
-        listed = verify_folder(root)
+        files = verify_folder(root)
         config = read_config(root / CONFIG_FILE)
         generator, encoder = read_networks(root / WEIGHTS_FILE, config.network)
         shapes = read_shapes(
-            root / (EXEMPLARS_FILE if EXEMPLARS_FILE in listed else PARAMETRIC_FILE), config.network
+            root / (EXEMPLARS_FILE if EXEMPLARS_FILE in files else PARAMETRIC_FILE), config.network
         )
         styles = read_styles(root / STYLES_FILE, config.network)
         statistics = read_part(root / STATISTICS_FILE, DataStatistics.from_json)
-        layout = read_part(root / LAYOUT_FILE, ContactParameters.from_json) if LAYOUT_FILE in listed else None
-        taken = (
-            read_part(root / ACQUISITION_FILE, AcquisitionModel.from_json) if ACQUISITION_FILE in listed else None
+        contact = read_part(root / LAYOUT_FILE, ContactParameters.from_json) if LAYOUT_FILE in files else None
+        acquisition = (
+            read_part(root / ACQUISITION_FILE, AcquisitionModel.from_json) if ACQUISITION_FILE in files else None
         )
         generator, encoder = generator.to(device), encoder.to(device)
-        return cls(config, generator, encoder, styles, statistics, shapes, layout, taken)
+        return cls(config, generator, encoder, styles, statistics, shapes, contact, acquisition)
+
+    def _check_labels(self, labels: LabelArray, classes: npt.NDArray[np.int64]) -> None:
+        if labels.ndim != 2 or not labels.size:
+            raise DataError(f"labels have shape {labels.shape}; they must be (H, W) with at least one pixel")
+        n = len(classes)
+        lowest, highest = int(labels.min()), int(labels.max())
+        if highest > n or lowest < 0:
+            raise DataError(f"labels are in {lowest}..{highest}, but there are {n} classes; they must be in 0..{n}")
+        for class_id in (int(classes.min()), int(classes.max())) if n else ():
+            if not 0 <= class_id < len(self.class_names):
+                names = ", ".join(f"{k} = {name}" for k, name in enumerate(self.class_names))
+                raise DataError(f"class id {class_id} is not one of the model's classes ({names})")
 
     def _contents(self, *, half: bool = False) -> dict[str, bytes]:
-        """Every file of the folder that makes up the model, by name."""
+        """Return the content of all files of the model by name."""
         weights: dict[str, Tensor] = {}
         for prefix, module in (("generator", self.generator), ("encoder", self.encoder)):
             for name, tensor in module.state_dict().items():
-                kept = tensor.detach().cpu().contiguous()
-                weights[f"{prefix}.{name}"] = kept.half() if half else kept
+                tensor = tensor.detach().cpu().contiguous()
+                weights[f"{prefix}.{name}"] = tensor.half() if half else tensor
         files = {
             CONFIG_FILE: self.config.model_dump_json(indent=2).encode(),
             WEIGHTS_FILE: safetensors.torch.save(weights),

@@ -1,7 +1,7 @@
-"""Painting whole fields: any size in, the same size out, in tiles that leave no seam.
+"""Synthesis and encoding of fields of any size, in tiles without seams.
 
-The networks look no further than their reach, so a tile with that margin around it gets exactly the pixels it
-would get in one piece. Memory is bounded by `MAX_TILE_PIXELS`, whatever the field.
+The receptive field of the networks is limited to their reach. A tile that is computed with a margin of that width
+therefore has the same pixels as the whole field. Tiles of at most `MAX_TILE_PIXELS` bound the memory.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from smearsynth.synthesis.networks.conditioning import condition, paint_styles, 
 from smearsynth.synthesis.networks.generator import Encoder, Generator, field_noise
 from smearsynth.synthesis.styles import Styles
 
-# of one tile with its margins; 1920 × 1200 goes in one piece (about 1.1 GB in fp32)
+# Pixels of a tile with its margins. A field of 1920 × 1200 px is one tile (about 1.1 GB in fp32).
 MAX_TILE_PIXELS = 2_400_000
 
-# halo of the encoder: 7×7 at full, 3×3 three times at half resolution, rounded up to the grid
+# Reach of the encoder, px: 7×7 at full resolution, 3×3 three times at half resolution, rounded up to the grid.
 _ENCODER_REACH = 16
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One axis of a tile, in px: the core that is kept and the window that is computed."""
+    """One axis of a tile, px: the window is computed, its core is used."""
 
     core: slice
     window: slice
 
     @property
     def inner(self) -> slice:
-        """The core within the window."""
+        """Core relative to the window."""
         return slice(self.core.start - self.window.start, self.core.stop - self.window.start)
 
 
 def tiles(shape: tuple[int, int], grid: int, reach: int, max_pixels: int) -> Iterator[tuple[Tile, Tile]]:
-    """Cut a field into tiles whose windows start on the grid and reach `reach` px beyond their core.
+    """Yield tiles that cover a field; windows start on a grid and extend `reach` px beyond their core.
 
     Parameters
     ----------
     shape : tuple of int
         (H, W) in px, multiples of `grid`.
     grid, reach : int
-        `reach` a multiple of `grid`.
+        In px; `reach` is a multiple of `grid`.
     max_pixels : int
-        Bound on the pixels of a window (a window is never smaller than one grid cell and its margins).
+        Largest number of pixels of a window; one grid cell with its margins is always allowed.
 
     Yields
     ------
     tuple of Tile
-        Down and across.
+        Vertical and horizontal axis.
     """
     if shape[0] * shape[1] <= max_pixels:
         sides = shape
@@ -72,12 +72,12 @@ def tiles(shape: tuple[int, int], grid: int, reach: int, max_pixels: int) -> Ite
             for start in range(0, length, side)
         ]
 
-    for down in axis(shape[0], sides[0]):
-        for across in axis(shape[1], sides[1]):
-            yield down, across
+    for rows in axis(shape[0], sides[0]):
+        for columns in axis(shape[1], sides[1]):
+            yield rows, columns
 
 
-@torch.no_grad()  # not inference mode: what runs in it cannot be compiled
+@torch.no_grad()  # inference mode cannot be compiled
 def paint_field(
     generator: Generator,
     labels: LabelArray,
@@ -98,15 +98,15 @@ def paint_field(
     labels : (H, W) int32 array
     classes : (n,) int64 array
     styles : (n + 1, S) float32 array
-        Row 0 the background.
+        Row 0 is the background.
     rng : int or Generator
-        For the noise input alone.
+        For the noise input.
     max_tile_pixels : int
-        Memory bound: about 500 bytes a pixel in fp32 for the small generator.
+        Largest tile; the small generator needs about 500 bytes per pixel in fp32.
     precision : torch.dtype
         ``torch.bfloat16`` runs the convolutions in bf16.
     debris : (H, W) bool array, optional
-        For a generator that is told of it; none when not given.
+        For a generator with debris channel. Default: no debris.
 
     Returns
     -------
@@ -115,33 +115,35 @@ def paint_field(
     """
     grid = 1 << generator.downs
     height, width = labels.shape
-    # at least two coarse pixels (reflection needs a neighbour), and a multiple of the grid
-    padded = [(0, max(2 * grid, -(-side // grid) * grid) - side) for side in labels.shape]
-    device, own_precision = generator.last.weight.device, generator.last.weight.dtype
-    field = _on_device(labels, padded, device)
-    blobs = None
+    # A multiple of the grid, at least two coarse pixels: padding by reflection needs a neighbour.
+    padding = [(0, max(2 * grid, -(-side // grid) * grid) - side) for side in labels.shape]
+    device, dtype = generator.last.weight.device, generator.last.weight.dtype
+    field = _on_device(labels, padding, device)
+    debris_mask = None
     if generator.config.debris:
-        blobs = torch.zeros_like(field, dtype=torch.bool) if debris is None else _on_device(debris, padded, device)
+        debris_mask = (
+            torch.zeros_like(field, dtype=torch.bool) if debris is None else _on_device(debris, padding, device)
+        )
     seed = int(np.random.default_rng(rng).integers(2**63 - 1))
     channels_of = torch.from_numpy(np.concatenate([[0], classes + 1])).long()[None].to(device)
     vectors = torch.from_numpy(styles)[None].to(device)
     n_classes = len(generator.config.class_names)
     image = np.empty((*field.shape[1:], 3), np.uint8)
-    for down, across in tiles(image.shape[:2], grid, generator.reach, max_tile_pixels):
-        own = field[:, down.window, across.window]
-        seen = None if blobs is None else blobs[:, down.window, across.window]
-        given = condition(own, channels_of, n_classes, seen).to(own_precision)
-        noise = field_noise(seed, generator.downs, down.window, across.window, device)
+    for rows, columns in tiles(image.shape[:2], grid, generator.reach, max_tile_pixels):
+        window = field[:, rows.window, columns.window]
+        window_debris = None if debris_mask is None else debris_mask[:, rows.window, columns.window]
+        conditions = condition(window, channels_of, n_classes, window_debris).to(dtype)
+        noise = field_noise(seed, generator.downs, rows.window, columns.window, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            painted = generator(given, paint_styles(vectors, own), noise)
-        core = painted[0, :, down.inner, across.inner].float()
-        image[down.core, across.core] = _bytes(core)
+            output = generator(conditions, paint_styles(vectors, window), noise)
+        core = output[0, :, rows.inner, columns.inner].float()
+        image[rows.core, columns.core] = _to_uint8(core)
     return image[:height, :width]
 
 
-def _on_device(plane: LabelArray | Mask, padded: list[tuple[int, int]], device: torch.device) -> Tensor:
-    if any(after for _, after in padded):
-        return torch.from_numpy(np.pad(plane, padded, mode="symmetric"))[None].to(device)
+def _on_device(plane: LabelArray | Mask, padding: list[tuple[int, int]], device: torch.device) -> Tensor:
+    if any(after for _, after in padding):
+        return torch.from_numpy(np.pad(plane, padding, mode="symmetric"))[None].to(device)
     return torch.from_numpy(np.ascontiguousarray(plane))[None].to(device)
 
 
@@ -155,7 +157,7 @@ def encode_field(
     scale: float = 1.0,
     max_tile_pixels: int = MAX_TILE_PIXELS,
 ) -> Styles:
-    """Style of every instance of a smear: the mean of the encoder's features over it.
+    """Return the style of each instance of a smear: the mean of the encoder features over its pixels.
 
     Parameters
     ----------
@@ -165,50 +167,50 @@ def encode_field(
     n : int
         Number of instances.
     scale : float
-        Size at which the encoder has learned to look, relative to the field.
+        Scale at which the encoder was trained; the field is resized by this factor.
     max_tile_pixels : int
-        Memory bound.
+        Largest tile.
 
     Returns
     -------
     (n + 1, S) float32 array
-        Row 0 the background; zeros where an instance has no pixel (at full size).
+        Row 0 is the background. Rows of instances without a pixel are zero.
     """
     if scale != 1.0:
-        return _encode_small(encoder, image, labels, n, scale)
+        return _encode_resized(encoder, image, labels, n, scale)
     device = next(encoder.parameters()).device
     sums: Tensor | None = None
     areas: Tensor | None = None
-    # the encoder halves the resolution once; an odd last row or column is its own affair
-    for down, across in tiles(labels.shape, 2, _ENCODER_REACH, max_tile_pixels):
-        window = np.ascontiguousarray(image[down.window, across.window])
+    # The grid is 2, because the encoder halves the resolution once; it pads an odd last row or column itself.
+    for rows, columns in tiles(labels.shape, 2, _ENCODER_REACH, max_tile_pixels):
+        window = np.ascontiguousarray(image[rows.window, columns.window])
         pixels = torch.from_numpy(window).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
-        features = encoder(pixels)[:, :, down.inner, across.inner]
-        own = torch.from_numpy(np.ascontiguousarray(labels[down.core, across.core]))[None].to(device)
-        part, area = pool_sums(features, own, n)
-        sums = part if sums is None else sums + part
-        areas = area if areas is None else areas + area
+        features = encoder(pixels)[:, :, rows.inner, columns.inner]
+        core = torch.from_numpy(np.ascontiguousarray(labels[rows.core, columns.core]))[None].to(device)
+        tile_sums, tile_areas = pool_sums(features, core, n)
+        sums = tile_sums if sums is None else sums + tile_sums
+        areas = tile_areas if areas is None else areas + tile_areas
     assert sums is not None
     assert areas is not None
     styles: Styles = (sums / areas.clamp(min=1))[0].cpu().numpy()
     return styles
 
 
-def _encode_small(encoder: Encoder, image: ImageArray, labels: LabelArray, n: int, scale: float) -> Styles:
-    """Styles from the downsized field; instances that vanish there take the mean of the others."""
+def _encode_resized(encoder: Encoder, image: ImageArray, labels: LabelArray, n: int, scale: float) -> Styles:
+    """Return the styles of a resized field; instances that vanish by resizing get the mean of the others."""
     height, width = (max(1, round(side * scale)) for side in labels.shape)
-    small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-    fewer = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
-    styles = encode_field(encoder, small, fewer, n)
-    there = np.bincount(fewer.ravel(), minlength=n + 1) > 0
-    lost = ~there & (np.bincount(labels.ravel(), minlength=n + 1) > 0)
-    others = there.copy()
-    others[0] = False
-    styles[lost] = styles[others if others.any() else there].mean(0)
+    small_image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    small_labels = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    styles = encode_field(encoder, small_image, small_labels, n)
+    visible = np.bincount(small_labels.ravel(), minlength=n + 1) > 0
+    vanished = ~visible & (np.bincount(labels.ravel(), minlength=n + 1) > 0)
+    others = visible.copy()
+    others[0] = False  # the background only if there is nothing else
+    styles[vanished] = styles[others if others.any() else visible].mean(0)
     return styles
 
 
-def _bytes(pixels: Tensor) -> npt.NDArray[np.uint8]:
+def _to_uint8(pixels: Tensor) -> npt.NDArray[np.uint8]:
     scaled = ((pixels + 1) * 127.5).round_().clamp_(0, 255).byte()
     array: npt.NDArray[np.uint8] = scaled.permute(1, 2, 0).contiguous().cpu().numpy()
     return array

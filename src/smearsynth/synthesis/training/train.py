@@ -18,7 +18,7 @@ from smearsynth.synthesis.networks.features import PerceptualFeatures, load_feat
 from smearsynth.synthesis.training.loop import TrainingRun, fabric_for
 from smearsynth.synthesis.training.pipeline import benchmark_steps, build_label_source, train_synthesizer
 
-_CACHE_MB = 1000.0  # decoded smears kept in memory: every step reads random ones
+_CACHE_MB = 1000.0  # decoded smears in memory: every step reads random ones
 _GPU_WORKERS = 4
 
 

@@ -1,0 +1,122 @@
+"""The commands realism, audit and check-layout: what they print and write."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import Run
+from evaluation_smears import DarkSegmenter, shifted, textured_smear
+from smears import random_smear, write_folder
+from smearsynth.evaluation.audit.record import Audit
+from smearsynth.evaluation.realism import realism as realism_module
+from smearsynth.evaluation.realism.task_features import perceptual_features
+from smearsynth.tasks.contours import Contours
+from smearsynth.tasks.folder import save_model
+from smearsynth.tasks.segmentation import Segmentation
+
+
+def test_realism_compares_two_folders(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    options = ("--split", "train", "--no-labels", "--quiz", tmp_path / "s.html")
+    ran = run("realism", smear_folder, smear_folder, *options)
+    assert ran.code == 0, ran.err
+    assert "KID on efficientnet_lite0" in ran.out
+    assert (tmp_path / "s-key.csv").exists()
+    ran = run("realism", smear_folder, smear_folder, "--features", "none")
+    assert ran.code == 2
+    assert "features 'none'" in ran.err
+    ran = run("realism", smear_folder, smear_folder, "--no-labels")  # its test split has three smears
+    assert ran.code == 2
+    assert "too few" in ran.err
+
+
+def test_realism_lists_wrong_labels(
+    run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(realism_module, "load_or_train_segmenter", lambda *_, **__: DarkSegmenter())
+    folder = write_folder(tmp_path / "shifted", [shifted(random_smear(k), 12) for k in range(9, 14)])
+    ran = run("realism", smear_folder, folder, "--split", "train", "--figure", tmp_path / "labels.png")
+    assert ran.code == 0, ran.err
+    lines = re.findall(r"^smear-\d\d: label \d+ at x \d+, y \d+ px, IoU 0\.\d\d$", ran.out, re.MULTILINE)
+    assert len(lines) == 4
+    assert (tmp_path / "labels.png").exists()
+
+
+def test_realism_uses_the_features_of_a_model_folder(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    model = Segmentation.preset("tiny", seed=3)
+    save_model(tmp_path / "segmentation", model)
+    save_model(tmp_path / "contours", Contours.preset("tiny"))
+    command = ("realism", smear_folder, smear_folder, "--split", "train", "--no-labels", "--json", "--features")
+    ran = run(*command, tmp_path / "segmentation")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["features"] == perceptual_features(model).name
+    ran = run(*command, tmp_path / "contours")
+    assert ran.code == 2
+    assert "contours" in ran.err
+    ran = run(*command, smear_folder)
+    assert ran.code == 2
+    assert "not a task model" in ran.err
+
+
+def test_audit_prints_json_and_writes_card_and_figure(run: Run, tmp_path: Path) -> None:
+    training = [textured_smear(k) for k in range(6)]
+    smears = [*training, *(textured_smear(100 + k) for k in range(6))]
+    real = write_folder(tmp_path / "real", smears)
+    rows = [f"{smear.name},{'train' if k < 6 else 'test'}" for k, smear in enumerate(smears)]
+    (real / "split.csv").write_text("\n".join(["image,split", *rows]) + "\n")
+    copies = write_folder(tmp_path / "copies", training[2:4])
+    files = ("--card", tmp_path / "card.md", "--figure", tmp_path / "pairs.png")
+    ran = run("audit", real, copies, "--json", *files)
+    assert ran.code == 0, ran.err
+    result = Audit.model_validate_json(ran.out)
+    assert [copy.training for copy in result.copied_smears] == ["s2", "s3"]
+    assert (tmp_path / "card.md").read_text().startswith("## Memorisation")
+    assert (tmp_path / "pairs.png").exists()
+    ran = run("audit", real, copies)
+    assert "flagged as a copy of" in ran.out
+    assert "Signs of memorisation" in ran.out
+
+
+def test_audit_names_what_is_missing(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    ran = run("audit", smear_folder, smear_folder, "--train-split", "test", "--held-out", "train", "--json")
+    assert ran.code == 2
+    assert "too few" in ran.err
+    ran = run("audit", smear_folder, tmp_path / "none", "--json")
+    assert ran.code == 2
+    assert "none" in ran.err
+
+
+def test_check_layout_prints_and_draws(run: Run, tiny_folder: Path, smear_folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "c.png"
+    command = ("check-layout", smear_folder, "--model", tiny_folder, "--draws", 6)
+    ran = run(*command, "--json", "--figure", picture)
+    assert ran.code == 0, ran.err
+    assert set(json.loads(ran.out)["touching_fraction"]) == {"contact", "ring", "uniform"}
+    assert picture.stat().st_size > 10_000
+    ran = run(*command, "--format", "labels")
+    assert ran.code == 0
+    assert all(f"{layout}: " in ran.out for layout in ("contact", "ring", "uniform"))
+    ran = run(*command, "--format", "coco")
+    assert ran.code == 2
+
+
+def test_generate_takes_a_segmenter_only_to_verify(run: Run, tmp_path: Path) -> None:
+    ran = run("generate", "-o", tmp_path / "out", "--segmenter", tmp_path)
+    assert ran.code == 2
+    assert "--verify" in ran.err
+
+
+def test_generate_takes_a_mix_of_classes(run: Run, two_class_folder: Path, tmp_path: Path) -> None:
+    options = ("-m", two_class_folder, "-n", 2, "--size", "64x64", "--no-sheet")
+    ran = run("generate", "-o", tmp_path / "a", *options, "--mix", "red cell=1")
+    assert ran.code == 0
+    recipes = [json.loads(line) for line in (tmp_path / "a" / "manifest.jsonl").read_text().splitlines()]
+    assert all(recipe["classes"]["white cell"] == 0 for recipe in recipes)
+    assert all(recipe["layout"] == "contact" and recipe["mix"] == {"red cell": 1.0} for recipe in recipes)
+    for mix, message in (("red cell", "fraction"), ("blue=1", "blue"), ("red cell=0.4", "sum to 1")):
+        ran = run("generate", "-o", tmp_path / "b", *options, "--mix", mix)
+        assert ran.code == 2
+        assert message in ran.err

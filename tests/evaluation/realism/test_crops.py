@@ -1,0 +1,49 @@
+"""Crops: within the field, disjoint, not resized; their features by smear."""
+
+import numpy as np
+import pytest
+
+from smearsynth.errors import DataError
+from smearsynth.evaluation.realism.crops import CropFeatures, check_field_sizes, crop_side, embed, random_crops
+
+
+def test_crops_are_in_the_field_and_do_not_overlap():
+    index = np.arange(70 * 100, dtype=np.int64).reshape(70, 100)
+    coded = np.stack([index % 251, index // 251, index * 0], axis=2).astype(np.uint8)
+    crops = random_crops(coded, 32, 4, np.random.default_rng(0))
+    values = crops[..., 0].astype(int) + 251 * crops[..., 1].astype(int)
+    assert crops.shape == (4, 32, 32, 3)
+    assert len(np.unique(values)) == values.size
+    assert (np.diff(values, axis=2) == 1).all()  # neighbours stay neighbours
+
+
+def test_a_crop_spans_a_cell():
+    assert crop_side(40) == 64
+    assert crop_side(5000) == 512
+
+
+def test_a_subset_numbers_its_smears_anew():
+    crops = CropFeatures(np.arange(6.0)[:, None], np.array([0, 0, 1, 2, 2, 2]))
+    subset = crops.subset(np.array([2, 0]))
+    assert crops.count == 3
+    assert subset.count == 2
+    assert subset.vectors[:, 0].tolist() == [3, 4, 5, 0, 1]
+    assert subset.smears.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_features_belong_to_their_smear(features, smears):
+    done = []
+    crops = embed(smears[:3], 32, features, max_crops=4, rng=5, on_smear=done.append)
+    assert crops.smears.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert done == [1, 2, 3]
+    first = embed(smears[:1], 32, features, max_crops=4, rng=5)
+    assert np.allclose(first.vectors, crops.vectors[:4])
+    assert not np.allclose(crops.vectors[:4], crops.vectors[4:8])
+
+
+def test_small_and_absent_smears_are_refused(features, smears):
+    check_field_sizes(smears, 96)
+    with pytest.raises(DataError, match=r"smear-00 \(96×96 px\) is smaller than a crop of 128 px"):
+        embed(smears, 128, features)
+    with pytest.raises(DataError, match="no smears"):
+        embed([], 32, features)

@@ -1,0 +1,91 @@
+"""Training state: initial weights, copying between stages, and the names of its parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.synthesis.config import Preset, preset
+from smearsynth.synthesis.networks.conditioning import condition
+from smearsynth.synthesis.networks.generator import draw_noise
+from smearsynth.synthesis.training.crops import draw_crops
+from smearsynth.synthesis.training.state import TrainingState, Translator
+
+SETTINGS = preset("tiny", steps=6, crop=(32, 32))
+
+
+@pytest.fixture(scope="module")
+def smears(smear_folder: Path) -> SmearFolder:
+    return open_smears(smear_folder, split="train", cache_mb=10)
+
+
+def contents(state: TrainingState) -> dict[str, torch.Tensor]:
+    found = {}
+    for name in ("translator", "discriminators", "average"):
+        found |= {f"{name}.{key}": tensor for key, tensor in getattr(state, name).state_dict().items()}
+    for name in ("optimiser_g", "optimiser_d"):
+        for index, entry in getattr(state, name).state_dict()["state"].items():
+            found |= {f"{name}.{index}.{key}": torch.as_tensor(entry[key]) for key in entry}
+    return found
+
+
+def assert_same(one: TrainingState, other: TrainingState) -> None:
+    assert one.step == other.step
+    a, b = contents(one), contents(other)
+    assert a.keys() == b.keys()
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+def test_the_translator_paints_each_instance_with_its_own_mean_style(smears):
+    settings = SETTINGS
+    network = TrainingState.fresh(settings).translator
+    for parameter in network.parameters():
+        parameter.data.mul_(8)
+    batch = draw_crops(smears, settings.training, 1)
+    given = condition(batch.labels, batch.channels_of, 1)
+    noise = draw_noise((1, 32, 32), 2, torch.Generator().manual_seed(0))
+    n = batch.channels_of.shape[1] - 1
+
+    with torch.no_grad():
+        whole = network(batch.image, batch.labels, given, noise, n)
+        features = network.encoder(batch.image)
+        for k in range(n + 1):
+            inside = batch.labels[0] == k
+            features[0][:, inside] = features[0][:, inside].mean(1, keepdim=True)
+        by_hand = network.generator(given, features, noise)
+
+    torch.testing.assert_close(whole, by_hand, atol=1e-5, rtol=1e-5)
+
+
+def test_fresh_weights_follow_the_seed_and_touch_no_seed():
+    torch.manual_seed(1)
+    one = TrainingState.fresh(SETTINGS)
+    torch.manual_seed(2)
+    before = torch.initial_seed()
+    other = TrainingState.fresh(SETTINGS)
+    assert torch.initial_seed() == before
+    assert_same(one, other)
+    another = TrainingState.fresh(preset("tiny", seed=1))
+    assert not torch.equal(one.translator.generator.mix.weight, another.translator.generator.mix.weight)
+    assert torch.equal(one.average.generator.mix.weight, one.translator.generator.mix.weight)
+    assert not any(parameter.requires_grad for parameter in one.average.parameters())
+
+
+def test_parts_keep_their_names():
+    # the files of running and shipped models depend on them
+    names = set(Translator(Preset()).state_dict())
+    for name in (
+        "generator.first.conv.weight",
+        "generator.down.2.norm.scale",
+        "generator.blocks.5.body.3.bias",
+        "generator.up.0.noise_gain",
+        "generator.mix.weight",
+        "generator.last.weight",
+        "encoder.body.4.weight",
+        "encoder.last.bias",
+    ):
+        assert name in names
+    assert len(names) == 91

@@ -1,0 +1,57 @@
+"""Pictures of predictions: errors have colours of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from smears import analytic_smear
+from smearsynth.smear import ImageArray, Smear
+from smearsynth.tasks.base import Prediction
+from smearsynth.tasks.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, prediction_example
+
+
+def halves(picture: ImageArray, smear: Smear) -> tuple[ImageArray, ImageArray]:
+    width = smear.shape[1]
+    return picture[:, :width], picture[:, -width:]
+
+
+def has_colour(half: ImageArray, colour: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    return np.asarray((half == colour).all(2))
+
+
+def perfect_prediction(smear: Smear) -> Prediction:
+    return Prediction.of_labels(smear.labels, np.ones(smear.count), ("cell",))
+
+
+def test_false_negatives_and_false_positives_have_their_colours() -> None:
+    smear = analytic_smear()
+    boxes = np.concatenate([smear.boxes()[1:], [[2, 40, 14, 52]]]).astype(np.float32)
+    prediction = Prediction(boxes, np.ones(3, np.float32), np.zeros(3, np.int64), ("cell",))
+    left, right = halves(prediction_example(smear, prediction, "detection"), smear)
+    assert set(smear.labels[has_colour(left, FALSE_NEGATIVE)].tolist()) == {1}
+    assert not has_colour(left, FALSE_POSITIVE).any()
+    y, x = np.nonzero(has_colour(right, FALSE_POSITIVE))
+    assert (x.min(), x.max(), y.min(), y.max()) == (2, 13, 40, 51)
+    assert not has_colour(right, FALSE_NEGATIVE).any()
+
+
+def test_correct_cells_have_one_colour_on_both_sides() -> None:
+    smear = analytic_smear()
+    for half in halves(prediction_example(smear, perfect_prediction(smear), "contours"), smear):
+        assert has_colour(half, TRUE_POSITIVE).any()
+        assert not (has_colour(half, FALSE_NEGATIVE) | has_colour(half, FALSE_POSITIVE)).any()
+
+
+def test_wrong_pixels_of_a_segmentation_are_tinted() -> None:
+    smear = analytic_smear()
+    labels = np.where(smear.labels == 1, 0, smear.labels > 0).astype(np.int32)
+    labels[50:60, 5:15] = 2
+    prediction = Prediction.of_labels(labels, np.ones(2), ("cell",))
+    left, right = halves(prediction_example(smear, prediction, "segmentation"), smear)
+    assert not has_colour(left, FALSE_NEGATIVE).any()
+    changed = (right != smear.image).any(2)
+    assert changed[smear.labels == 1].all()
+    assert changed[50:60, 5:15].all()
+    red, green = right[smear.labels == 1].mean(0)[:2]
+    assert red - green > 90
