@@ -65,7 +65,7 @@ def test_later_annotations_are_on_top_and_crowds_are_skipped(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
+    ("shape", "expected"),
     [
         ({"segmentation": []}, "only a bounding box"),
         ({"segmentation": [[1, 2, 3, 4]]}, "three points"),
@@ -78,10 +78,10 @@ def test_later_annotations_are_on_top_and_crowds_are_skipped(tmp_path: Path) -> 
         ({"segmentation": [SQUARE], "image_id": 8}, "does not define 8"),
     ],
 )
-def test_invalid_annotations_are_rejected(tmp_path: Path, shape: dict[str, object], message: str) -> None:
+def test_invalid_annotations_are_rejected(tmp_path: Path, shape: dict[str, object], expected: str) -> None:
     root = coco_folder(tmp_path, [shape])
     message = data_error(lambda: open_smears(root)[0])
-    assert says in message
+    assert expected in message
     assert "anything.json" in message
 
 

@@ -34,7 +34,7 @@ def prepare(
     models: Mapping[int, Path | str] | None = None,
     *,
     pretrained: Path | str | None = None,
-    execution: Execution | None = None,
+    execution: Execution = Execution(),
     deadline: float = math.inf,
 ) -> Experiment | None:
     """Read all smears and provide a synthesizer for every number of real training smears.
@@ -66,7 +66,6 @@ def prepare(
     DataError
         If a smear cannot be read or is in both splits, or a split contains no cell.
     """
-    execution = execution or Execution()
     if folder.exists() and not folder.is_dir():
         raise DataError("is a file; choose a folder for the results", folder)
     sizes = settings.train_sizes(len(train))
