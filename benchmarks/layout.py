@@ -31,7 +31,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from layout_reference import red_cells, reference_layout
-from smearsynth.layout import InteractionParameters, SmearParameters, Workspace, contact_layout, ring_layout, uniform_layout
+from smearsynth.layout import (
+    InteractionParameters,
+    SmearParameters,
+    Workspace,
+    contact_layout,
+    ring_layout,
+    uniform_layout,
+)
 from smearsynth.layout.painting import overlap_fraction, paint_labels
 
 SIZE, COUNT, CELL_SIZE = (1200, 1920), 669, 46.0

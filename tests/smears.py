@@ -1,6 +1,6 @@
-"""Small analytic smears: discs of known area and overlap on a plain ground.
+"""Small analytic smears: discs of known area and overlap on a uniform background.
 
-``python tests/smears.py FOLDER`` writes a folder of them to look at or to try the commands on.
+``python tests/smears.py FOLDER`` writes a folder of smears to view or to try the commands with.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy.typing as npt
 from smearsynth.formats import open_writer
 from smearsynth.smear import Smear
 
-GROUND = (214, 196, 200)
-# The mean colour of a cell of each class; a shade per cell is added.
+BACKGROUND = (214, 196, 200)
+# Mean colour of the cells of each class; each cell gets a random shade.
 CELL_COLOURS = ((182, 118, 128), (120, 80, 150), (90, 120, 90))
 
 Disc = tuple[float, float, float]
 
 
 def disc_mask(size: tuple[int, int], disc: Disc) -> npt.NDArray[np.bool_]:
-    """Pixels whose centre lies within the disc (x, y, radius), for a field of (height, width)."""
+    """Return the pixels with their centre in the disc (x, y, radius), for a field of (height, width)."""
     y, x = np.mgrid[: size[0], : size[1]]
     return (x - disc[0]) ** 2 + (y - disc[1]) ** 2 <= disc[2] ** 2
 
@@ -34,26 +34,26 @@ def analytic_smear(
     *,
     classes: Sequence[int] | None = None,
     class_names: tuple[str, ...] = ("cell",),
-    ground: tuple[int, int, int] = GROUND,
+    background: tuple[int, int, int] = BACKGROUND,
     noise: float = 0.0,
     seed: int = 0,
     name: str = "analytic",
     um_per_px: float | None = None,
 ) -> Smear:
-    """A field of (height, width) with a disc (x, y, radius) per instance, later ones on top.
+    """Return a field of (height, width) with a disc (x, y, radius) per instance, later ones on top.
 
-    By default two discs that overlap (centres 14 px apart, radii 9) and one alone.
+    By default two discs overlap (distance 14 px, radii 9) and one is separate.
     """
     rng = np.random.default_rng(seed)
     labels = np.zeros(size, np.int32)
-    image = np.broadcast_to(np.array(ground, float), (*size, 3)).copy()
+    image = np.broadcast_to(np.array(background, float), (*size, 3)).copy()
     discs = list(discs)
     ids = [0] * len(discs) if classes is None else list(classes)
     for k, (disc, kind) in enumerate(zip(discs, ids, strict=True), 1):
         inside = disc_mask(size, disc)
         labels[inside] = k
         image[inside] = np.array(CELL_COLOURS[kind % len(CELL_COLOURS)]) + rng.uniform(-15, 15)
-        # The pale centre of a red cell.
+        # The pallor of a red cell.
         image[disc_mask(size, (disc[0], disc[1], disc[2] / 3))] += 25
     image += rng.normal(0, noise, image.shape) if noise else 0
     return Smear.from_labels(
@@ -67,7 +67,7 @@ def analytic_smear(
 
 
 def random_smear(seed: int, size: tuple[int, int] = (96, 96), *, class_names: tuple[str, ...] = ("cell",)) -> Smear:
-    """A field with 5 to 12 cells of its own stain, as smears of several slides differ."""
+    """Return a field with 5 to 12 cells and a random stain, as from different slides."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(5, 13))
     discs = [
@@ -77,33 +77,33 @@ def random_smear(seed: int, size: tuple[int, int] = (96, 96), *, class_names: tu
     return analytic_smear(
         size,
         discs,
-        # A cell covered by later ones has no pixel; its class is dropped with it.
+        # A cell that later cells cover has no pixel; Smear.from_labels removes it with its class.
         classes=[i % len(class_names) for i in range(count)],
         class_names=class_names,
-        ground=tuple(int(value) for value in np.array(GROUND) + rng.integers(-25, 26)),  # type: ignore[arg-type]
+        background=tuple(int(value) for value in np.array(BACKGROUND) + rng.integers(-25, 26)),  # type: ignore[arg-type]
         noise=3.0,
         seed=seed,
         name=f"smear-{seed:02d}",
     )
 
 
-def same_instances(one: Smear, other: Smear) -> bool:
-    """Whether the instances are the same but for their numbers, with the same classes."""
-    if one.count != other.count:
+def same_instances(first: Smear, second: Smear) -> bool:
+    """Test whether the instances and their classes are the same, whatever their numbers."""
+    if first.count != second.count:
         return False
-    pairs = np.unique(np.stack([one.labels.ravel(), other.labels.ravel()]), axis=1)
-    owner = dict(pairs.T.tolist())
+    pairs = np.unique(np.stack([first.labels.ravel(), second.labels.ravel()]), axis=1)
+    label_of = dict(pairs.T.tolist())
     return (
-        pairs.shape[1] == len(owner) == len(set(owner.values()))
-        and owner.get(0, 0) == 0
-        and all(one.classes[a - 1] == other.classes[b - 1] for a, b in owner.items() if a)
+        pairs.shape[1] == len(label_of) == len(set(label_of.values()))
+        and label_of.get(0, 0) == 0
+        and all(first.classes[a - 1] == second.classes[b - 1] for a, b in label_of.items() if a)
     )
 
 
 def write_folder(
     folder: Path, smears: Iterable[Smear], *, format: str = "labels", splits: Sequence[str] = ()
 ) -> Path:
-    """Write smears to a folder; with `splits`, they go to these in turn by `split.csv`."""
+    """Write smears to a folder; with `splits`, `split.csv` assigns them to these in turn."""
     smears = list(smears)
     with open_writer(folder, format=format, class_names=smears[0].class_names) as writer:
         for smear in smears:

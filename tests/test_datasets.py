@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from smears import analytic_smear, random_smear, write_folder
-from smearsynth import datasets
-from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.datasets import SmearFolder, as_smear_folder, check_smears, choose_split, open_smears
 from smearsynth.errors import DataError, OptionError
+from smearsynth.formats.base import Entry
 from smearsynth.formats.labels import LabelReader
+from smearsynth.runs import Progress
 
 
-def test_smears_come_back_as_written(smear_folder: Path) -> None:
+def test_smears_are_read_as_written(smear_folder: Path) -> None:
     folder = open_smears(smear_folder)
     assert len(folder) == 9
     assert folder.names[3] == "smear-03"
@@ -22,12 +23,12 @@ def test_smears_come_back_as_written(smear_folder: Path) -> None:
         assert (smear.labels == random_smear(i).labels).all()
 
 
-def test_opening_and_slicing_decode_nothing(smear_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_and_slicing_decode_no_image(smear_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LabelReader, "read", lambda *_: pytest.fail("decoded"))
     folder = open_smears(smear_folder, split="train")
-    part = folder[1:4]
-    assert isinstance(part, SmearFolder)
-    assert part.names == folder.names[1:4]
+    subset = folder[1:4]
+    assert isinstance(subset, SmearFolder)
+    assert subset.names == folder.names[1:4]
     assert folder.splits == {"train": 6}
 
 
@@ -36,20 +37,20 @@ def test_splits(smear_folder: Path) -> None:
     assert folder.splits == {"train": 6, "test": 3}
     assert folder.split("test").names == ("smear-02", "smear-05", "smear-08")
     assert len(open_smears(smear_folder, split="train", limit=2)) == 2
-    with pytest.raises(DataError, match="has no split 'val'; splits there are: train, test"):
+    with pytest.raises(DataError, match="has no split 'val'; existing splits: train, test"):
         open_smears(smear_folder, split="val")
 
 
-def test_without_split_csv_the_message_says_how_to_make_one(tmp_path: Path) -> None:
+def test_the_error_without_split_csv_says_how_to_create_it(tmp_path: Path) -> None:
     write_folder(tmp_path, [analytic_smear()])
-    with pytest.raises(DataError, match=r"none \(split\.csv"):
+    with pytest.raises(DataError, match=r"none \(add split\.csv"):
         open_smears(tmp_path, split="train")
     (tmp_path / "split.csv").write_text("file,part\nx,y\n")
     with pytest.raises(DataError, match="lacks the columns"):
         open_smears(tmp_path)
 
 
-def test_split_csv_may_name_files_and_leave_some_out(tmp_path: Path) -> None:
+def test_split_csv_may_list_files_and_omit_some(tmp_path: Path) -> None:
     write_folder(tmp_path, [analytic_smear(name="a"), analytic_smear(name="b")])
     (tmp_path / "split.csv").write_text("\ufeffimage,split\na.jpg,train\nz,test\n", encoding="utf-8")
     folder = open_smears(tmp_path)
@@ -65,21 +66,21 @@ def test_scale_is_applied_on_reading(smear_folder: Path) -> None:
     assert np.median(whole.areas()) == pytest.approx(4 * np.median(half.areas()), rel=0.15)
 
 
-def test_the_cache_saves_decoding_and_stays_within_its_bound(
+def test_the_cache_avoids_decoding_and_has_a_limited_size(
     smear_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[str] = []
     read = LabelReader.read
 
-    def counted(self: LabelReader, entry: datasets.Entry) -> object:
+    def recording_read(self: LabelReader, entry: Entry) -> object:
         reads.append(entry.name)
         return read(self, entry)
 
-    monkeypatch.setattr(LabelReader, "read", counted)
-    one = 96 * 96 * 5 / 1e6
-    folder = open_smears(smear_folder, cache_mb=3.5 * one)
+    monkeypatch.setattr(LabelReader, "read", recording_read)
+    smear_mb = 96 * 96 * 5 / 1e6
+    folder = open_smears(smear_folder, cache_mb=3.5 * smear_mb)
     first = folder[0]
-    first.image[:] = 0  # what a caller does to his smear is his own affair
+    first.image[:] = 0  # a change of a returned smear must not change the cache
     assert (folder[0].image == random_smear(0).image).all()
     assert (folder[:2][0].labels == random_smear(0).labels).all()
     assert reads == ["smear-00"]
@@ -90,7 +91,7 @@ def test_the_cache_saves_decoding_and_stays_within_its_bound(
     assert reads[4:] == ["smear-01"]
 
 
-def test_memory_does_not_grow_with_the_number_of_smears_read(tmp_path: Path) -> None:
+def test_memory_is_independent_of_the_number_of_smears(tmp_path: Path) -> None:
     write_folder(tmp_path, (random_smear(i, (256, 256)) for i in range(8)))
     folder = open_smears(tmp_path)
 
@@ -98,15 +99,15 @@ def test_memory_does_not_grow_with_the_number_of_smears_read(tmp_path: Path) -> 
         tracemalloc.start()
         for smear in folder[:count]:
             assert smear.count
-        top = tracemalloc.get_traced_memory()[1]
+        memory = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return top
+        return memory
 
     peak(1)
     assert peak(8) < 1.5 * peak(2)
 
 
-def test_check_lists_every_problem_at_once(tmp_path: Path) -> None:
+def test_check_returns_all_problems(tmp_path: Path) -> None:
     write_folder(tmp_path, (random_smear(i) for i in range(4)))
     (tmp_path / "images" / "smear-01.png").write_text("no image")
     (tmp_path / "labels" / "smear-03.png").write_bytes((tmp_path / "labels" / "smear-03.png").read_bytes()[:60])
@@ -116,23 +117,69 @@ def test_check_lists_every_problem_at_once(tmp_path: Path) -> None:
     assert "smear-03.png: is truncated" in problems[1]
 
 
-def test_indices_and_workers(smear_folder: Path) -> None:
+def test_check_smears_reports_each_problem_and_raises_their_number(tmp_path: Path, smear_folder: Path) -> None:
+    class Recorder(Progress):
+        def __init__(self) -> None:
+            self.messages: list[str] = []
+
+        def message(self, text: str) -> None:
+            self.messages.append(text)
+
+    write_folder(tmp_path, (random_smear(i) for i in range(4)))
+    for i in (1, 3):
+        (tmp_path / "images" / f"smear-0{i}.png").write_text("not an image")
+    smears, progress = open_smears(tmp_path), Recorder()
+    with pytest.raises(DataError, match=f"{tmp_path}: 2 of 4 smears cannot be read") as raised:
+        check_smears(smears, progress)
+    assert raised.value.path == tmp_path
+    assert progress.messages == smears.check()
+    progress.messages.clear()
+    check_smears(open_smears(smear_folder), progress)
+    assert progress.messages == []
+
+
+def test_a_path_is_opened_and_an_open_folder_is_returned_unchanged(smear_folder: Path) -> None:
+    for path in (smear_folder, str(smear_folder)):
+        smears = as_smear_folder(path)
+        assert (smears.root, len(smears), smears.scale) == (smear_folder, 9, 1.0)
+    subset = smears[2:4]
+    assert as_smear_folder(subset) is subset
+
+
+def test_the_default_split_is_used_only_if_it_exists(smear_folder: Path) -> None:
+    smears = open_smears(smear_folder)
+    names = {split: smears.split(split).names for split in ("train", "test")}
+    for split, default, expected in (
+        ("train", "test", "train"),
+        (None, "test", "test"),
+        (None, "val", None),
+        (None, "train", "train"),
+    ):
+        subset, name = choose_split(smears, split, default=default)
+        assert name == expected
+        assert subset.names == (smears.names if expected is None else names[expected])
+    assert choose_split(smears, "train", default="test", limit=2)[0].names == names["train"][:2]
+    with pytest.raises(DataError, match="has no split 'val'"):
+        choose_split(smears, "val", default="train")
+
+
+def test_negative_indices_and_pickling(smear_folder: Path) -> None:
     folder = open_smears(smear_folder)
     assert folder[-1].name == "smear-08"
     with pytest.raises(IndexError):
         folder[9]
-    # Loader processes receive a pickled folder.
+    # A data loader sends the folder to its processes.
     assert pickle.loads(pickle.dumps(folder))[0].name == "smear-00"
 
 
 @pytest.mark.parametrize("options", [{"scale": 0}, {"scale": float("nan")}, {"limit": 0}, {"cache_mb": -1}])
-def test_absurd_options_are_refused(smear_folder: Path, options: dict[str, float]) -> None:
+def test_invalid_options_are_rejected(smear_folder: Path, options: dict[str, float]) -> None:
     with pytest.raises(OptionError):
         open_smears(smear_folder, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.realdata
-def test_every_smear_of_chula_is_read(real_data: Path) -> None:
+def test_all_smears_of_chula_are_read(real_data: Path) -> None:
     folder = open_smears(real_data / "chula")
     assert folder.splits == {"train": 144, "test": 96}
     assert folder.class_names == ("cell",)
@@ -142,14 +189,14 @@ def test_every_smear_of_chula_is_read(real_data: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_the_types_of_chula_are_there_on_request(real_data: Path) -> None:
+def test_the_cell_types_of_chula_are_read_on_request(real_data: Path) -> None:
     folder = open_smears(real_data / "chula", classes="annotated", limit=10)
     assert len(folder.class_names) == 14
     typed = sum(int((smear.classes < 13).sum()) for smear in folder)
     points = sum(
         len((real_data / "chula" / "points" / f"{name}.txt").read_text().split("\n")) - 1 for name in folder.names
     )
-    # The points are incomplete, but nearly all of them lie in a cell of their own.
+    # Not all cells have a point, but nearly every point is in a different cell.
     assert 0.95 * points <= typed <= points
 
 

@@ -39,9 +39,14 @@ def test_unreadable_text_is_a_data_error(tmp_path: Path) -> None:
 def test_an_existing_file_is_unchanged_after_a_failed_write(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "a.txt"
     target.write_text("before")
-    with pytest.raises(error), atomic_write(target) as temporary:
-        temporary.write_text("incomplete")
-        raise error
+
+    def write() -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("incomplete")
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
 

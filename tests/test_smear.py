@@ -7,21 +7,21 @@ import pytest
 
 from smears import analytic_smear, disc_mask, random_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.smear import Smear, relabel_sequential, digest
+from smearsynth.smear import Smear, check_image, check_scale, digest, relabel_sequential, touching_pairs
 
 
 def field(height: int = 6, width: int = 8) -> np.ndarray:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def test_areas_and_boxes_are_those_of_the_visible_parts() -> None:
+def test_areas_and_boxes_of_visible_parts() -> None:
     smear = analytic_smear((64, 80), [(20, 20, 9), (34, 20, 9)])
     first, second = disc_mask((64, 80), (20, 20, 9)), disc_mask((64, 80), (34, 20, 9))
     assert smear.areas().tolist() == [(first & ~second).sum(), second.sum()]
     assert smear.boxes()[1].tolist() == [25, 11, 44, 30]
 
 
-def test_border_cut_instances() -> None:
+def test_instances_that_touch_the_border() -> None:
     smear = analytic_smear((40, 40), [(0, 20, 5), (20, 20, 5), (34, 34, 4)])
     assert smear.cut_by_border().tolist() == [True, False, False]
     smear = analytic_smear((41, 41), [(36, 36, 4)])
@@ -29,52 +29,52 @@ def test_border_cut_instances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "labels", "classes", "says"),
+    ("image", "labels", "classes", "message"),
     [
         (field(5), np.zeros((6, 8), np.int32), [], "8×5 and labels are 8×6"),
         (field().astype(float), np.zeros((6, 8), np.int32), [], "uint8"),
         (field(), np.zeros((6, 8), np.uint16), [], "int32"),
-        (field(), np.full((6, 8), 2, np.int32), [0], "labels run from 2 to 2 for 1"),
+        (field(), np.full((6, 8), 2, np.int32), [0], "labels range from 2 to 2, but 1 classes"),
         (field(), np.full((6, 8), -1, np.int32), [0], "-1"),
         (field(), np.full((6, 8), 2, np.int32), [0, 0], "instance 1 has no pixel"),
         (field(), np.full((6, 8), 1, np.int32), [1], "1 class names"),
         (field(0), np.zeros((0, 8), np.int32), [], "no pixels"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(
-    image: np.ndarray, labels: np.ndarray, classes: list[int], says: str
+def test_inconsistent_arrays_are_rejected(
+    image: np.ndarray, labels: np.ndarray, classes: list[int], message: str
 ) -> None:
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         Smear(image, labels, np.array(classes, np.int64), name="a")
 
 
-def test_from_labels_never_wraps_pixels_round() -> None:
+def test_from_labels_rejects_16_bit_images() -> None:
     with pytest.raises(DataError, match="uint16"):
         Smear.from_labels(field().astype(np.uint16) + 300, np.zeros((6, 8), int))
 
 
-def test_from_labels_keeps_each_instance_with_its_class() -> None:
+def test_from_labels_assigns_classes_by_original_id() -> None:
     labels = np.zeros((6, 8), np.uint16)
     labels[1, 1], labels[3, 3] = 2, 5
     smear = Smear.from_labels(field(), labels, np.array([0, 1, 0, 0, 2]), class_names=("a", "b", "c"))
     assert smear.labels[1, 1] == 1
     assert smear.labels[3, 3] == 2
     assert smear.classes.tolist() == [1, 2]
-    with pytest.raises(DataError, match="run to 5 for 2"):
+    with pytest.raises(DataError, match="range up to 5, but 2 classes"):
         Smear.from_labels(field(), labels, np.array([0, 1]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32, np.int64])
-def test_close_ids_in_every_type(dtype: type) -> None:
-    top = min(np.iinfo(dtype).max, 4_000_000_000)
-    labels = np.array([[0, 3, top], [3, 0, 0]], dtype)
-    closed, ids = relabel_sequential(labels)
-    assert closed.dtype == np.int32
-    assert closed.tolist() == [[0, 1, 2], [1, 0, 0]]
-    assert ids.tolist() == [3, top]
+def test_relabel_sequential_for_all_integer_types(dtype: type) -> None:
+    largest = min(np.iinfo(dtype).max, 4_000_000_000)
+    labels = np.array([[0, 3, largest], [3, 0, 0]], dtype)
+    instances, ids = relabel_sequential(labels)
+    assert instances.dtype == np.int32
+    assert instances.tolist() == [[0, 1, 2], [1, 0, 0]]
+    assert ids.tolist() == [3, largest]
 
 
-def test_resized_keeps_area_share_and_pixel_size() -> None:
+def test_resizing_scales_areas_and_pixel_size() -> None:
     smear = analytic_smear((64, 80), um_per_px=0.1)
     half = smear.resized(0.5)
     assert half.shape == (32, 40)
@@ -82,14 +82,14 @@ def test_resized_keeps_area_share_and_pixel_size() -> None:
     np.testing.assert_allclose(half.areas() * 4, smear.areas(), rtol=0.1)
 
 
-def test_resized_leaves_out_what_vanishes() -> None:
+def test_resizing_removes_instances_without_pixels() -> None:
     labels = np.zeros((40, 40), np.int32)
     labels[0, 0], labels[10:30, 10:30] = 1, 2
     smear = Smear(field(40, 40), labels, np.array([0, 1]), ("a", "b"))
     assert smear.resized(0.25).classes.tolist() == [1]
 
 
-def test_cropped_is_the_window_with_ids_closed() -> None:
+def test_a_crop_has_renumbered_instances() -> None:
     smear = analytic_smear((64, 80), um_per_px=0.1)
     crop = smear.cropped(30, 45, 30, 30)
     assert crop.count == 1
@@ -99,28 +99,54 @@ def test_cropped_is_the_window_with_ids_closed() -> None:
 
 
 @pytest.mark.parametrize("window", [(-1, 0, 4, 4), (0, 0, 0, 4), (61, 0, 4, 4), (0, 77, 4, 4)])
-def test_crops_outside_the_field_are_refused(window: tuple[int, int, int, int]) -> None:
-    with pytest.raises(OptionError, match="does not lie in a field of 80×64"):
+def test_crops_outside_the_field_are_rejected(window: tuple[int, int, int, int]) -> None:
+    with pytest.raises(OptionError, match="is not inside the field of 80×64"):
         analytic_smear((64, 80)).cropped(*window)
 
 
-def test_the_digest_tells_smears_apart_by_content_alone() -> None:
+def test_the_digest_depends_only_on_image_labels_and_classes() -> None:
     smear = analytic_smear(class_names=("a", "b"))
     brighter, other_label = smear.image.copy(), smear.labels.copy()
     brighter[0, 0, 0] += 1
     other_label[20, 20] = 0
-    changed = (
+    changes = (
         {"image": brighter},
         {"labels": other_label},
         {"classes": np.array([0, 0, 1])},
         {"class_names": ("a", "c")},
     )
-    found = [digest(smear), *(digest(replace(smear, **one)) for one in changed)]  # type: ignore[arg-type]
-    assert len(set(found)) == 5
-    assert digest(replace(smear, name="other", um_per_px=0.1)) == found[0]
-    assert digest(replace(smear, image=np.asfortranarray(smear.image))) == found[0]
+    digests = [digest(smear), *(digest(replace(smear, **change)) for change in changes)]  # type: ignore[arg-type]
+    assert len(set(digests)) == 5
+    assert digest(replace(smear, name="other", um_per_px=0.1)) == digests[0]
+    assert digest(replace(smear, image=np.asfortranarray(smear.image))) == digests[0]
 
 
-def test_the_digest_that_stored_results_are_kept_under_stays() -> None:
+def test_the_digest_stays_the_same() -> None:
+    # Cached results have the digest in their key.
     assert digest(analytic_smear()) == "34131e835890a34c"
     assert digest(random_smear(3, class_names=("a", "b"))) == "c0c37311dfc0317d"
+
+
+def test_negative_ids_are_rejected() -> None:
+    with pytest.raises(DataError, match="labels must not be negative, but the smallest is -2"):
+        relabel_sequential(np.array([[0, -2]]))
+
+
+def test_touching_pairs_include_corners_and_each_pair_once() -> None:
+    labels = np.array([[3, 3, 0, 4], [0, 1, 2, 0], [1, 1, 2, 0]], np.int32)
+    assert touching_pairs(labels).tolist() == [[1, 2], [1, 3], [2, 3], [2, 4]]
+    assert touching_pairs(np.zeros((3, 3), np.int32)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("scale", [0, -1, 16.1, float("nan")])
+def test_scales_out_of_range_are_rejected(scale: float) -> None:
+    check_scale(16)
+    with pytest.raises(OptionError, match="scale must be above 0 and at most 16"):
+        check_scale(scale)
+
+
+@pytest.mark.parametrize("image", [field().astype(float), field()[..., :2], field()[..., 0], field(0)])
+def test_arrays_that_are_no_rgb_images_are_rejected(image: np.ndarray) -> None:
+    check_image(field())
+    with pytest.raises(DataError, match=r"a: (image must be \(H, W, 3\) uint8|the image has no pixels)"):
+        check_image(image, "a")

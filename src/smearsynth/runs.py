@@ -117,6 +117,8 @@ class StopRequest:
 def hash_seed(*parts: int) -> int:
     """Return a 63-bit seed that depends on all parts and their order.
 
+    Trailing zeros do not count: compare only seeds of the same number of parts.
+
     Parameters
     ----------
     *parts : int

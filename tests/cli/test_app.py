@@ -63,7 +63,7 @@ def test_the_package_runs_as_a_module() -> None:
     ran = subprocess.run([sys.executable, "-m", "smearsynth", "stats", "/no/where"], capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr == "error: /no/where: does not exist; name a folder of annotated smears\n"
+    assert ran.stderr == "error: /no/where: does not exist; give a folder of annotated smears\n"
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_a_class_without_cells_is_named(run: Run, tmp_path: Path) -> None:
 
 DRAWING = [
     (("--size", "-64x64"), "size '-64x64': give width and height in px, such as 1920x1200"),
-    (("--size", "0x10"), "size 0x10: give 1 to 32768 px a side"),
+    (("--size", "0x10"), "size 0x10: give 1 to 32768 px per side"),
     (("--size", "10"), "size '10': give width and height"),
     (("--size", "10x"), "size '10x': give width and height"),
-    (("--size", "1000000x1000000"), "size 1000000x1000000: give 1 to 32768 px a side, and 128 Mpx"),
-    (("--size", "30000x30000"), "128 Mpx in all at most"),
+    (("--size", "1000000x1000000"), "size 1000000x1000000: give 1 to 32768 px per side and at most 128 Mpx"),
+    (("--size", "30000x30000"), "at most 128 Mpx"),
     (("--size", "9" * 5000 + "x1"), "give width and height"),
     (("--layout", "spiral"), "Invalid value for '--layout'"),
     (("-n", "0"), "Invalid value for '-n'"),
@@ -149,13 +149,13 @@ PAINTING = [
     (("--style", "mauve"), "style 'mauve': choose joint, independent, or a cluster from 0 to"),
     (("--style", "999"), "style '999': choose joint"),
     (("--format", "yolo9000"), "Invalid value for '--format'"),
-    (("--density", "-1"), "density must be from 0 to 100"),
-    (("--density", "nan"), "density must be from 0 to 100"),
-    (("--density", "inf"), "density must be from 0 to 100"),
+    (("--density", "-1"), "give a factor from 0 to 100"),
+    (("--density", "nan"), "give a factor from 0 to 100"),
+    (("--density", "inf"), "give a factor from 0 to 100"),
     (("--device", "abacus"), "Invalid value for '--device'"),
     (
         ("--style-of", "nameless"),
-        "nameless: does not exist; give --style-of the file of a photograph, or FOLDER:NAME",
+        "nameless: does not exist; give the path of a photograph, or FOLDER:NAME",
     ),
 ]
 
@@ -235,7 +235,7 @@ def test_an_output_that_cannot_be_is_named(
     for out in (file / "below",) if command == "explain" else (file, file / "below"):
         line = error_of(run(*writing(command, tiny_folder, smear_folder, out)))
         assert line.startswith(f"error: {out}")
-        assert "name a folder" in line or "choose another folder" in line
+        assert " a folder " in line or "choose another folder" in line
     assert file.read_text() == "mine"
     assert left_behind(tmp_path) == ["file"]
 
@@ -299,7 +299,7 @@ def test_a_full_disk_while_generating_leaves_whole_smears_and_can_be_continued(
         monkeypatch.undo()
     culprit = out / ("labels" if images % 2 else "images") / f"smear-{images // 2:06d}.png"
     assert line == (
-        f"error: {culprit}: the disk is full; free some space and run the same again, it continues where it stopped"
+        f"error: {culprit}: the disk is full; free some space and run the same command again, it continues where it stopped"
     )
     there = left_behind(out)
     assert not [name for name in there if name.endswith(".part")]
@@ -383,7 +383,7 @@ def test_names_with_brackets_and_long_paths_are_printed_whole_and_on_one_line(
     assert ran.code == 0
     assert ran.out == f"1 smears in {out}\n"
     ran = run("stats", out / "[red]nowhere")
-    assert ran.err == f"error: {out / '[red]nowhere'}: does not exist; name a folder of annotated smears\n"
+    assert ran.err == f"error: {out / '[red]nowhere'}: does not exist; give a folder of annotated smears\n"
 
 
 def test_a_pipe_that_is_closed_early_is_no_traceback(smear_folder: Path) -> None:

@@ -80,4 +80,4 @@ def test_wrong_options_are_one_line(
 def test_an_output_folder_with_smears_is_refused(run: Run, smear_folder: Path) -> None:
     result = run("benefit", smear_folder, "-o", smear_folder)
     assert result.code == 2
-    assert "analytic: holds smears; choose another output folder" in result.err
+    assert "analytic: contains smears; choose another output folder" in result.err

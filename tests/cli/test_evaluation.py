@@ -101,22 +101,3 @@ def test_check_layout_prints_and_draws(run: Run, tiny_folder: Path, smear_folder
     assert all(f"{layout}: " in ran.out for layout in ("contact", "ring", "uniform"))
     ran = run(*command, "--format", "coco")
     assert ran.code == 2
-
-
-def test_generate_takes_a_segmenter_only_to_verify(run: Run, tmp_path: Path) -> None:
-    ran = run("generate", "-o", tmp_path / "out", "--segmenter", tmp_path)
-    assert ran.code == 2
-    assert "--verify" in ran.err
-
-
-def test_generate_takes_a_mix_of_classes(run: Run, two_class_folder: Path, tmp_path: Path) -> None:
-    options = ("-m", two_class_folder, "-n", 2, "--size", "64x64", "--no-sheet")
-    ran = run("generate", "-o", tmp_path / "a", *options, "--mix", "red cell=1")
-    assert ran.code == 0
-    recipes = [json.loads(line) for line in (tmp_path / "a" / "manifest.jsonl").read_text().splitlines()]
-    assert all(recipe["classes"]["white cell"] == 0 for recipe in recipes)
-    assert all(recipe["layout"] == "contact" and recipe["mix"] == {"red cell": 1.0} for recipe in recipes)
-    for mix, message in (("red cell", "fraction"), ("blue=1", "blue"), ("red cell=0.4", "sum to 1")):
-        ran = run("generate", "-o", tmp_path / "b", *options, "--mix", mix)
-        assert ran.code == 2
-        assert message in ran.err

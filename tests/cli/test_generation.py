@@ -44,7 +44,7 @@ def test_more_cells_than_can_fit_are_reported(run: Run, tmp_path: Path, tiny_fol
     missing = sum(line["requested"] - line["placed"] for line in manifest)
     asked = sum(line["requested"] for line in manifest)
     assert missing > 0
-    assert f"{missing} of {asked} cells found no room; the manifest says where" in ran.err
+    assert f"{missing} of {asked} cells could not be placed; see manifest.jsonl" in ran.err
     for line in manifest:
         assert cells_in(tmp_path / "labels" / f"{line['name']}.png") == line["placed"]
         assert line["classes"] == {"cell": line["placed"]}
@@ -142,7 +142,7 @@ def test_one_smear_is_enough_but_for_a_certificate(run: Run, tmp_path: Path, tin
     data, model, out = write_folder(tmp_path / "data", [random_smear(3)]), tmp_path / "m", tmp_path / "k"
     ran = run("stats", data, "--layout")
     assert ran.code == 0
-    assert "Contact law, fitted to 1 smear " in ran.out
+    assert "Contact layout parameters, fitted to 1 smear " in ran.out
     assert "as smears usually do" in " ".join(ran.out.split())
     assert run("train", data, "-o", model, "--preset", "tiny", "--steps", 1).code == 0
     for source in (("-m", model), ("--data", data)):
@@ -174,3 +174,22 @@ def test_empty_smears_among_others_stop_no_fit(run: Run, tmp_path: Path) -> None
     found = json.loads(ran.out)
     assert found["smears"] == 4
     assert found["layout"]["density"]["mean"] > 0
+
+
+def test_generate_takes_a_segmenter_only_to_verify(run: Run, tmp_path: Path) -> None:
+    ran = run("generate", "-o", tmp_path / "out", "--segmenter", tmp_path)
+    assert ran.code == 2
+    assert "verify" in ran.err
+
+
+def test_generate_takes_a_mix_of_classes(run: Run, two_class_folder: Path, tmp_path: Path) -> None:
+    options = ("-m", two_class_folder, "-n", 2, "--size", "64x64", "--no-sheet")
+    ran = run("generate", "-o", tmp_path / "a", *options, "--mix", "red cell=1")
+    assert ran.code == 0
+    recipes = [json.loads(line) for line in (tmp_path / "a" / "manifest.jsonl").read_text().splitlines()]
+    assert all(recipe["classes"]["white cell"] == 0 for recipe in recipes)
+    assert all(recipe["layout"] == "contact" and recipe["mix"] == {"red cell": 1.0} for recipe in recipes)
+    for mix, message in (("red cell", "fraction"), ("blue=1", "blue"), ("red cell=0.4", "sum to 1")):
+        ran = run("generate", "-o", tmp_path / "b", *options, "--mix", mix)
+        assert ran.code == 2
+        assert message in ran.err

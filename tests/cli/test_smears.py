@@ -158,8 +158,8 @@ def test_what_is_no_folder_of_smears_is_told_apart(
     save(file, np.zeros((8, 8, 3), np.uint8))
     out = tmp_path / "out"
     for path, said in (
-        (tmp_path / "nowhere", "does not exist; name a folder of annotated smears"),
-        (empty, "is empty; name a folder of annotated smears"),
+        (tmp_path / "nowhere", "does not exist; give a folder of annotated smears"),
+        (empty, "is empty; give a folder of annotated smears"),
         (file, "is a file; name the folder of annotated smears"),
         (bare, "holds images/ without annotations; put label images in"),
     ):

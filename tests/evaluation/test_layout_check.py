@@ -70,10 +70,6 @@ def test_fitted_parameters_are_close_to_the_true_ones(check, fitted):
         assert verdicts["contact"].value < min(verdicts["ring"].value, verdicts["uniform"].value) / 2
 
 
-def test_a_fit_is_reproducible(fitted):
-    assert fit_contact(fitted.statistics, SHAPES, rng=0) == fitted.contact
-
-
 def test_the_json_text_has_value_low_high_and_inside(check):
     record = json.loads(check.to_json())
     assert set(record) >= {

@@ -132,7 +132,7 @@ def test_synthesizers_start_from_a_pretrained_model(
     assert "stain varied beyond the training smears" in (out / "report.md").read_text()
     # synthetic smears that are used alone have the original stain
     pools = [stain_and_count(path) for path in (out / "synthetic").iterdir()]
-    assert sorted(pools) in ([("augmented", 2), ("original", 6)], [("own", 6), ("varied", 2)])
+    assert sorted(pools) == [("own", 6), ("varied", 2)]  # names of format 1
     original = settings.model_copy(update={"stain": "original"})
     result = benefit(smear_folder, out, original, pretrained=tiny_folder, execution=execution())
     assert result is not None
@@ -199,7 +199,7 @@ def test_a_missing_model_is_reported(smear_folder: Path, tmp_path: Path) -> None
 
 
 def test_an_output_folder_with_smears_is_refused(smear_folder: Path) -> None:
-    with pytest.raises(DataError, match="analytic: holds smears; choose another output folder"):
+    with pytest.raises(DataError, match="analytic: contains smears; choose another output folder"):
         benefit(smear_folder, smear_folder, make_settings(), execution=execution())
     assert not (smear_folder / "runs").exists()
 

@@ -70,9 +70,7 @@ def test_labels_have_the_number_and_size_of_cells_of_the_reference_smear():
         ),
     )
     source = LabelSource(source.shapes, source.statistics, parameters)
-    draws = {
-        smear: [source.draw((200, 260), reference=smear, rng=seed) for seed in range(12)] for smear in (0, 1)
-    }
+    draws = {smear: [source.draw((200, 260), reference=smear, rng=seed) for seed in range(12)] for smear in (0, 1)}
     counts = {smear: np.mean([len(draw.classes) for draw in many]) for smear, many in draws.items()}
     areas = {
         smear: np.median([np.bincount(draw.labels.ravel())[1:].mean() for draw in many])

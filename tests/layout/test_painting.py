@@ -77,9 +77,7 @@ def test_painted_pixels_are_those_that_the_layout_tested(dtype):
     areas = np.bincount(from_rasters.ravel())[1:]
     full_areas = [
         (paint_labels(one_cell(layout.size, *pose), SIZES) > 0).sum()
-        for pose in zip(
-            layout.shape, layout.x, layout.y, layout.angle, layout.scale, layout.mirrored, strict=True
-        )
+        for pose in zip(layout.shape, layout.x, layout.y, layout.angle, layout.scale, layout.mirrored, strict=True)
     ]
     assert areas.tolist() == full_areas
     assert min(full_areas) > 0

@@ -170,7 +170,7 @@ def test_a_stranger_is_marked_and_a_like_one_is_not() -> None:
     like = compare(real, measure(random_smear(i) for i in range(20, 28)))
     assert not [row.name for row in like if row.outside]
     discs = [(x, y, 4) for x in range(8, 96, 9) for y in range(8, 96, 9)]
-    strange = compare(real, measure([analytic_smear((96, 96), discs, ground=(60, 196, 200))]))
+    strange = compare(real, measure([analytic_smear((96, 96), discs, background=(60, 196, 200))]))
     assert row_named(strange, "cell density").verdict == "above"
     assert row_named(strange, "cell width").verdict == "below"
     background = row_named(strange, "background colour")
@@ -289,7 +289,7 @@ def test_smears_without_cells_and_of_other_sizes(tmp_path: Path) -> None:
 
 
 def test_differences_are_marked_in_the_table(tmp_path: Path) -> None:
-    page = sheet(tmp_path, [analytic_smear((96, 96), TOUCHING, ground=(40, 40, 40))])
+    page = sheet(tmp_path, [analytic_smear((96, 96), TOUCHING, background=(40, 40, 40))])
     assert len(page.all("span", "outside")) == len(page.all("tr", "outside")) >= 1
     summary = re.search(r"(\d+) of (\d+) synthetic means lie outside.*", page.text)
     assert summary is not None

@@ -200,7 +200,9 @@ def test_a_model_of_one_class_takes_all_cells_for_one_and_another_asks_for_its_o
         smear.boxes().astype(np.float32), np.ones(smear.count, np.float32), 0 * smear.classes, ("cell",)
     )
     assert Evaluation.of_boxes([(smear, found)]).value == pytest.approx(1)
-    with pytest.raises(DataError, match="the model knows red cell, white cell but not cell; read both with the same --classes"):
+    with pytest.raises(
+        DataError, match="the model knows red cell, white cell but not cell; read both with the same --classes"
+    ):
         Detection.preset("tiny", class_names=KINDS).loss([random_smear(2)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar, get_args
 
 import typer
 
@@ -254,6 +254,11 @@ def perceptual_features(text: str | None, vgg: Path | None) -> PerceptualFeature
 
         return load_features(text, vgg)
     if not Path(text).is_dir():
+        from smearsynth.synthesis.config import FeatureName
+
+        if text not in get_args(FeatureName):
+            names = ", ".join(get_args(FeatureName))
+            raise OptionError(f"features {text!r}: choose {names} or the folder of a segmentation model")
         return text
     from smearsynth.evaluation.realism.task_features import perceptual_features as features_of
     from smearsynth.tasks.registry import load_segmentation

@@ -10,6 +10,7 @@ import numpy as np
 
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError, OptionError
+from smearsynth.runs import SILENT, Progress
 from smearsynth.smear import Smear
 
 Data: TypeAlias = Path | str | SmearFolder
@@ -17,7 +18,9 @@ Data: TypeAlias = Path | str | SmearFolder
 _MAX_RATIO = 1.5  # of the diameters of synthetic and real cells, in either direction
 
 
-def open_data(data: Data, *, limit: int | None = None, cache_mb: float = 0.0) -> SmearFolder:
+def open_data(
+    data: Data, *, limit: int | None = None, cache_mb: float = 0.0, progress: Progress = SILENT
+) -> SmearFolder:
     """Open a folder of smears with a single cell class; a folder that is already open stays as it is.
 
     Parameters
@@ -27,6 +30,8 @@ def open_data(data: Data, *, limit: int | None = None, cache_mb: float = 0.0) ->
         Use only the first `limit` smears.
     cache_mb : float
         Size of the cache of decoded smears in megabytes, for a path.
+    progress : Progress
+        Receives the notes on a folder that is opened.
 
     Raises
     ------
@@ -36,7 +41,10 @@ def open_data(data: Data, *, limit: int | None = None, cache_mb: float = 0.0) ->
         If `limit` is less than 1.
     """
     if not isinstance(data, SmearFolder):
-        return open_smears(data, classes="one", limit=limit, cache_mb=cache_mb)
+        smears = open_smears(data, classes="one", limit=limit, cache_mb=cache_mb)
+        for note in smears.notes:
+            progress.message(note)
+        return smears
     if limit is None:
         return data
     if limit < 1:

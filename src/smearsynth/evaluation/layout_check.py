@@ -180,7 +180,7 @@ def check_layout(
     >>> check.smears, check.draws, list(check.statistics["pair_correlation"])
     (4, 4, ['contact', 'ring', 'uniform'])
     """
-    smears = open_data(data)
+    smears = open_data(data, progress=execution.progress)
     if not isinstance(model, Synthesizer):
         model = Synthesizer.load(model, "cpu")
     total = len(smears) + len(LAYOUTS) * _draw_count(draws, len(smears))

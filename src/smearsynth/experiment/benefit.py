@@ -287,7 +287,7 @@ def _inputs(
     """Open and divide the data and check all options, so that mistakes are reported before any long computation."""
     output = Path(output)
     if (output / IMAGE_FOLDER).is_dir():
-        raise DataError("holds smears; choose another output folder", output)
+        raise DataError("contains smears; choose another output folder", output)
     smears = data if isinstance(data, SmearFolder) else open_smears(data, classes="one", cache_mb=_CACHE_MB)
     train, test = divide(smears, splits, execution.progress)
     sizes = settings.train_sizes(len(train))

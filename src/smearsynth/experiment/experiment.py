@@ -287,7 +287,7 @@ class Experiment:
 
     def _source(self, reals: int) -> Source:
         if reals not in self.sources:
-            raise OptionError(f"no synthesizer for {reals} real smears; give one or have one trained")
+            raise OptionError(f"no synthesizer for {reals} real smears; pass its model folder in `models`")
         return self.sources[reals]
 
 

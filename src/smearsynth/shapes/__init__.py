@@ -1,4 +1,4 @@
-"""Cell shapes: the exemplar library of the paper, and a fitted model that holds no real contour."""
+"""Cell shapes: the shape library of the paper, and a parametric model without real contours."""
 
 from smearsynth.shapes.contours import VERTICES, ContourArray, are_simple, polygon_areas, polygon_centroids
 from smearsynth.shapes.library import LibraryReport, ShapeLibrary

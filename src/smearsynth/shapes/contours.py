@@ -1,4 +1,4 @@
-"""Outlines of cells: tracing them from masks to a fixed number of vertices, and measuring them."""
+"""Contours of cells: tracing from masks to a fixed number of vertices, and measurement."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from skimage import measure
 
 from smearsynth.smear import Mask
 
-VERTICES = 64  # of every stored contour, equally spaced along it
+VERTICES = 64  # vertices of every stored contour, equally spaced along it
 
-ContourArray = npt.NDArray[np.float32]  # (n, VERTICES, 2) as x, y in px about the centroid
+ContourArray = npt.NDArray[np.float32]  # (n, VERTICES, 2), x and y in px relative to the centroid
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
 
-_DENSE = 256  # points of the curve while it is smoothed
-_BATCH = 64  # outlines checked for crossings at once: 2,000 pairs of edges each
-_SMOOTHING_PX = 1.0  # along the outline: takes out the pixels' staircase, keeps the spicules of crenated cells
+_DENSE = 256  # points of the curve during smoothing
+_BATCH = 64  # outlines tested for self-intersection at once; each has 2,000 pairs of edges
+_SMOOTHING_PX = 1.0  # σ along the outline: removes pixel steps, keeps the spicules of crenated cells
 
 
 def trace(mask: Mask) -> tuple[FloatArray, int]:
-    """Outline of the largest piece of a mask, its holes filled, at sub-pixel positions.
+    """Trace the outline of the largest connected component of a mask, holes filled, with sub-pixel positions.
 
     Parameters
     ----------
     mask : (H, W) bool array
-        With at least one pixel; it may reach the edge.
+        At least one pixel; the mask may touch the image border.
 
     Returns
     -------
     outline : (m, 2) float64 array
-        x, y in px, pixel centres at whole numbers; closed (the last point is followed by the first).
+        x, y in px, pixel centres at integers; closed (the last point connects to the first).
     pieces : int
-        Number of 4-connected pieces of the mask.
+        Number of 4-connected components of the mask.
 
     Examples
     --------
@@ -45,17 +45,17 @@ def trace(mask: Mask) -> tuple[FloatArray, int]:
     loops = measure.find_contours(padded, 0.5, fully_connected="low")  # type: ignore[no-untyped-call]
     areas = np.array([_signed_area(loop[:-1]) for loop in loops])
     largest = int(np.abs(areas).argmax())
-    # Loops round holes run the other way, so one direction counts the pieces; the largest is never a hole.
+    # Loops around holes have the opposite direction. Loops in the direction of the largest one are components.
     pieces = int((np.sign(areas) == np.sign(areas[largest])).sum())
     outline: FloatArray = loops[largest][:-1, ::-1] - 1.0
     return outline, pieces
 
 
 def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
-    """Contour of a cell as a shape library keeps it.
+    """Compute the contour of a cell for a shape library.
 
     The traced outline is smoothed by a Gaussian of 1 px along its length, resampled to `VERTICES` equal steps
-    and scaled to the area of the filled mask, so that neither smoothing nor chords make cells smaller.
+    and scaled to the area of the filled mask, because smoothing and chords would reduce the area.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
     Returns
     -------
     contour : (VERTICES, 2) float32 array
-        x, y in px about the centroid of the filled shape.
+        x, y in px relative to the centroid of the filled shape.
     area : float
-        Filled area of the largest piece, px².
+        Filled area of the largest component, px².
     pieces : int
-        Number of pieces the mask had.
+        Number of components of the mask.
 
     Examples
     --------
@@ -78,8 +78,8 @@ def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
     ((64, 2), 709, 15.0, 1)
     """
     outline, pieces = trace(mask)
-    # A loop at level 0.5 cuts an eighth of a pixel off each convex corner of the staircase and adds as much
-    # at each concave one; there are always four more convex than concave corners, hence the half pixel.
+    # A loop at level 0.5 cuts an eighth of a pixel off each convex pixel corner and adds the same at each concave
+    # one. There are always four more convex than concave corners, which makes half a pixel.
     area = abs(_signed_area(outline)) + 0.5
     dense = resample(outline, _DENSE)
     step = np.linalg.norm(np.roll(dense, -1, axis=0) - dense, axis=1).mean()
@@ -90,7 +90,7 @@ def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
 
 
 def resample(outline: FloatArray, n: int) -> FloatArray:
-    """Points at equal steps along a closed outline.
+    """Resample a closed outline at equal steps.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def resample(outline: FloatArray, n: int) -> FloatArray:
     Returns
     -------
     (n, 2) float64 array
-        The first point is the outline's first.
+        Starts at the first point of the outline.
 
     Examples
     --------
@@ -109,28 +109,28 @@ def resample(outline: FloatArray, n: int) -> FloatArray:
     """
     closed = np.concatenate([outline, outline[:1]])
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
-    places = np.arange(n) * length[-1] / n
-    return np.stack([np.interp(places, length, closed[:, axis]) for axis in range(2)], axis=1)
+    positions = np.arange(n) * length[-1] / n
+    return np.stack([np.interp(positions, length, closed[:, axis]) for axis in range(2)], axis=1)
 
 
 def polygon_areas(contours: npt.NDArray[np.floating]) -> FloatArray:
-    """Area of each polygon, (n, m, 2) px to (n,) px²."""
+    """Compute the area of each polygon, (n, m, 2) px to (n,) px²."""
     x, y = contours[..., 0].astype(np.float64), contours[..., 1].astype(np.float64)
     crossed = x * np.roll(y, -1, axis=-1) - y * np.roll(x, -1, axis=-1)
     return np.asarray(np.abs(crossed.sum(axis=-1)) / 2)
 
 
 def polygon_centroids(contours: npt.NDArray[np.floating]) -> FloatArray:
-    """Centroid of each filled polygon, (n, m, 2) px to (n, 2) px."""
-    here = contours.astype(np.float64)
-    there = np.roll(here, -1, axis=-2)
-    crossed = here[..., 0] * there[..., 1] - here[..., 1] * there[..., 0]
-    sums = ((here + there) * crossed[..., None]).sum(axis=-2)
+    """Compute the centroid of each filled polygon, (n, m, 2) px to (n, 2) px."""
+    current = contours.astype(np.float64)
+    following = np.roll(current, -1, axis=-2)
+    crossed = current[..., 0] * following[..., 1] - current[..., 1] * following[..., 0]
+    sums = ((current + following) * crossed[..., None]).sum(axis=-2)
     return np.asarray(sums / (3 * crossed.sum(axis=-1)[..., None]))
 
 
 def are_simple(contours: npt.NDArray[np.floating]) -> Mask:
-    """Whether each polygon is free of crossings with itself, (n, m, 2) to (n,); touching is no crossing.
+    """Test whether each polygon has no self-intersection, (n, m, 2) to (n,); touching is allowed.
 
     Examples
     --------
@@ -140,26 +140,26 @@ def are_simple(contours: npt.NDArray[np.floating]) -> Mask:
     """
     m = contours.shape[1]
     first, second = np.triu_indices(m, 2)
-    keep = (second - first) < m - 1  # neighbours along the outline share a point and cannot cross
+    keep = (second - first) < m - 1  # adjacent edges share a point and cannot cross
     first, second = first[keep], second[keep]
     simple = [
-        ~_crossing(batch, first, second).any(axis=1)
+        ~_edges_cross(batch, first, second).any(axis=1)
         for batch in np.array_split(contours.astype(np.float64), len(contours) // _BATCH + 1)
     ]
     return np.concatenate(simple)
 
 
-def _crossing(contours: FloatArray, first: IndexArray, second: IndexArray) -> Mask:
-    """Whether the edges that start at the vertices `first` and `second` cross, (n, m, 2) to (n, pairs)."""
+def _edges_cross(contours: FloatArray, first: IndexArray, second: IndexArray) -> Mask:
+    """Test whether the edges from the vertices `first` and `second` cross, (n, m, 2) to (n, pairs)."""
     closed = np.concatenate([contours, contours[:, :1]], axis=1)
     step = np.diff(closed, axis=1)
 
     def side(edges: IndexArray, points: IndexArray) -> FloatArray:
-        away = closed[:, points] - closed[:, edges]
-        return np.asarray(step[:, edges, 0] * away[..., 1] - step[:, edges, 1] * away[..., 0])
+        offset = closed[:, points] - closed[:, edges]
+        return np.asarray(step[:, edges, 0] * offset[..., 1] - step[:, edges, 1] * offset[..., 0])
 
-    apart = side(first, second) * side(first, second + 1) < 0
-    return np.asarray(apart & (side(second, first) * side(second, first + 1) < 0))
+    separated = side(first, second) * side(first, second + 1) < 0
+    return np.asarray(separated & (side(second, first) * side(second, first + 1) < 0))
 
 
 def _signed_area(outline: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""The exemplar library of the paper: contours of the whole cells of annotated smears (section 4.1.1)."""
+"""Shape library of the paper: contours of the whole cells of annotated smears (section 4.1.1)."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ from smearsynth.files import atomic_write
 from smearsynth.shapes.contours import VERTICES, ContourArray, FloatArray, contour_of, polygon_areas
 from smearsynth.smear import LabelArray, Smear
 
-SPECK_PX = 20  # below this a contour is made of the pixels' corners, whatever the class
-SPECK_FRACTION = 0.2  # of the median area of the class
-HIDDEN_FRACTION = 0.1  # of its outline along another cell, from which a cell counts as partly hidden
-_ALONG = 0.05  # diameters to the other cell: annotations part cells by a line of background
-_ENOUGH = 20  # shapes of a class from which cells of one smear can be drawn
+SPECK_PX = 20  # px²; smaller contours consist of pixel corners only
+SPECK_FRACTION = 0.2  # fraction of the median area of the class
+HIDDEN_FRACTION = 0.1  # fraction of the outline along other cells above which a cell counts as partly hidden
+_NEIGHBOUR_DISTANCE = (
+    0.05  # distance to the other cell, diameters, because annotations separate cells by a background line
+)
+_MIN_SHAPES = 20  # smallest number of shapes of a class in one smear from which its cells are drawn
 
 
 class LibraryReport(BaseModel):
-    """What went into a shape library and what was left out.
+    """Numbers of cells that a shape library contains and excludes.
 
     Parameters
     ----------
     total : int
-        Cells in the smears.
+        Number of cells in the smears.
     kept : int
-        Shapes in the library.
+        Number of shapes in the library.
     border : int
-        Left out because the border of the field cuts them.
+        Excluded: cut by the border of the field.
     specks : int
-        Left out because their area is below `SPECK_PX` or below `SPECK_FRACTION` of the median area of the
-        whole cells of their class.
+        Excluded: area below `SPECK_PX`, or below `SPECK_FRACTION` of the median area of the whole cells of the
+        class.
     hidden : int
-        Left out because another cell may lie on them: `HIDDEN_FRACTION` of their outline, and more than that of
-        half of the cells of their class, runs along other cells. Their annotation is cut straight there.
+        Excluded: possibly covered by another cell. The fraction of their outline along other cells is above
+        `HIDDEN_FRACTION` and above the median of the class. Annotations are cut straight there.
     fragments : int
-        Kept cells whose annotation was in several pieces; the largest piece was taken.
+        Included cells whose annotation has several components; the largest one is used.
     smallest : dict of str to float
-        The area below which a cell of the class counted as a speck, px².
+        Area below which a cell of the class counts as a speck, px².
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,9 +65,9 @@ class LibraryReport(BaseModel):
 
     def __str__(self) -> str:
         return (
-            f"{self.kept} shapes of {self.total} cells; left out: {self.border} cut by the border, "
+            f"{self.kept} shapes of {self.total} cells; excluded: {self.border} cut by the border, "
             f"{self.specks} specks, {self.hidden} partly hidden; "
-            f"{self.fragments} in several pieces, the largest taken"
+            f"{self.fragments} with several components, of which the largest is used"
         )
 
 
@@ -76,19 +78,19 @@ class ShapeLibrary:
     Parameters
     ----------
     contours : (n, VERTICES, 2) float32 array
-        x, y in px about the centroid of the filled shape, equally spaced along the outline.
+        x, y in px relative to the centroid of the filled shape, equally spaced along the outline.
     classes : (n,) int64 array
         Index into `class_names`.
     class_names : tuple of str
     report : LibraryReport, optional
-        What was left out when the library was taken from smears.
+        Numbers of included and excluded cells.
     smears : (n,) int64 array, optional
-        Number of the smear that each shape is from, in the order in which they were read.
+        Index of the smear of each shape, in reading order.
 
     Raises
     ------
     DataError
-        When the parts do not fit together.
+        If the arrays do not match.
 
     Examples
     --------
@@ -110,24 +112,24 @@ class ShapeLibrary:
             got = f"{self.contours.shape} {self.contours.dtype}"
             raise DataError(f"contours must be (n, {VERTICES}, 2) float32, got {got}")
         if not np.isfinite(self.contours).all():
-            raise DataError("contours hold NaN or infinite points; take the library from the smears anew")
+            raise DataError("contours contain NaN or infinite points; extract the library from the smears again")
         if self.classes.shape != (len(self.contours),):
             raise DataError(f"{len(self.contours)} contours but classes of shape {self.classes.shape}")
         if len(self.classes) and (self.classes.min() < 0 or self.classes.max() >= len(self.class_names)):
             raise DataError(f"class ids run to {int(self.classes.max())} for {len(self.class_names)} class names")
         if self.smears is not None and self.smears.shape != self.classes.shape:
-            raise DataError(f"{len(self.contours)} contours but numbers of smears of shape {self.smears.shape}")
+            raise DataError(f"{len(self.contours)} contours but smear indices of shape {self.smears.shape}")
 
     @classmethod
     def from_smears(cls, smears: Iterable[Smear]) -> ShapeLibrary:
-        """Take the contours of all whole cells of smears, read once; no image is kept.
+        """Extract the contours of all whole cells of smears, read once; images are not stored.
 
-        Cells cut by the border, specks and cells that others hide in part are left out and counted in `report`.
+        Cells cut by the border, specks and partly hidden cells are excluded and counted in `report`.
 
         Parameters
         ----------
         smears : iterable of Smear
-            Classes are matched by name, in the order of their first appearance.
+            Classes are matched by name, in order of first appearance.
 
         Returns
         -------
@@ -136,7 +138,7 @@ class ShapeLibrary:
         Raises
         ------
         DataError
-            When no whole cell is left.
+            If no whole cell remains.
 
         Examples
         --------
@@ -156,21 +158,25 @@ class ShapeLibrary:
             total += smear.count
             border += int(smear.cut_by_border().sum())
             traced += _trace_whole(smear, number, ids)
-        return cls._of_traced(traced, tuple(names), total, border)
+        return cls._from_traced(traced, tuple(names), total, border)
 
     @classmethod
-    def _of_traced(cls, traced: list[_Traced], names: tuple[str, ...], total: int, border: int) -> ShapeLibrary:
+    def _from_traced(cls, traced: list[_Traced], names: tuple[str, ...], total: int, border: int) -> ShapeLibrary:
         classes = np.array([cell.class_id for cell in traced], np.int64)
-        areas, beside = (np.array([getattr(cell, name) for cell in traced]) for name in ("area", "beside"))
+        areas, rim_fraction = (
+            np.array([getattr(cell, name) for cell in traced]) for name in ("area", "rim_fraction")
+        )
         smallest, specks, hidden = {}, np.zeros(len(traced), bool), np.zeros(len(traced), bool)
         for index, name in enumerate(names):
             of_class = classes == index
             if of_class.any():
                 smallest[name] = max(float(SPECK_PX), SPECK_FRACTION * float(np.median(areas[of_class])))
                 specks |= of_class & (areas < smallest[name])
-            if (sound := of_class & ~specks).any():
-                # where most cells touch others, those that do so least have to serve
-                hidden |= sound & (beside > max(HIDDEN_FRACTION, float(np.median(beside[sound]))))
+            if (candidates := of_class & ~specks).any():
+                # if most cells touch others, those that touch least are used
+                hidden |= candidates & (
+                    rim_fraction > max(HIDDEN_FRACTION, float(np.median(rim_fraction[candidates])))
+                )
         kept = np.flatnonzero(~specks & ~hidden)
         report = LibraryReport(
             total=total,
@@ -182,7 +188,7 @@ class ShapeLibrary:
             smallest=smallest,
         )
         if not len(kept):
-            raise DataError(f"no whole cell to take a shape from ({report}); add smears with whole cells")
+            raise DataError(f"no whole cell to extract a shape from ({report}); add smears with whole cells")
         contours = np.stack([traced[k].contour for k in kept])
         return cls(contours, classes[kept], names, report, np.array([traced[k].smear for k in kept], np.int64))
 
@@ -190,29 +196,29 @@ class ShapeLibrary:
         return len(self.contours)
 
     def areas(self) -> FloatArray:
-        """Area of each shape, (n,) px²."""
+        """Compute the area of each shape, (n,) px²."""
         return polygon_areas(self.contours)
 
     def of_class(self, name: str | int) -> ShapeLibrary:
-        """Keep the shapes of one class, by its name or index; class ids and names stay as they are.
+        """Return the shapes of one class, by name or index; class ids and names do not change.
 
         Raises
         ------
         OptionError
-            For a class that is unknown or has no shape.
+            If the class is unknown or has no shape.
         """
         index = self.class_names.index(name) if name in self.class_names else name
-        chosen = self.classes == index
-        if not chosen.any():
+        selected = self.classes == index
+        if not selected.any():
             present = ", ".join(self.class_names[k] for k in np.unique(self.classes))
-            raise OptionError(f"no shape of class {name!r}; there are shapes of: {present or 'no class'}")
-        return ShapeLibrary(self.contours[chosen], self.classes[chosen], self.class_names)
+            raise OptionError(f"no shape of class {name!r}; classes with shapes: {present or 'none'}")
+        return ShapeLibrary(self.contours[selected], self.classes[selected], self.class_names)
 
     def of_smear(self, number: int) -> tuple[ShapeLibrary, tuple[float, ...]] | None:
-        """Shapes for a smear like one of those that the library is from, and how frequent each class is there.
+        """Return the shapes and class frequencies of one of the smears of the library.
 
-        Classes of which it has fewer than 20 shapes take them from all smears. None where that holds for all its
-        cells together, or the library does not know which smear a shape is from.
+        Classes with fewer than 20 shapes in that smear use the shapes of all smears. The result is None if the
+        smear has fewer than 20 shapes in total, or if the library has no smear indices.
 
         Examples
         --------
@@ -224,21 +230,21 @@ class ShapeLibrary:
         """
         if self.smears is None:
             return None
-        own = self.smears == number
-        held = np.bincount(self.classes[own], minlength=len(self.class_names))
-        if held.sum() < _ENOUGH:
+        of_this_smear = self.smears == number
+        class_counts = np.bincount(self.classes[of_this_smear], minlength=len(self.class_names))
+        if class_counts.sum() < _MIN_SHAPES:
             return None
-        chosen = np.where((held >= _ENOUGH)[self.classes], own, True)
-        shapes = ShapeLibrary(self.contours[chosen], self.classes[chosen], self.class_names)
-        return shapes, tuple((held / held.sum()).tolist())
+        selected = np.where((class_counts >= _MIN_SHAPES)[self.classes], of_this_smear, True)
+        shapes = ShapeLibrary(self.contours[selected], self.classes[selected], self.class_names)
+        return shapes, tuple((class_counts / class_counts.sum()).tolist())
 
     def odds(self, mix: Mapping[str, float]) -> tuple[float, ...]:
-        """Probability of each class, in the order of `class_names`, from shares by name; a class not named has 0.
+        """Return the probability of each class, in the order of `class_names`; classes that are not named have 0.
 
         Raises
         ------
         OptionError
-            For a class that is unknown or has no shape, and for shares that do not sum to 1.
+            If a class is unknown or has no shape, or the probabilities do not sum to 1.
 
         Examples
         --------
@@ -249,22 +255,26 @@ class ShapeLibrary:
         unknown = [name for name in mix if name not in self.class_names]
         if unknown:
             raise OptionError(f"mix names {', '.join(unknown)}; the classes are {', '.join(self.class_names)}")
-        if not all(share >= 0 for share in mix.values()) or not abs(sum(mix.values()) - 1) <= 1e-6:
+        if not all(probability >= 0 for probability in mix.values()) or not abs(sum(mix.values()) - 1) <= 1e-6:
             raise OptionError(f"mix must be probabilities that sum to 1, not {dict(mix)}")
-        held = np.bincount(self.classes, minlength=len(self.class_names))
-        bare = [name for name, share in mix.items() if share > 0 and not held[self.class_names.index(name)]]
-        if bare:
-            there = ", ".join(name for name, n in zip(self.class_names, held, strict=True) if n)
-            raise OptionError(f"mix asks for {', '.join(bare)}, which has no shape; there are shapes of: {there}")
+        class_counts = np.bincount(self.classes, minlength=len(self.class_names))
+        empty = [
+            name
+            for name, probability in mix.items()
+            if probability > 0 and not class_counts[self.class_names.index(name)]
+        ]
+        if empty:
+            names = ", ".join(name for name, n in zip(self.class_names, class_counts, strict=True) if n)
+            raise OptionError(f"mix includes {', '.join(empty)}, which has no shape; classes with shapes: {names}")
         return tuple(float(mix.get(name, 0.0)) for name in self.class_names)
 
     def save(self, path: Path | str) -> None:
-        """Write `to_bytes`, all or nothing."""
+        """Write `to_bytes` to a file, atomically."""
         with atomic_write(Path(path)) as temporary:
             temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """A safetensors file: the arrays; names and report in its header. Same library, same bytes."""
+        """Return the library as a safetensors file, names and report in its header; bytes are reproducible."""
         metadata = {
             "format": "smearsynth shape library 1",
             "class_names": json.dumps(self.class_names),
@@ -280,18 +290,20 @@ class ShapeLibrary:
 
     @classmethod
     def load(cls, path: Path | str) -> ShapeLibrary:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises
         ------
         ModelError
-            When the file is missing, damaged or something else.
+            If the file is missing, damaged or of another kind.
         """
         try:
             with safe_open(str(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 contours, classes = file.get_tensor("contours"), file.get_tensor("classes")
-                smears = file.get_tensor("smears") if "smears" in file.offset_keys() else None  # older: none
+                smears = (
+                    file.get_tensor("smears") if "smears" in file.offset_keys() else None
+                )  # earlier versions: none
             report = json.loads(metadata["report"])
             return cls(
                 contours,
@@ -301,13 +313,13 @@ class ShapeLibrary:
                 smears,
             )
         except FileNotFoundError as error:
-            raise ModelError("no such shape library; name the file that was saved", path) from error
+            raise ModelError("no such shape library; check the path", path) from error
         except (OSError, SafetensorError, KeyError, ValueError, ValidationError) as error:
-            raise ModelError(f"not a shape library ({error}); take it from the smears anew", path) from error
+            raise ModelError(f"not a shape library ({error}); extract it from the smears again", path) from error
 
 
 def _ordered(content: bytes) -> bytes:
-    """Put the metadata of a safetensors file in order, which the library leaves to chance."""
+    """Sort the metadata of a safetensors file, whose order is not defined."""
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -317,37 +329,37 @@ def _ordered(content: bytes) -> bytes:
 
 
 class _Traced(NamedTuple):
-    """A whole cell: its contour, filled area in px², pieces, class, smear, and share of its rim along others."""
+    """A whole cell: contour, filled area (px²), components, class, smear, fraction of its rim along other cells."""
 
     contour: ContourArray
     area: float
     pieces: int
     class_id: int
     smear: int
-    beside: float
+    rim_fraction: float
 
 
 def _trace_whole(smear: Smear, number: int, ids: Sequence[int]) -> list[_Traced]:
-    """The cells of a smear that the border does not cut."""
+    """Trace the cells of a smear that are not cut by the border."""
     cut = smear.cut_by_border()
     traced = []
     for index, (x0, y0, x1, y1) in enumerate(smear.boxes().tolist()):
         if cut[index] or x1 == x0:
             continue
         contour, area, pieces = contour_of(smear.labels[y0:y1, x0:x1] == index + 1)
-        reach = max(1, round(_ALONG * 2 * math.sqrt(area / math.pi)))
+        reach = max(1, round(_NEIGHBOUR_DISTANCE * 2 * math.sqrt(area / math.pi)))
         around = smear.labels[max(y0 - reach, 0) : y1 + reach, max(x0 - reach, 0) : x1 + reach]
         class_id = ids[smear.classes[index]]
-        traced.append(_Traced(contour, area, pieces, class_id, number, _beside(around, index + 1, reach)))
+        traced.append(_Traced(contour, area, pieces, class_id, number, _rim_fraction(around, index + 1, reach)))
     return traced
 
 
-def _beside(labels: LabelArray, instance: int, reach: int) -> float:
-    """Share of the rim of an instance that has another one within `reach` px."""
-    own = labels == instance
-    others = (labels > 0) & ~own
+def _rim_fraction(labels: LabelArray, instance: int, reach: int) -> float:
+    """Return the fraction of the rim of an instance with another instance within `reach` px."""
+    of_this_smear = labels == instance
+    others = (labels > 0) & ~of_this_smear
     if not others.any():
         return 0.0
-    rim = own & ~ndimage.binary_erosion(own)
+    rim = of_this_smear & ~ndimage.binary_erosion(of_this_smear)
     near = ndimage.binary_dilation(others, np.ones((3, 3), bool), iterations=reach)
     return float((rim & near).sum() / rim.sum())

@@ -1,14 +1,14 @@
-"""A fitted law of cell shapes that holds no contour of a real cell: what a model folder may carry and ship.
+"""Parametric model of cell shapes that contains no contour of a real cell, so that it can be passed on.
 
-An outline with vertices at equal steps is told by its turning angles, the change of direction at each vertex.
-They are brought to a normal distribution by one monotone map per class, which makes the corners of pressed
-cells, the spicules of crenated ones and long smooth arcs alike in kind, and described by the log amplitudes of
-their harmonics in `BANDS`, together with the log area. A Gaussian mixture holds the joint law of these 14
-numbers. The phases of the harmonics are thrown away: no contour can be rebuilt from the model, and where a
-shape starts, how it is turned and whether it is mirrored do not matter.
+An outline with equally spaced vertices is described by its turning angles, the change of direction at each vertex.
+One monotone map per class transforms them to a normal distribution, which treats corners of pressed cells, spicules
+of crenated cells and long smooth arcs alike. The features are the log amplitudes of their harmonics in `BANDS` and
+the log area. A Gaussian mixture models the joint distribution of these 14 features. The phases of the harmonics are
+discarded: no contour can be reconstructed from the model, and start point, rotation and mirroring of a shape do not
+matter.
 
-A sample draws the amplitudes, takes random phases, closes the outline (the level and the first harmonic are
-solved for) and is kept with a probability that makes elongation and solidity occur as in the data.
+A sample draws the amplitudes, uses random phases, closes the outline (by solving for the mean and the first
+harmonic) and is accepted with a probability that reproduces the distribution of elongation and solidity.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from smearsynth.shapes.contours import (
 from smearsynth.shapes.library import ShapeLibrary
 from smearsynth.smear import Mask
 
-#: First and last harmonic of each band; the low ones, which make the form, stand alone.
+#: First and last harmonic of each band; low harmonics, which determine the form, have bands of their own.
 BANDS = (
     *((k, k) for k in range(2, 9)),
     (9, 10),
@@ -47,48 +47,49 @@ BANDS = (
     (20, 24),
     (25, 31),
 )
-MIN_CELLS = 10  # of a class, to learn its forms from it
-CELLS_PER_COMPONENT = 100  # of the mixture: a component is an average of many cells, never one cell
+MIN_CELLS = 10  # smallest number of cells of a class to fit its forms
+CELLS_PER_COMPONENT = 100  # a mixture component averages many cells
 MAX_COMPONENTS = 12
-MAX_CELLS = 5000  # of a class enter the fit, evenly taken; more change nothing but its time
+MAX_CELLS = 5000  # largest number of cells per class in the fit, evenly subsampled
 
 _LEVELS = np.array([5e-4, 2e-3, 0.01, 0.03, 0.07, 0.15, 0.3, 0.5, 0.7, 0.85, 0.93, 0.97, 0.99, 0.998, 0.9995])
 _NORMAL = special.ndtri(_LEVELS)
-_TINY = 1e-3  # added to amplitudes before their logarithm
-# Levels of the acceptance table's edges. What lies outside them is never drawn: the last few thousandths of
-# annotated outlines are mostly merged cells and slips of the hand, and no cell's own extreme is kept.
+_TINY = 1e-3  # added to amplitudes before the logarithm
+# Quantiles of the edges of the acceptance table. Shapes outside are never drawn, because the most extreme annotated
+# outlines are mostly merged cells and annotation errors, and because no extreme of a single cell should be
+# reproduced.
 _GRID = np.array([0.002, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.998])
 _CELLS = len(_GRID) - 1
-_ROUNDS = 40  # of drawing again what was not accepted
-_OWN_CELLS = 20  # of the law's own, among those that the acceptance table follows
-_MAX_RATIO = 4.0  # rarer than a quarter of its due is not made good: it would cost too many draws
-_SPAN = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
-_CLOSING = np.stack([np.ones(VERTICES), np.cos(_SPAN), np.sin(_SPAN)])
+_ROUNDS = 40  # largest number of rounds of rejection sampling
+_PSEUDO_COUNTS = 20  # number of pseudo-counts from the model in the acceptance table
+_MAX_RATIO = 4.0  # larger corrections would need too many draws
+_PHASES = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
+_CLOSING_TERMS = np.stack([np.ones(VERTICES), np.cos(_PHASES), np.sin(_PHASES)])
 
 
 class ClassShapes(BaseModel):
-    """The law of one class.
+    """Shape model of one class.
 
     Parameters
     ----------
     cells : int
-        Number of cells it was fitted to.
+        Number of cells of the fit.
     knots : tuple of float, (15,)
-        Quantiles of the turning angles, in units of a circle's.
+        Quantiles of the turning angles, relative to those of a circle.
     mean, std : tuple of float, (14,)
-        Of the features: log area (px²), then the log amplitude in each band.
+        Mean and standard deviation of the features: log area (px²), then the log amplitude in each band.
     weights : tuple of float, (k,)
-        Of the mixture's components.
+        Weights of the mixture components.
     centres : tuple of tuple of float, (k, 14)
-        In standardised features.
+        Centres of the components, in standardised features.
     factors : tuple of tuple of float, (k, 105)
         Lower triangles of the Cholesky factors of the covariances, row by row.
     elongations, solidities : tuple of float, (8,)
         Edges of the acceptance table.
     acceptance : tuple of float, (49,)
-        Probability of keeping a draw, by elongation and solidity, row by row.
+        Acceptance probability by elongation and solidity, row by row.
     log_area_range : tuple of float
-        Outside it nothing is drawn.
+        Range of the log area of samples.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -107,24 +108,24 @@ class ClassShapes(BaseModel):
 
 
 class ParametricShapes(BaseModel):
-    """Fitted shapes of all classes of a library.
+    """Shape models of all classes of a library.
 
     Parameters
     ----------
     class_names : tuple of str
     classes : dict of str to ClassShapes
-        By class name; classes without a cell are not in it.
+        By class name; classes without cells are missing.
 
     Notes
     -----
-    From a class with fewer than `MIN_CELLS` cells only the mean and deviation of the log area are taken, the
-    deviation at least 0.1 so that no cell's area is repeated; its forms are those of all classes together or,
-    when these are too few as well, ellipses with axes up to 1.4 to 1.
+    For a class with fewer than `MIN_CELLS` cells only mean and standard deviation of the log area are fitted (at
+    least 0.1, so that no area of a real cell is repeated). Its forms are those of all classes or, if these are too
+    few as well, ellipses with axis ratios up to 1.4.
 
     Examples
     --------
     >>> axes = np.linspace(8, 12, 30)[:, None]
-    >>> ellipses = np.stack([axes * np.cos(_SPAN), 10 * np.sin(_SPAN) + 0 * axes], -1).astype(np.float32)
+    >>> ellipses = np.stack([axes * np.cos(_PHASES), 10 * np.sin(_PHASES) + 0 * axes], -1).astype(np.float32)
     >>> model = ParametricShapes.fit(ShapeLibrary(ellipses, np.zeros(30, np.int64)))
     >>> sampled = model.sample(5, rng=0)
     >>> len(sampled), bool((np.abs(sampled.areas() - 314) < 150).all())
@@ -139,23 +140,25 @@ class ParametricShapes(BaseModel):
 
     @classmethod
     def fit(cls, library: ShapeLibrary) -> ParametricShapes:
-        """Fit each class of a library; the same library gives the same model.
+        """Fit each class of a library; the result is deterministic.
 
         Raises
         ------
         DataError
-            For an empty library.
+            If the library is empty.
         """
         if not len(library):
-            raise DataError("the shape library is empty; take it from smears with whole cells")
+            raise DataError("the shape library is empty; extract it from smears with whole cells")
         fitted = {}
         for index, name in enumerate(library.class_names):
-            own = library.contours[library.classes == index]
-            if len(own) >= MIN_CELLS:
-                fitted[name] = _fit_class(_thinned(own), np.log(polygon_areas(_thinned(own))), len(own))
-            elif len(own):
-                forms = _thinned(library.contours) if len(library) >= MIN_CELLS else _ellipses()
-                fitted[name] = _fit_class(forms, _few_areas(own, len(forms)), len(own))
+            contours = library.contours[library.classes == index]
+            if len(contours) >= MIN_CELLS:
+                fitted[name] = _fit_class(
+                    _subsampled(contours), np.log(polygon_areas(_subsampled(contours))), len(contours)
+                )
+            elif len(contours):
+                forms = _subsampled(library.contours) if len(library) >= MIN_CELLS else _ellipses()
+                fitted[name] = _fit_class(forms, _normal_log_areas(contours, len(forms)), len(contours))
         return cls(class_names=library.class_names, classes=fitted)
 
     def sample(self, n: int, rng: int | np.random.Generator, class_name: str | None = None) -> ShapeLibrary:
@@ -166,76 +169,76 @@ class ParametricShapes(BaseModel):
         n : int
         rng : int or numpy.random.Generator
         class_name : str, optional
-            All of this class; by default the classes are drawn with the shares they had in the library.
+            Draw this class only. By default classes are drawn with their frequencies in the library.
 
         Returns
         -------
         ShapeLibrary
-            Simple polygons with n contours, in the model's class names.
+            n simple polygons, with the class names of the model.
 
         Raises
         ------
         OptionError
-            For a negative n or a class without shapes.
+            If n is negative, or the class has no shapes.
         """
         if n < 0:
-            raise OptionError(f"cannot draw {n} shapes; ask for 0 or more")
+            raise OptionError(f"cannot draw {n} shapes; n must be 0 or more")
         if class_name is not None and class_name not in self.classes:
-            known = ", ".join(self.classes)
-            raise OptionError(f"no shapes of class {class_name!r} in the model; it has: {known}")
+            names_of_model = ", ".join(self.classes)
+            raise OptionError(f"no shapes of class {class_name!r}; classes of the model: {names_of_model}")
         generator = np.random.default_rng(rng)
         names = list(self.classes) if class_name is None else [class_name]
-        shares = np.array([self.classes[name].cells for name in names], np.float64)
-        drawn = generator.choice(len(names), size=n, p=shares / shares.sum())
+        frequencies = np.array([self.classes[name].cells for name in names], np.float64)
+        sampled = generator.choice(len(names), size=n, p=frequencies / frequencies.sum())
         contours = np.zeros((n, VERTICES, 2), np.float32)
         classes = np.zeros(n, np.int64)
         for k, name in enumerate(names):
-            chosen = np.flatnonzero(drawn == k)
-            contours[chosen] = _sample_class(self.classes[name], len(chosen), generator)
-            classes[chosen] = self.class_names.index(name)
+            selected = np.flatnonzero(sampled == k)
+            contours[selected] = _sample_class(self.classes[name], len(selected), generator)
+            classes[selected] = self.class_names.index(name)
         return ShapeLibrary(contours, classes, self.class_names)
 
     def save(self, path: Path | str) -> None:
-        """Write `to_bytes`, all or nothing."""
+        """Write `to_bytes` to a file, atomically."""
         with atomic_write(Path(path)) as temporary:
             temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The model as JSON."""
+        """Return the model as JSON."""
         return self.model_dump_json().encode()
 
     @classmethod
     def load(cls, path: Path | str) -> ParametricShapes:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises
         ------
         ModelError
-            When the file is missing, damaged or something else.
+            If the file is missing, damaged or of another kind.
         """
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except FileNotFoundError as error:
-            raise ModelError("no such shape model; name the file that was saved", path) from error
+            raise ModelError("no such shape model; check the path", path) from error
         except (OSError, ValidationError) as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(f"not a shape model ({reason}); fit it anew", path) from error
+            raise ModelError(f"not a shape model ({reason}); fit it again", path) from error
 
 
 def _fit_class(contours: ContourArray, log_areas: FloatArray, cells: int) -> ClassShapes:
-    from sklearn.mixture import GaussianMixture  # takes most of a second, and sampling does without it
+    from sklearn.mixture import GaussianMixture  # imports slowly, and sampling does not need it
 
-    # A class that borrows its forms needs no finer law than its own few cells could tell.
-    most = MAX_COMPONENTS if cells >= MIN_CELLS else 2
+    # A class with forms of other classes needs no more components than its few cells support.
+    max_components = MAX_COMPONENTS if cells >= MIN_CELLS else 2
     turning = _turning(contours)
-    # Strictly rising, so that the map can be inverted even for identical cells.
+    # Strictly increasing, so that the map is invertible even for identical cells.
     knots = np.quantile(turning, _LEVELS) + _TINY * np.arange(len(_LEVELS))
-    amplitudes = np.abs(np.fft.rfft(_bend(turning, knots, _NORMAL), axis=1)) / VERTICES
+    amplitudes = np.abs(np.fft.rfft(_map_linearly(turning, knots, _NORMAL), axis=1)) / VERTICES
     bands = [np.sqrt((amplitudes[:, low : high + 1] ** 2).mean(axis=1)) for low, high in BANDS]
     features = np.column_stack([log_areas, *(np.log(band + _TINY) for band in bands)])
     mean, std = features.mean(axis=0), np.maximum(features.std(axis=0), _TINY)
     mixture = GaussianMixture(
-        n_components=min(max(len(features) // CELLS_PER_COMPONENT, 1), most),
+        n_components=min(max(len(features) // CELLS_PER_COMPONENT, 1), max_components),
         reg_covar=0.01,
         max_iter=100,
         random_state=0,
@@ -243,128 +246,133 @@ def _fit_class(contours: ContourArray, log_areas: FloatArray, cells: int) -> Cla
     factors = np.linalg.cholesky(mixture.covariances_)
     form = _form(contours)
     lowest, highest = np.quantile(log_areas, _GRID[[0, -1]])
-    law = ClassShapes(
+    model = ClassShapes(
         cells=cells,
-        knots=_short(knots),
-        mean=_short(mean),
-        std=_short(std),
-        weights=_short(mixture.weights_),
-        centres=tuple(_short(centre) for centre in mixture.means_),
-        factors=tuple(_short(factor[np.tril_indices(len(mean))]) for factor in factors),
-        elongations=_short(_edges(form[:, 0])),
-        solidities=_short(_edges(form[:, 1])),
+        knots=_rounded(knots),
+        mean=_rounded(mean),
+        std=_rounded(std),
+        weights=_rounded(mixture.weights_),
+        centres=tuple(_rounded(centre) for centre in mixture.means_),
+        factors=tuple(_rounded(factor[np.tril_indices(len(mean))]) for factor in factors),
+        elongations=_rounded(_edges(form[:, 0])),
+        solidities=_rounded(_edges(form[:, 1])),
         acceptance=(1.0,) * _CELLS**2,
         log_area_range=(float(lowest) - 0.02, float(highest) + 0.02),
     )
-    return law.model_copy(update={"acceptance": _short(_acceptance(law, form))})
+    return model.model_copy(update={"acceptance": _rounded(_acceptance(model, form))})
 
 
-def _acceptance(law: ClassShapes, form: FloatArray) -> FloatArray:
-    """How often to keep a draw so that elongation and solidity occur as in the data, (49,) from 0 to 1."""
-    contours, valid = _draw(law, 3000, np.random.default_rng(0))
-    drawn = np.bincount(_table_cell(law, _form(contours[valid])) + 1, minlength=_CELLS**2 + 1)[1:]
-    real = np.bincount(_table_cell(law, form) + 1, minlength=_CELLS**2 + 1)[1:]
-    share = (drawn + 0.5) / (drawn + 0.5).sum()
-    # As if a few cells of the law's own were among the data: with few real cells the table changes little, and
-    # with many they alone decide.
-    wanted = (real + _OWN_CELLS * share) / (real.sum() + _OWN_CELLS)
-    ratio = np.minimum(wanted / share, _MAX_RATIO)
+def _acceptance(model: ClassShapes, form: FloatArray) -> FloatArray:
+    """Compute the acceptance probabilities that reproduce elongation and solidity of the data, (49,)."""
+    contours, valid = _draw(model, 3000, np.random.default_rng(0))
+    sampled = np.bincount(_table_cell(model, _form(contours[valid])) + 1, minlength=_CELLS**2 + 1)[1:]
+    real = np.bincount(_table_cell(model, form) + 1, minlength=_CELLS**2 + 1)[1:]
+    frequency = (sampled + 0.5) / (sampled + 0.5).sum()
+    # Pseudo-counts of the model regularise the table: with few real cells it stays close to 1, with many they
+    # decide.
+    target = (real + _PSEUDO_COUNTS * frequency) / (real.sum() + _PSEUDO_COUNTS)
+    ratio = np.minimum(target / frequency, _MAX_RATIO)
     return np.asarray(ratio / ratio.max())
 
 
-def _sample_class(law: ClassShapes, n: int, rng: np.random.Generator) -> ContourArray:
-    kept: list[ContourArray] = []
+def _sample_class(model: ClassShapes, n: int, rng: np.random.Generator) -> ContourArray:
+    accepted: list[ContourArray] = []
     missing = n
-    acceptance = np.append(np.array(law.acceptance), 0.0)  # index -1: outside the table
+    acceptance = np.append(np.array(model.acceptance), 0.0)  # index -1 is outside the table
     for _ in range(_ROUNDS):
         if missing <= 0:
             break
-        contours, valid = _draw(law, 2 * missing + 16, rng)
+        contours, valid = _draw(model, 2 * missing + 16, rng)
         contours = contours[valid]
-        keep = rng.random(len(contours)) < acceptance[_table_cell(law, _form(contours))]
+        keep = rng.random(len(contours)) < acceptance[_table_cell(model, _form(contours))]
         contours = contours[keep][:missing]
         contours = contours[are_simple(contours)]
-        kept.append(contours)
+        accepted.append(contours)
         missing -= len(contours)
-    if missing > 0:  # the bound of the search is reached: ellipses of the class's mean area are always valid
+    if missing > 0:  # the limit is reached; ellipses of the mean area of the class are always valid
         ellipses = _ellipses()[rng.integers(_ELLIPSES, size=missing)]
-        kept.append((ellipses * np.sqrt(np.exp(law.mean[0]))).astype(np.float32))
-    return np.concatenate(kept) if kept else np.zeros((0, VERTICES, 2), np.float32)
+        accepted.append((ellipses * np.sqrt(np.exp(model.mean[0]))).astype(np.float32))
+    return np.concatenate(accepted) if accepted else np.zeros((0, VERTICES, 2), np.float32)
 
 
-def _draw(law: ClassShapes, n: int, rng: np.random.Generator) -> tuple[ContourArray, Mask]:
-    """Draw n outlines, (n, VERTICES, 2), and say which of them closed and have an area the class has."""
-    size = len(law.mean)
-    factors = np.zeros((len(law.weights), size, size))
-    factors[:, *np.tril_indices(size)] = np.array(law.factors)
-    weights = np.array(law.weights)
+def _draw(model: ClassShapes, n: int, rng: np.random.Generator) -> tuple[ContourArray, Mask]:
+    """Draw n outlines, (n, VERTICES, 2); return also which are closed and have a valid area."""
+    size = len(model.mean)
+    factors = np.zeros((len(model.weights), size, size))
+    factors[:, *np.tril_indices(size)] = np.array(model.factors)
+    weights = np.array(model.weights)
     component = rng.choice(len(weights), size=n, p=weights / weights.sum())
     normal = np.einsum("nij,nj->ni", factors[component], rng.standard_normal((n, size)))
-    features = (np.array(law.centres)[component] + normal) * np.array(law.std) + np.array(law.mean)
+    features = (np.array(model.centres)[component] + normal) * np.array(model.std) + np.array(model.mean)
     harmonics = np.zeros((n, VERTICES // 2 + 1), np.complex128)
     for k, (low, high) in enumerate(BANDS):
         part = rng.standard_normal((n, high - low + 1, 2)) @ np.array([1, 1j])
         strength = np.maximum(np.exp(np.minimum(features[:, 1 + k], 2.0)) - _TINY, 0.0)
         part *= (strength / np.sqrt((np.abs(part) ** 2).mean(axis=1)))[:, None]
         harmonics[:, low : high + 1] = part
-    outlines, closed = _close(np.fft.irfft(harmonics, VERTICES, axis=1) * VERTICES, np.array(law.knots))
+    outlines, closed = _close(np.fft.irfft(harmonics, VERTICES, axis=1) * VERTICES, np.array(model.knots))
     log_area = features[:, 0]
-    inside = (log_area >= law.log_area_range[0]) & (log_area <= law.log_area_range[1])
-    own = polygon_areas(outlines)
-    valid = closed & inside & (own > 0)
-    # The middle of a degenerate outline is not defined; it is dropped by the caller.
-    scale = np.sqrt(np.exp(np.where(inside, log_area, 0.0)) / np.where(own > 0, own, 1.0))
+    inside = (log_area >= model.log_area_range[0]) & (log_area <= model.log_area_range[1])
+    areas_of_class = polygon_areas(outlines)
+    valid = closed & inside & (areas_of_class > 0)
+    # The centroid of a degenerate outline is not defined; the caller drops it.
+    scale = np.sqrt(np.exp(np.where(inside, log_area, 0.0)) / np.where(areas_of_class > 0, areas_of_class, 1.0))
     outlines = np.where(valid[:, None, None], outlines * scale[:, None, None], 0.0)
     outlines[valid] -= polygon_centroids(outlines[valid])[:, None]
     return outlines.astype(np.float32), valid
 
 
 def _close(normal: FloatArray, knots: FloatArray) -> tuple[FloatArray, Mask]:
-    """Outlines with the given turning angles (as normal scores), closed by Newton's method on three terms."""
+    """Compute outlines from turning angles (as normal scores), closed by Newton's method on three terms."""
     terms = np.zeros((len(normal), 3))
     step = 1e-4
     for _ in range(15):
-        gap, _ = _gap(normal + terms @ _CLOSING, knots)
-        open_ = np.abs(gap).max(axis=1) > 1e-6
-        if not open_.any():
+        error, _ = _closing_error(normal + terms @ _CLOSING_TERMS, knots)
+        unclosed = np.abs(error).max(axis=1) > 1e-6
+        if not unclosed.any():
             break
-        base, at, now = normal[open_], terms[open_], gap[open_]
-        slopes = [(_gap(base + (at + step * axis) @ _CLOSING, knots)[0] - now) / step for axis in np.eye(3)]
+        base, at, current = normal[unclosed], terms[unclosed], error[unclosed]
+        slopes = [
+            (_closing_error(base + (at + step * axis) @ _CLOSING_TERMS, knots)[0] - current) / step
+            for axis in np.eye(3)
+        ]
         jacobian = np.stack(slopes, axis=-1) + 1e-9 * np.eye(3)
-        move = np.linalg.solve(jacobian, now[..., None])[..., 0]
+        move = np.linalg.solve(jacobian, current[..., None])[..., 0]
         length = np.linalg.norm(move, axis=1, keepdims=True)
-        terms[open_] = at - move * np.minimum(1.0, 0.5 / np.maximum(length, 1e-12))  # half a deviation at most
-    gap, direction = _gap(normal + terms @ _CLOSING, knots)
+        terms[unclosed] = at - move * np.minimum(
+            1.0, 0.5 / np.maximum(length, 1e-12)
+        )  # step of at most half a standard deviation
+    error, direction = _closing_error(normal + terms @ _CLOSING_TERMS, knots)
     edges = np.exp(1j * direction)
     points = np.cumsum(edges - edges.mean(axis=1, keepdims=True), axis=1)
-    return np.stack([points.real, points.imag], axis=-1), np.abs(gap).max(axis=1) < 1e-4
+    return np.stack([points.real, points.imag], axis=-1), np.abs(error).max(axis=1) < 1e-4
 
 
-def _gap(normal: FloatArray, knots: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Measure what keeps outlines from closing, (n, 3): excess of turn, end minus start; and directions."""
-    angles = _bend(normal, _NORMAL, knots) * (2 * np.pi / VERTICES)
+def _closing_error(normal: FloatArray, knots: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Compute the closing error of outlines, (n, 3): excess rotation and end minus start; and the directions."""
+    angles = _map_linearly(normal, _NORMAL, knots) * (2 * np.pi / VERTICES)
     direction = np.cumsum(angles, axis=1)
     end = np.exp(1j * direction).mean(axis=1)
     return np.column_stack([angles.sum(axis=1) / (2 * np.pi) - 1, end.real, end.imag]), direction
 
 
 def _turning(contours: ContourArray) -> FloatArray:
-    """Find the turning angle at each vertex, (n, VERTICES); the mean of each outline is 1, a circle's."""
+    """Compute the turning angle at each vertex, (n, VERTICES); the mean per outline is 1."""
     points = contours[..., 0].astype(np.float64) + 1j * contours[..., 1]
     edges = np.roll(points, -1, axis=1) - points
     turning = np.angle(np.roll(edges, -1, axis=1) / edges) * (VERTICES / (2 * np.pi))
     return np.asarray(turning * np.sign(turning.sum(axis=1, keepdims=True)))
 
 
-def _bend(values: FloatArray, at: FloatArray, to: FloatArray) -> FloatArray:
-    """Map values by the rising broken line that takes the knots `at` to `to`, straight beyond the ends."""
+def _map_linearly(values: FloatArray, at: FloatArray, to: FloatArray) -> FloatArray:
+    """Map values by the increasing piecewise linear function from the knots `at` to `to`, extrapolated linearly."""
     below = (values - at[0]) * ((to[1] - to[0]) / (at[1] - at[0]))
     above = (values - at[-1]) * ((to[-1] - to[-2]) / (at[-1] - at[-2]))
     return np.asarray(np.interp(values, at, to) + np.minimum(below, 0) + np.maximum(above, 0))
 
 
 def _form(contours: ContourArray) -> FloatArray:
-    """Log elongation (ratio of the axes of the vertices' covariance) and solidity of each contour, (n, 2)."""
+    """Compute log elongation (axis ratio of the covariance of the vertices) and solidity of contours, (n, 2)."""
     points = contours.astype(np.float64)
     points = points - points.mean(axis=1, keepdims=True)
     spread = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", points, points))
@@ -374,7 +382,7 @@ def _form(contours: ContourArray) -> FloatArray:
 
 
 def _edges(values: FloatArray) -> FloatArray:
-    """Edges of the acceptance table along one axis, with room at the ends for cells all alike."""
+    """Compute the edges of the acceptance table along one axis, with a margin for identical cells."""
     edges: FloatArray = np.quantile(values, _GRID)
     margin = 0.02 * (edges[-1] - edges[0]) + 0.005
     edges[0] -= margin
@@ -382,10 +390,10 @@ def _edges(values: FloatArray) -> FloatArray:
     return edges
 
 
-def _table_cell(law: ClassShapes, form: FloatArray) -> npt.NDArray[np.int64]:
-    """Cell of the acceptance table, row by row, or -1 outside it, (n,)."""
-    row = np.searchsorted(np.array(law.elongations), form[:, 0], side="right") - 1
-    column = np.searchsorted(np.array(law.solidities), form[:, 1], side="right") - 1
+def _table_cell(model: ClassShapes, form: FloatArray) -> npt.NDArray[np.int64]:
+    """Return the index into the acceptance table, row by row, or -1 outside, (n,)."""
+    row = np.searchsorted(np.array(model.elongations), form[:, 0], side="right") - 1
+    column = np.searchsorted(np.array(model.solidities), form[:, 1], side="right") - 1
     outside = (row < 0) | (row >= _CELLS) | (column < 0) | (column >= _CELLS)
     return np.where(outside, -1, row * _CELLS + column).astype(np.int64)
 
@@ -394,7 +402,7 @@ _ELLIPSES = 50
 
 
 def _ellipses() -> ContourArray:
-    """Ellipses of unit area with axes from 1 to 1.4 to 1, (50, VERTICES, 2): the forms of a cell unknown."""
+    """Return ellipses of unit area with axis ratios from 1 to 1.4, (50, VERTICES, 2)."""
     outlines = []
     for ratio in np.linspace(1, 1.4, _ELLIPSES):
         turn = np.linspace(0, 2 * np.pi, 8 * VERTICES, endpoint=False)
@@ -404,19 +412,19 @@ def _ellipses() -> ContourArray:
     return (unit / np.sqrt(polygon_areas(unit))[:, None, None]).astype(np.float32)
 
 
-def _thinned(contours: ContourArray) -> ContourArray:
+def _subsampled(contours: ContourArray) -> ContourArray:
     return contours[:: math.ceil(len(contours) / MAX_CELLS)]
 
 
-def _few_areas(own: ContourArray, n: int) -> FloatArray:
-    """Log areas, (n,) in no order, of a normal law about those of a few cells."""
-    areas = np.log(polygon_areas(own))
+def _normal_log_areas(contours: ContourArray, n: int) -> FloatArray:
+    """Return log areas, (n,) in random order, of a normal distribution fitted to a few cells."""
+    areas = np.log(polygon_areas(contours))
     levels = special.ndtri((np.arange(n) + 0.5) / n)
     shuffled = np.random.default_rng(0).permutation(levels)
-    drawn: FloatArray = areas.mean() + max(float(areas.std()), 0.1) * shuffled
-    return drawn
+    sampled: FloatArray = areas.mean() + max(float(areas.std()), 0.1) * shuffled
+    return sampled
 
 
-def _short(values: npt.ArrayLike) -> tuple[float, ...]:
-    """Five digits are far below what the data determine, and keep the file small."""
+def _rounded(values: npt.ArrayLike) -> tuple[float, ...]:
+    """Round to five digits, which is finer than the data determine and keeps the file small."""
     return tuple(float(f"{value:.5g}") for value in np.asarray(values, np.float64).ravel())

@@ -1,4 +1,4 @@
-"""The one place for the law by which a drawn shape is varied before it is placed."""
+"""Random poses of shapes: rotation, scaling and flips before placement."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from smearsynth.shapes.contours import ContourArray, FloatArray
 
 @dataclass(frozen=True)
 class ShapeAugmentation:
-    """How a drawn shape is varied before it is placed (paper, section 4.1.1).
+    """Random variation of a shape before placement (paper, section 4.1.1).
 
     Parameters
     ----------
     rotation : float
-        Probability of a turn by an angle uniform in [0, 2π).
+        Probability of a rotation by an angle uniform in [0, 2π).
     scale : float
         Probability of a scaling by a factor uniform in `scale_range`.
     scale_range : tuple of float
     flip_horizontal, flip_vertical : float
-        Probabilities of the mirrorings: left and right exchanged, top and bottom exchanged.
+        Probabilities of flips left to right and top to bottom.
 
     Raises
     ------
     OptionError
-        For a probability outside [0, 1] or a range that is not 0 < low <= high.
+        If a probability is outside [0, 1], or the range is not 0 < low <= high.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class ShapeAugmentation:
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """How each of n drawn shapes is mirrored, turned and scaled, in this order, about its centroid.
+    """Flip, rotation and scale of n shapes, applied in this order about the centroid.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Poses:
     scale : (n,) float64 array
         Factor.
     flip : (n,) float64 array
-        -1 where x changes its sign (mirrored about the y axis), else 1.
+        -1 if x changes its sign (flip left to right), else 1.
     """
 
     angle: FloatArray
@@ -71,15 +71,15 @@ class Poses:
     flip: FloatArray
 
 
-#: Leaves every shape as it was drawn.
+#: Leaves every shape unchanged.
 NO_AUGMENTATION = ShapeAugmentation(rotation=0, scale=0, flip_horizontal=0, flip_vertical=0)
 
 
 def draw_poses(n: int, augmentation: ShapeAugmentation, rng: int | np.random.Generator) -> Poses:
     """Draw the poses of n shapes.
 
-    A vertical flip is a horizontal one followed by half a turn, and both flips together are half a turn, so
-    one sign and one angle say all: flip = (-1)^(h + v), angle = turn + π·v.
+    A vertical flip is a horizontal flip followed by a rotation by π, so one sign and one angle are sufficient:
+    flip = (-1)^(h + v), angle = rotation + π·v.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def draw_poses(n: int, augmentation: ShapeAugmentation, rng: int | np.random.Gen
     Raises
     ------
     OptionError
-        For a negative n.
+        If n is negative.
 
     Examples
     --------
@@ -103,9 +103,9 @@ def draw_poses(n: int, augmentation: ShapeAugmentation, rng: int | np.random.Gen
     ([-1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [3.142, 3.142, 3.142])
     """
     if n < 0:
-        raise OptionError(f"cannot draw {n} poses; ask for 0 or more")
+        raise OptionError(f"cannot draw {n} poses; n must be 0 or more")
     generator = np.random.default_rng(rng)
-    # A fixed number of draws per shape: changing one probability leaves the others' draws alone.
+    # A fixed number of draws per shape, so that changing one probability does not change the other draws.
     chance = generator.random((n, 6))
     turn = np.where(chance[:, 0] < augmentation.rotation, 2 * np.pi * chance[:, 1], 0.0)
     low, high = augmentation.scale_range
@@ -117,14 +117,14 @@ def draw_poses(n: int, augmentation: ShapeAugmentation, rng: int | np.random.Gen
 
 
 def apply_poses(contours: npt.NDArray[np.floating], poses: Poses) -> ContourArray:
-    """Contours in their poses.
+    """Apply poses to contours.
 
     Parameters
     ----------
     contours : (n, m, 2) float array
-        x, y in px about the centroid.
+        x, y in px relative to the centroid.
     poses : Poses
-        Of n shapes.
+        Poses of n shapes.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def apply_poses(contours: npt.NDArray[np.floating], poses: Poses) -> ContourArra
     Raises
     ------
     OptionError
-        When there are not as many poses as contours.
+        If the numbers of poses and contours differ.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def apply_poses(contours: npt.NDArray[np.floating], poses: Poses) -> ContourArra
     [[[-4.0, -2.0], [-2.0, 0.0]]]
     """
     if len(contours) != len(poses.angle):
-        raise OptionError(f"{len(poses.angle)} poses for {len(contours)} contours; draw one for each")
+        raise OptionError(f"{len(poses.angle)} poses for {len(contours)} contours; draw one pose per contour")
     x, y = contours[..., 0] * poses.flip[:, None], contours[..., 1]
     c, s = (poses.scale * np.cos(poses.angle))[:, None], (poses.scale * np.sin(poses.angle))[:, None]
     return np.stack([c * x - s * y, s * x + c * y], axis=-1).astype(np.float32)

@@ -1,8 +1,8 @@
-"""What the annotated smears are like: the paper's Table 1 and the statistics of their layout.
+"""Statistics of annotated smears: the paper's Table 1 and the statistics of the layout.
 
-Every figure of the data set is computed from one small row per smear, so memory does not grow with the
-images, any subset of rows (a split, a bootstrap sample) gives its own statistics, and the parameters of one
-smear (density, adhesion, cell size, colours) stay together for whoever draws them jointly.
+All statistics of a data set are computed from one small row per smear. Memory does not grow with the images, every
+subset of rows (a split, a bootstrap sample) has its statistics, and the parameters of one smear (density, adhesion,
+cell size, colours) stay together and can be drawn jointly.
 """
 
 from smearsynth.smear import touching_pairs

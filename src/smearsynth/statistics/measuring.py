@@ -1,4 +1,4 @@
-"""Measure smears, one at a time."""
+"""Measurement of smears, one at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from smearsynth.statistics.records import Colour, ColourSpread, DataStatistics, 
 
 
 def measure(smears: Iterable[Smear], progress: Callable[[int], object] | None = None) -> DataStatistics:
-    """Measure a data set, smear by smear; no image is kept.
+    """Measure a data set, smear by smear; images are not stored.
 
     Parameters
     ----------
     smears : iterable of Smear
         Read once.
     progress : callable, optional
-        Called after each smear with the number measured so far.
+        Called after each smear with the number of smears measured.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def measure(smears: Iterable[Smear], progress: Callable[[int], object] | None = 
     Raises
     ------
     DataError
-        Without a smear.
+        If there is no smear.
 
     Examples
     --------
@@ -102,8 +102,8 @@ def measure_smear(smear: Smear) -> SmearStatistics:
         border_fraction=float(cut.mean()) if n else math.nan,
         nearest=Spread.of(nearest),
         nearest_histogram=patterns.distance_histogram(nearest, diameter.mean),
-        cluster_sizes={size: times // size for size, times in sorted(Counter(groups.tolist()).items())},
-        # Four decimals are far below the noise of one smear and halve the file.
+        cluster_sizes={size: cells // size for size, cells in sorted(Counter(groups.tolist()).items())},
+        # Four decimals are finer than the noise of one smear and halve the file.
         pair_correlation=tuple(
             np.round(patterns.pair_correlation(centres, (width, height), diameter.mean), 4).tolist()
         ),
@@ -112,7 +112,7 @@ def measure_smear(smear: Smear) -> SmearStatistics:
 
 
 def _colours(smear: Smear, areas: IntArray) -> tuple[Colour, Colour, Colour]:
-    """Mean and deviation over cells of their mean RGB, and the mean RGB of the background."""
+    """Return mean and standard deviation over cells of their mean RGB, and the mean RGB of the background."""
     labels = smear.labels.ravel()
     sums = np.stack(
         [np.bincount(labels, weights=smear.image[..., c].ravel(), minlength=len(areas) + 1) for c in range(3)],
@@ -125,7 +125,7 @@ def _colours(smear: Smear, areas: IntArray) -> tuple[Colour, Colour, Colour]:
 
 
 def _without_empty(smear: Smear) -> Smear:
-    """Leave out instances that own no pixel: they are no cells."""
+    """Drop instances without pixels."""
     if (smear.areas() > 0).all():
         return smear
     return Smear.from_labels(
@@ -138,6 +138,6 @@ def _without_empty(smear: Smear) -> Smear:
     )
 
 
-def _class_counts(smear: Smear, chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
-    counts = np.bincount(smear.classes[chosen], minlength=len(smear.class_names))
+def _class_counts(smear: Smear, selected: npt.NDArray[np.bool_]) -> dict[str, int]:
+    counts = np.bincount(smear.classes[selected], minlength=len(smear.class_names))
     return dict(zip(smear.class_names, counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Where the cells of one smear are: centres, contacts, nearest neighbours and pair correlation."""
+"""Spatial statistics of the cells of one smear: centres, clusters, nearest neighbours, pair correlation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from scipy.spatial import cKDTree
 
 from smearsynth.smear import LabelArray, Mask
 
-BIN_WIDTH = 0.1  # of the distance histograms, in mean cell diameters
-BINS = 40  # so they reach four diameters: beyond that a field of blood shows no structure of single cells
+BIN_WIDTH = 0.1  # bin width of the distance histograms, mean cell diameters
+BINS = 40  # four diameters; at larger distances a field shows no structure of single cells
 
-EMPTY_DISTANCES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # from the nearest cell, in mean cell diameters
+EMPTY_DISTANCES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # distances from the nearest cell, mean cell diameters
 _EMPTY_GRID = 100
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,18 +24,18 @@ IntArray = npt.NDArray[np.int64]
 
 
 def cell_centres(labels: LabelArray, areas: IntArray) -> FloatArray:
-    """Centroids of the visible pixels of each instance.
+    """Compute the centroid of the visible pixels of each instance.
 
     Parameters
     ----------
     labels : (H, W) int32 array
     areas : (n,) int64 array
-        Of the instances, px².
+        Areas of the instances, px².
 
     Returns
     -------
     (n, 2) float64 array
-        x, y in px, pixel centres at whole numbers.
+        x, y in px, pixel centres at integers.
 
     Examples
     --------
@@ -50,31 +50,31 @@ def cell_centres(labels: LabelArray, areas: IntArray) -> FloatArray:
 
 
 def pair_correlation(centres: FloatArray, size: tuple[int, int], diameter: float) -> FloatArray:
-    """Pair correlation g(r) of the cells' centres, with translation edge correction.
+    """Compute the pair correlation g(r) of the cell centres, with translation edge correction.
 
-    With n points in a window of area A, summed over the ordered pairs whose distance falls in [r0, r1),
+    For n points in a window of area A, summed over the ordered pairs with a distance in [r0, r1),
 
         g = A² / (n (n - 1) π (r1² - r0²)) · Σ 1 / ((w - |dx|) (h - |dy|))
 
-    the translation-corrected estimator (Ohser 1983; Illian et al. 2008, *Statistical Analysis and Modelling
-    of Spatial Point Patterns*, section 4.3) with bins for its kernel. The window w × h is the field without a
-    margin of half a cell diameter: nearer the border a centre may belong to a cut cell, whose visible
-    centroid is not its centre and whose unseen neighbours are missing.
+    is the translation-corrected estimator (Ohser 1983; Illian et al. 2008, *Statistical Analysis and Modelling
+    of Spatial Point Patterns*, section 4.3) with bins as its kernel. The window w × h is the field without a
+    margin of half a cell diameter, because a cell near the border may be cut: its visible centroid is not its
+    centre, and its neighbours outside the field are missing.
 
     Parameters
     ----------
     centres : (n, 2) float64 array
-        x, y in px, pixel centres at whole numbers.
+        x, y in px, pixel centres at integers.
     size : (W, H)
-        Of the field, px.
+        Size of the field, px.
     diameter : float
         Mean cell diameter, px.
 
     Returns
     -------
     (BINS,) float64 array
-        g in bins of `BIN_WIDTH` diameters. NaN where it cannot be estimated: fewer than two points, or
-        distances over half of the shorter side, where the correction rests on few pairs.
+        g in bins of `BIN_WIDTH` diameters. NaN if it cannot be estimated: fewer than two points, or distances above
+        half of the shorter side, where the correction is based on few pairs.
 
     Examples
     --------
@@ -93,23 +93,23 @@ def pair_correlation(centres: FloatArray, size: tuple[int, int], diameter: float
         return np.full(BINS, np.nan)
     edges = np.arange(BINS + 1) * BIN_WIDTH * diameter
     pairs = cKDTree(points).query_pairs(edges[-1], output_type="ndarray")
-    apart = np.abs(points[pairs[:, 0]] - points[pairs[:, 1]])
-    shared = np.prod(np.maximum(sides - apart, 1.0), axis=1)
-    sums, _ = np.histogram(np.hypot(apart[:, 0], apart[:, 1]), edges, weights=2 / shared)
+    offsets = np.abs(points[pairs[:, 0]] - points[pairs[:, 1]])
+    overlap = np.prod(np.maximum(sides - offsets, 1.0), axis=1)
+    sums, _ = np.histogram(np.hypot(offsets[:, 0], offsets[:, 1]), edges, weights=2 / overlap)
     g: FloatArray = sums * np.prod(sides) ** 2 / (n * (n - 1) * np.pi * np.diff(edges**2))
     g[edges[1:] > sides.min() / 2] = np.nan
     return g
 
 
 def cluster_sizes(n: int, pairs: IntArray) -> IntArray:
-    """Size of the connected group of touching cells that each cell is in; 1 for a cell alone.
+    """Return the size of the cluster of touching cells of each cell; 1 for a single cell.
 
     Parameters
     ----------
     n : int
         Number of cells.
     pairs : (m, 2) int64 array
-        Ids 1..n that touch, from `touching_pairs`.
+        Ids 1..n of touching cells, from `touching_pairs`.
 
     Returns
     -------
@@ -128,36 +128,36 @@ def cluster_sizes(n: int, pairs: IntArray) -> IntArray:
     return sizes
 
 
-def nearest_neighbours(centres: FloatArray, chosen: Mask) -> FloatArray:
-    """Distance from each chosen cell to the nearest other cell, chosen or not.
+def nearest_neighbours(centres: FloatArray, selected: Mask) -> FloatArray:
+    """Compute the distance from each selected cell to the nearest other cell, selected or not.
 
-    No edge correction: it is meant for comparing fields of one size, real and synthetic.
+    There is no edge correction; use it to compare fields of the same size.
 
     Parameters
     ----------
     centres : (n, 2) float64 array
         x, y in px.
-    chosen : (n,) bool array
-        `measure_smear` takes the whole cells: the centre of a cut one is not known.
+    selected : (n,) bool array
+        `measure_smear` selects whole cells, because the centre of a cut cell is unknown.
 
     Returns
     -------
-    (chosen cells,) float64 array
-        px; empty where there is no other cell.
+    (selected cells,) float64 array
+        px; empty if there is no other cell.
 
     Examples
     --------
     >>> nearest_neighbours(np.array([[0.0, 0], [3, 4], [3, 5]]), np.array([True, False, True])).tolist()
     [5.0, 1.0]
     """
-    if len(centres) < 2 or not chosen.any():
+    if len(centres) < 2 or not selected.any():
         return np.zeros(0)
-    distances, _ = cKDTree(centres).query(centres[chosen], k=2)
+    distances, _ = cKDTree(centres).query(centres[selected], k=2)
     return np.asarray(distances[:, 1], np.float64)
 
 
 def distance_histogram(distances: FloatArray, diameter: float) -> tuple[int, ...]:
-    """Distances (n,) px counted in `BINS` bins of `BIN_WIDTH` diameters, farther ones in the last.
+    """Count distances (n,) px in `BINS` bins of `BIN_WIDTH` diameters; larger ones are in the last bin.
 
     Examples
     --------
@@ -171,9 +171,9 @@ def distance_histogram(distances: FloatArray, diameter: float) -> tuple[int, ...
 
 
 def empty_fractions(labels: npt.NDArray[np.integer[Any]], diameter: float) -> FloatArray:
-    """Share of a field farther from any cell than each of `EMPTY_DISTANCES`: empty areas, holes, gradients.
+    """Compute the fraction of a field farther from any cell than each of `EMPTY_DISTANCES`.
 
-    Distances are those of a grid of about 100 points on the longer side.
+    It measures empty areas, holes and gradients, on a grid of about 100 points along the longer side.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def empty_fractions(labels: npt.NDArray[np.integer[Any]], diameter: float) -> Fl
     Returns
     -------
     (6,) float64 array
-        NaN without a diameter, 1 on a field without a cell.
+        NaN without a diameter, 1 for a field without cells.
 
     Examples
     --------
@@ -195,18 +195,18 @@ def empty_fractions(labels: npt.NDArray[np.integer[Any]], diameter: float) -> Fl
     """
     if math.isnan(diameter):
         return np.full(len(EMPTY_DISTANCES), math.nan)
-    away = empty_distances(labels, _EMPTY_GRID)
-    return np.asarray((away[:, None] > np.array(EMPTY_DISTANCES) * diameter).mean(axis=0))
+    distances = empty_distances(labels, _EMPTY_GRID)
+    return np.asarray((distances[:, None] > np.array(EMPTY_DISTANCES) * diameter).mean(axis=0))
 
 
 def empty_distances(labels: npt.NDArray[np.integer[Any]], points: int) -> FloatArray:
-    """Distance of the points of a grid to the nearest cell, px; infinite on a field without a cell.
+    """Compute the distance of grid points to the nearest cell, px; infinite for a field without cells.
 
     Parameters
     ----------
     labels : (H, W) int array
     points : int
-        Of the grid on the longer side, about.
+        Approximate number of grid points along the longer side.
 
     Returns
     -------

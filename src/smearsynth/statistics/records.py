@@ -1,4 +1,4 @@
-"""The records of what was measured: of one smear, and of a data set computed from its smears' rows."""
+"""Records of measured statistics: of one smear, and of a data set computed from the rows of its smears."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _null_to_nan(value: object) -> object:
     return math.nan if value is None else value
 
 
-# JSON knows no NaN: pydantic writes null, and this reads it back.
+# JSON has no NaN: pydantic writes null, which is read back here.
 Number = Annotated[float, BeforeValidator(_null_to_nan)]
 Colour = tuple[Number, Number, Number]
 
-_SAME_SIZE = 1.3  # ratio of cell sizes, above which a network has to learn another magnification
+_SAME_SIZE = 1.3  # ratio of cell sizes above which a network must learn another magnification
 
 
 class _Record(BaseModel):
@@ -36,15 +36,15 @@ class _Record(BaseModel):
 class Spread(_Record):
     """Mean and standard deviation of a quantity.
 
-    The deviation has n - 1 in its denominator and is 0 for a single value; both are NaN (null in JSON)
-    for none.
+    The standard deviation has the denominator n - 1 and is 0 for a single value. Without values both are NaN (null
+    in JSON).
 
     Parameters
     ----------
     mean, std : float
         In the unit of the quantity.
     n : int
-        Number of values behind them; values that are undefined (NaN) do not count.
+        Number of values; undefined values (NaN) do not count.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class Spread(_Record):
 
     @classmethod
     def of(cls, values: npt.ArrayLike) -> Spread:
-        """Mean and deviation of values, (n,); NaN are left out."""
+        """Compute mean and standard deviation of values, (n,); NaN are ignored."""
         array = np.asarray(values, np.float64)
         array = array[~np.isnan(array)]
         if len(array) == 0:
@@ -70,13 +70,13 @@ class Spread(_Record):
 
     @classmethod
     def pooled(cls, parts: Iterable[Spread]) -> Spread:
-        """Give the spread of all values together, exactly, from the spreads of disjoint parts."""
-        known = [part for part in parts if part.n]
-        n = sum(part.n for part in known)
+        """Compute the exact spread of all values from the spreads of disjoint parts."""
+        defined = [part for part in parts if part.n]
+        n = sum(part.n for part in defined)
         if n == 0:
             return cls(mean=math.nan, std=math.nan, n=0)
-        mean = math.fsum(part.n * part.mean for part in known) / n
-        squares = math.fsum((part.n - 1) * part.std**2 + part.n * (part.mean - mean) ** 2 for part in known)
+        mean = math.fsum(part.n * part.mean for part in defined) / n
+        squares = math.fsum((part.n - 1) * part.std**2 + part.n * (part.mean - mean) ** 2 for part in defined)
         return cls(mean=mean, std=math.sqrt(squares / (n - 1)) if n > 1 else 0.0, n=n)
 
 
@@ -96,14 +96,14 @@ class ColourSpread(_Record):
 
 
 class PairCorrelation(_Record):
-    """How often two cells are found at a distance, relative to chance: 1 is complete randomness.
+    """Frequency of pairs of cells by distance, relative to complete randomness (1).
 
     Parameters
     ----------
     distance : tuple of float, (BINS,)
-        Middle of each bin, in mean cell diameters (of each smear's own whole cells).
+        Centre of each bin, in mean diameters of the whole cells of the same smear.
     distance_px : tuple of float, (BINS,)
-        The same in px, with the mean diameter of the data set.
+        The same in px, for the mean diameter of the data set.
     mean : tuple of float, (BINS,)
         Mean of the smears' g, weighted by their number of cells (Diggle, Lange, Beneš 1991).
     std : tuple of float, (BINS,)
@@ -117,7 +117,7 @@ class PairCorrelation(_Record):
 
 
 class SmearStatistics(_Record):
-    """The figures of one smear.
+    """Statistics of one smear.
 
     Parameters
     ----------
@@ -126,42 +126,42 @@ class SmearStatistics(_Record):
         Size of the field in px.
     um_per_px : float or None
     count : int
-        Cells seen, those cut by the border included (as in the paper's Table 1).
+        Number of cells, including those cut by the border (as in the paper's Table 1).
     class_counts : dict of str to int
     class_touching : dict of str to int
-        Of these, the cells that touch another, of any class. Empty in files of before it was measured.
+        Number of cells that touch another cell of any class. Empty in files of earlier versions.
     density : float
-        Cells seen per Mpx.
+        Cells per Mpx of the field.
     intensity : float
-        Cells per Mpx of an endless smear: a cut cell is seen although its centre may lie outside, so the
-        count is divided by the field dilated by a cell's radius, W·H + (W + H)·d + π·d²/4 (Steiner).
+        Cells per Mpx without border effects. Cut cells are counted although their centre may lie outside, so the
+        count is divided by the area of the field dilated by a cell radius, W·H + (W + H)·d + π·d²/4 (Steiner).
     coverage : float
-        Share of the field's pixels that belong to cells.
+        Fraction of pixels that belong to cells.
     cell_width, cell_height, cell_diameter : Spread
         Bounding box and equivalent diameter √(4·area/π) of whole cells, px.
     cell_colour, cell_colour_std : tuple of 3 floats
-        Mean and deviation, over the cells, of each cell's mean RGB.
+        Mean and standard deviation over the cells of their mean RGB.
     background_colour : tuple of 3 floats
         Mean RGB of the pixels outside all cells.
     touching_fraction : float
-        Share of cells with a pixel 8-adjacent to another cell's.
+        Fraction of cells that are 8-adjacent to another cell.
     border_fraction : float
-        Share of cells cut by the border of the field.
+        Fraction of cells cut by the border of the field.
     nearest : Spread
         Distance from the centre of each whole cell to the nearest centre of another cell, px.
     nearest_histogram : tuple of int, (BINS,)
-        The same distances counted in bins of `BIN_WIDTH` mean diameters; farther ones are in the last bin.
+        These distances in bins of `BIN_WIDTH` mean diameters; larger ones are in the last bin.
     cluster_sizes : dict of int to int
-        Number of connected groups of touching cells by their size; a cell alone is a group of one.
+        Number of clusters of touching cells by size; a single cell is a cluster of one.
     pair_correlation : tuple of float, (BINS,)
         g(r) in the same bins, see `pair_correlation`.
     empty_fractions : tuple of float, (6,)
-        Share of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_fractions`. Empty in files
-        of before it was measured.
+        Fraction of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_fractions`. Empty in
+        files of earlier versions.
 
     Notes
     -----
-    What is undefined (the colour of no cells, a nearest neighbour of one cell) is NaN, null in JSON.
+    Undefined values (the colour of no cells, the nearest neighbour of a single cell) are NaN, null in JSON.
     """
 
     name: str
@@ -190,19 +190,19 @@ class SmearStatistics(_Record):
 
 
 class DataStatistics(_Record):
-    """The figures of a data set; see `SmearStatistics` for their definitions.
+    """Statistics of a data set; `SmearStatistics` defines them.
 
-    `count`, the colours, `density`, `intensity`, `coverage`, `touching_fraction` and `border_fraction` are
-    mean and deviation *between smears*; `cell_width`, `cell_height`, `cell_diameter` and `nearest` are over
-    all cells. The colour row is that of the cells, one mean colour per smear, so that its deviation is the
-    spread of stain and exposure (the paper's Table 1 does not say which it gives).
+    `count`, the colours, `density`, `intensity`, `coverage`, `touching_fraction` and `border_fraction` are means
+    and standard deviations *between smears*; `cell_width`, `cell_height`, `cell_diameter` and `nearest` are over
+    all cells. Cell colour is one mean colour per smear, so its standard deviation is the variation of stain and
+    exposure (the paper's Table 1 does not define it).
 
     Parameters
     ----------
     smears : int
         Number of smears measured.
     rows : tuple of SmearStatistics
-        What all other fields were computed from.
+        Rows from which all other fields are computed.
 
     Examples
     --------
@@ -248,15 +248,15 @@ class DataStatistics(_Record):
 
     @classmethod
     def from_rows(cls, rows: Sequence[SmearStatistics]) -> DataStatistics:
-        """Statistics of the smears behind `rows`, in their order.
+        """Compute the statistics of the smears of `rows`.
 
         Raises
         ------
         DataError
-            Without a row.
+            If there is no row.
         """
         if not rows:
-            raise DataError("no smears to measure; name a folder or a split that holds some")
+            raise DataError("no smears to measure; name a folder or split that has some")
         names = list(dict.fromkeys(name for row in rows for name in row.class_counts))
         pixels = {row.um_per_px for row in rows if row.um_per_px is not None}
         clusters: Counter[int] = Counter()
@@ -287,21 +287,21 @@ class DataStatistics(_Record):
 
     @property
     def cell_size(self) -> float:
-        """Mean of the mean width and height of a whole cell, px: the paper's `cellsize` (46).
+        """Mean of width and height of a whole cell, px, the `cellsize` of the paper (46).
 
         Raises
         ------
         DataError
-            When the data hold no whole cell.
+            If the data have no whole cell.
         """
         if not self.cell_width.n:
             raise DataError("no whole cell in the data, so no cell size; add smears with cells inside the field")
         return (self.cell_width.mean + self.cell_height.mean) / 2
 
     def scale_to(self, other: DataStatistics) -> float | None:
-        """Scale at which cells here are as large as those of `other`; None where they are about as large already.
+        """Return the scale at which the cells have the size of those of `other`, or None within a factor of 1.3.
 
-        A network has to learn another magnification beyond a factor of 1.3. None also where no cell is whole.
+        A network must learn another magnification above that factor. None also without whole cells.
         """
         if not (self.cell_width.n and other.cell_width.n):
             return None
@@ -310,12 +310,12 @@ class DataStatistics(_Record):
 
     @property
     def field_size(self) -> tuple[int, int]:
-        """(H, W) in px of most of the smears; of equally frequent sizes the largest."""
+        """Most frequent size (H, W) of the smears, px; the largest of equally frequent ones."""
         sizes = Counter((row.height, row.width) for row in self.rows)
         return max(sizes, key=lambda size: (sizes[size], size))
 
     def counts_for(self, size: tuple[int, int]) -> tuple[float, float]:
-        """Mean and deviation of the number of cells on a canvas: the paper's Norm(µ, σ), section 4.1.
+        """Return mean and standard deviation of the number of cells on a canvas (paper, section 4.1, Norm(µ, σ)).
 
         Parameters
         ----------
@@ -325,35 +325,33 @@ class DataStatistics(_Record):
         Returns
         -------
         mean, std : float
-            Of each smear's count times the ratio of the areas. The deviation thus grows with the area and not
-            with its root, as it would for independent cells: smears differ in density far more than chance
-            explains (2.6 times in Chula RBC-12, 3.8 times in BBBC041Seg), and a larger field of a dense
-            smear is dense too.
+            Of the counts of the smears times the ratio of the areas. The standard deviation is proportional to the
+            area, not to its square root as for independent cells, because smears differ in density more than chance
+            explains (2.6 times in Chula RBC-12, 3.8 times in BBBC041Seg): a larger field of a dense smear is dense
+            too.
 
         Raises
         ------
         DataError
-            For a canvas without pixels.
+            If the canvas has no pixels.
         """
         height, width = size
         if width < 1 or height < 1:
-            raise DataError(
-                f"a canvas of {width}×{height} px holds no cells; give a width and height of at least 1"
-            )
+            raise DataError(f"a canvas of {width}×{height} px has no pixels; give a width and height of at least 1")
         return self.density.mean * width * height / 1e6, self.density.std * width * height / 1e6
 
     def to_json(self) -> str:
-        """JSON text, undefined figures as null."""
+        """Return JSON text, with null for undefined values."""
         return self.model_dump_json(indent=1)
 
     @classmethod
     def from_json(cls, text: str, path: Path | str | None = None) -> DataStatistics:
-        """Read what `to_json` wrote; `path` is named in the error.
+        """Read JSON text written by `to_json`; errors name `path`.
 
         Raises
         ------
         DataError
-            When the text is not that of a data set's statistics.
+            If the text is not a record of statistics.
         """
         try:
             return cls.model_validate_json(text)
@@ -361,11 +359,11 @@ class DataStatistics(_Record):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise DataError(
-                f"not the statistics of a data set ({where}: {first['msg']}); write them anew", path
+                f"not a record of statistics ({where}: {first['msg']}); write it again", path
             ) from error
 
     def table(self) -> Table:
-        """Lay out the paper's Table 1, then the layout statistics, with units, for a terminal."""
+        """Return a terminal table with the paper's Table 1 and the layout statistics, with units."""
         table = Table(title=f"Statistics of {self.smears} smears")
         table.add_column("statistic")
         table.add_column("mean", justify="right")
@@ -379,14 +377,14 @@ class DataStatistics(_Record):
         return table
 
     def _table_1(self) -> list[tuple[str, str, str, str]]:
-        wide, high = self.cell_width, self.cell_height
+        width, height = self.cell_width, self.cell_height
         lines = [
             ("cells per smear", f"{self.count.mean:.0f}", f"{self.count.std:.0f}", "cells"),
-            ("cell shape, W × H", _times(wide.mean, high.mean), _times(wide.std, high.std), "px"),
+            ("cell shape, W × H", _times(width.mean, height.mean), _times(width.std, height.std), "px"),
         ]
         if self.um_per_px is not None:
             step = self.um_per_px
-            mean, std = (wide.mean * step, high.mean * step), (wide.std * step, high.std * step)
+            mean, std = (width.mean * step, height.mean * step), (width.std * step, height.std * step)
             lines.append(("cell shape, W × H", _times(*mean), _times(*std), "µm"))
         for name, colour in (("cell", self.cell_colour), ("background", self.background_colour)):
             grey = "grey levels 0-255"
@@ -406,12 +404,12 @@ class DataStatistics(_Record):
 
         lines = [line(f"{name} per smear", spread, 1, "cells") for name, spread in self.class_counts.items()]
         if len(lines) == 1:
-            lines = []  # one class: the count above says it
+            lines = []  # for one class it repeats the count
         lines += [
             line("density", self.density, 0, "cells per Mpx"),
-            line("coverage", self.coverage, 3, "share of the field"),
-            line("touching cells", self.touching_fraction, 3, "share of cells"),
-            line("cells cut by the border", self.border_fraction, 3, "share of cells"),
+            line("coverage", self.coverage, 3, "fraction of the field"),
+            line("touching cells", self.touching_fraction, 3, "fraction of cells"),
+            line("cells cut by the border", self.border_fraction, 3, "fraction of cells"),
             line("cell diameter", self.cell_diameter, 1, "px"),
             line("nearest neighbour", self.nearest, 1, "px"),
         ]
@@ -420,13 +418,13 @@ class DataStatistics(_Record):
         curve = np.array(self.pair_correlation.mean)
         if not np.isnan(curve).all():
             peak = int(np.nanargmax(curve))
-            place = f"at {self.pair_correlation.distance[peak]:.2f} diameters"
+            position = f"at {self.pair_correlation.distance[peak]:.2f} diameters"
             lines.append(
                 (
-                    "pair correlation, highest",
+                    "pair correlation, maximum",
                     f"{curve[peak]:.2f}",
                     f"{self.pair_correlation.std[peak]:.2f}",
-                    place,
+                    position,
                 )
             )
         return lines
@@ -434,15 +432,15 @@ class DataStatistics(_Record):
 
 def _pool_pair_correlation(rows: Sequence[SmearStatistics], diameter: float) -> PairCorrelation:
     curves = np.array([row.pair_correlation for row in rows], np.float64)
-    known = ~np.isnan(curves)
-    weights = known * np.array([row.count for row in rows], np.float64)[:, None]
+    defined = ~np.isnan(curves)
+    weights = defined * np.array([row.count for row in rows], np.float64)[:, None]
     total = weights.sum(axis=0)
     mean = np.full(BINS, np.nan)
-    np.divide((weights * np.where(known, curves, 0)).sum(axis=0), total, out=mean, where=total > 0)
-    middle = (np.arange(BINS) + 0.5) * BIN_WIDTH
+    np.divide((weights * np.where(defined, curves, 0)).sum(axis=0), total, out=mean, where=total > 0)
+    centres = (np.arange(BINS) + 0.5) * BIN_WIDTH
     return PairCorrelation(
-        distance=tuple(np.round(middle, 6).tolist()),
-        distance_px=tuple((middle * diameter).tolist()),
+        distance=tuple(np.round(centres, 6).tolist()),
+        distance_px=tuple((centres * diameter).tolist()),
         mean=tuple(mean.tolist()),
         std=tuple(Spread.of(curve).std for curve in curves.T),
     )

@@ -20,7 +20,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.files import CHECKSUM_FILE, atomic_write, verify_checksums, read_checksums, read_text, write_checksums
+from smearsynth.files import (
+    CHECKSUM_FILE,
+    atomic_write,
+    read_checksums,
+    read_text,
+    verify_checksums,
+    write_checksums,
+)
 from smearsynth.metrics.intervals import Resampled, standard_error
 from smearsynth.migrations import to_current
 from smearsynth.tasks.base import Task

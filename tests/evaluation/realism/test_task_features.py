@@ -140,3 +140,20 @@ def test_only_a_segmentation_model_has_features(smear_folder: Path, tmp_path: Pa
         resolve_features("none")
     with pytest.raises(OptionError, match="'lite9'"):
         resolve_features("lite9")
+
+
+def test_training_continues_with_the_same_features_only(net: PerceptualFeatures, tmp_path: Path) -> None:
+    smears, settings = [random_smear(k) for k in range(4)], preset("tiny", steps=5)
+
+    def one_step(features: PerceptualFeatures | None) -> None:
+        train_synthesizer(smears, settings, TrainingRun(tmp_path, time_limit=0), features=features)
+
+    one_step(net)
+    message = f"was started with perceptual_features = {net.name}, now it is "
+    with pytest.raises(ModelError, match=message + "none"):
+        one_step(None)
+    with pytest.raises(ModelError, match=message + "segmentation model"):
+        one_step(perceptual_features(Segmentation.preset("tiny", seed=3)))
+    one_step(net)
+    first, second = (tmp_path / "training-log.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in (first, second)] == ["1", "2"]

@@ -70,3 +70,12 @@ def test_smears_without_cells_are_counted_as_empty(short_fit):
     fitted = fit_contact(measure([*simulated(0.5, 0.5, runs=3), analytic_smear(SIZE, [])]), SHAPES)
     assert fitted.empty == 0.25
     assert len(fitted.smears) == 3
+
+
+def test_one_smear_is_enough_for_a_fit(short_fit):
+    statistics = measure(simulated(0.5, 0.5, runs=1))
+    parameters = fit_contact(statistics, SHAPES)
+    assert len(parameters.smears) == 1
+    counts = [parameters.draw(k).count_on(SIZE, 15.0) for k in range(100)]
+    assert 0.5 < np.mean(counts) / statistics.count.mean < 2
+    assert np.std(counts) > 0

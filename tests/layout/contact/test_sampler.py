@@ -51,9 +51,7 @@ def mean_touching(parameters, **options):
 def single_cell(layout, k):
     """The layout of cell k alone."""
     columns = ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
-    return replace(
-        layout, **{name: getattr(layout, name)[k : k + 1] for name in columns}, lines=None, requested=1
-    )
+    return replace(layout, **{name: getattr(layout, name)[k : k + 1] for name in columns}, lines=None, requested=1)
 
 
 def full_areas(layout):

@@ -45,7 +45,9 @@ def test_the_values_are_those_of_the_smears() -> None:
 
 def test_every_parameter_has_a_line_with_its_unit() -> None:
     values = {name: 0.111 + 0.1 * k for k, name in enumerate(InteractionParameters.model_fields)}
-    parameters = parameters_of(8, **values).model_copy(update={"class_adhesion": {"platelet": -1.0}, "empty": 0.125})
+    parameters = parameters_of(8, **values).model_copy(
+        update={"class_adhesion": {"platelet": -1.0}, "empty": 0.125}
+    )
     lines = printed(ContactSummary.of(parameters)).splitlines()
     for name, value in values.items():
         (line,) = [line for line in lines if line[2:].startswith(name)]

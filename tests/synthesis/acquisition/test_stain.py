@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smears import CELL_COLOURS, GROUND, analytic_smear, random_smear
+from smears import BACKGROUND, CELL_COLOURS, analytic_smear, random_smear
 from smearsynth.smear import ImageArray
 from smearsynth.synthesis.acquisition.stain import stain_augmentation
 from smearsynth.synthesis.config import TrainingConfig
@@ -17,7 +17,7 @@ CONFIG = TrainingConfig(crop=(32, 48), batch=6, seed=3)
 DRAWS = 1000
 # ground and red cell of thin films: Giemsa, a pale one, a blue one, a yellow one, an overexposed one
 STAINS = [
-    (GROUND, CELL_COLOURS[0]),
+    (BACKGROUND, CELL_COLOURS[0]),
     ((235, 230, 232), (212, 190, 196)),
     ((190, 200, 222), (140, 140, 190)),
     ((228, 214, 180), (190, 150, 120)),

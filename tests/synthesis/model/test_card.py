@@ -12,16 +12,16 @@ from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 
-def test_style_fidelity_tells_a_kept_stain_from_a_lost_one() -> None:
+def test_style_fidelity_of_shifted_muted_lost_and_inverted_colours() -> None:
     rng = np.random.default_rng(0)
     real = rng.uniform(100, 220, (12, 2, 3))
-    kept = StyleFidelity.of_colours(real, real + 4)
-    assert kept.correlation == pytest.approx(np.ones((2, 3)))
-    assert kept.spread == pytest.approx(np.ones((2, 3)))
-    assert kept.error == pytest.approx(np.full((2, 3), 4.0))
+    shifted = StyleFidelity.of_colours(real, real + 4)
+    assert shifted.correlation == pytest.approx(np.ones((2, 3)))
+    assert shifted.spread == pytest.approx(np.ones((2, 3)))
+    assert shifted.error == pytest.approx(np.no_background((2, 3), 4.0))
     muted = StyleFidelity.of_colours(real, 0.1 * real)
     assert muted.correlation == pytest.approx(np.ones((2, 3)))
-    assert muted.spread == pytest.approx(np.full((2, 3), 0.1))
+    assert muted.spread == pytest.approx(np.no_background((2, 3), 0.1))
     lost = StyleFidelity.of_colours(real, rng.uniform(150, 151, real.shape))
     assert np.abs(lost.correlation).max() < 0.8
     assert lost.spread.max() < 0.05
@@ -29,18 +29,20 @@ def test_style_fidelity_tells_a_kept_stain_from_a_lost_one() -> None:
     assert inverted.correlation == pytest.approx(-np.ones((2, 3)))
 
 
-def test_style_fidelity_is_measured_on_smears_with_cells_and_ground(tiny: Synthesizer) -> None:
-    bare = analytic_smear((64, 64), [], name="bare")
-    full = Smear(bare.image, np.ones((64, 64), np.int32), np.zeros(1, np.int64))
-    measured = StyleFidelity.measure(tiny, [bare, full, random_smear(0), random_smear(1), random_smear(2)])
-    assert measured.smears == 3
-    assert np.isfinite(measured.correlation).all()
+def test_style_fidelity_skips_smears_without_cells_or_background(tiny: Synthesizer) -> None:
+    no_cells = analytic_smear((64, 64), [], name="no_cells")
+    no_background = Smear(no_cells.image, np.ones((64, 64), np.int32), np.zeros(1, np.int64))
+    fidelity = StyleFidelity.measure(
+        tiny, [no_cells, no_background, random_smear(0), random_smear(1), random_smear(2)]
+    )
+    assert fidelity.smears == 3
+    assert np.isfinite(fidelity.correlation).all()
     smear = random_smear(0)
     cells = smear.labels > 0
     assert mean_colours(smear.image, cells)[1] == pytest.approx(smear.image[cells].mean(0))
 
 
-def test_the_card_states_source_and_limits_whatever_the_names_hold(tiny: Synthesizer) -> None:
+def test_card_has_source_and_limits_and_escapes_names(tiny: Synthesizer) -> None:
     source = DataSource(name="a|b\nc", smears=5, licence="MIT", citation="Doe | Roe, 2020")
     model = Synthesizer(
         tiny.config.model_copy(update={"data": source}),

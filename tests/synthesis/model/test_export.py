@@ -1,4 +1,4 @@
-"""ONNX export: without PyTorch the same picture, at any size and for any number of cells."""
+"""ONNX export: the same images as PyTorch, for any size and number of cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smearsynth.synthesis.networks.generator import Generator
 
 
 @pytest.mark.slow
-def test_onnxruntime_paints_what_torch_paints(tiny_folder: Path, tmp_path: Path) -> None:
+def test_onnxruntime_and_torch_paint_the_same_image(tiny_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     model = Synthesizer.load(tiny_folder)
@@ -25,26 +25,26 @@ def test_onnxruntime_paints_what_torch_paints(tiny_folder: Path, tmp_path: Path)
     export_sampler(model, path)
 
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    assert session.get_modelmeta().description == "sides of fields: multiples of 4 px, 8 px at least"
+    assert session.get_modelmeta().description == "height and width: multiples of 4 px, at least 8 px"
     for side, cells in ((64, 3), (96, 7), (8, 1)):
         inputs = sampler_inputs(model, side, cells, seed=side)
         with torch.no_grad():
-            wanted = Sampler(model.generator)(*inputs.values()).numpy()
-        (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        assert found.shape == (1, 3, side, side)
-        assert np.abs(found - wanted).max() < 1e-3
-        assert wanted.std() > 0.005  # the field of 8 px shows little
+            expected = Sampler(model.generator)(*inputs.values()).numpy()
+        (image,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        assert image.shape == (1, 3, side, side)
+        assert np.abs(image - expected).max() < 1e-3
+        assert expected.std() > 0.005  # a field of 8 px has little contrast
     assert [file.name for file in tmp_path.iterdir()] == ["sampler.onnx"]
 
 
 @pytest.mark.parametrize("side", [0, 4, 10])
-def test_a_side_that_the_sampler_does_not_paint_is_refused_with_the_rule(tiny: Synthesizer, side: int) -> None:
-    with pytest.raises(OptionError, match=f"a side of {side} px; .* multiples of 4 px, 8 px at least"):
+def test_unsupported_side_is_an_error(tiny: Synthesizer, side: int) -> None:
+    with pytest.raises(OptionError, match=f"side {side} px is not supported; .* multiples of 4 px, at least 8 px"):
         sampler_inputs(tiny, side)
     assert sampler_inputs(tiny, 8)["labels"].shape == (1, 8, 8)
 
 
-def test_a_deep_sampler_is_traced_with_two_cells_of_its_grid(tiny: Synthesizer) -> None:
+def test_deep_sampler_is_traced_with_a_larger_field(tiny: Synthesizer) -> None:
     network = tiny.config.network.model_copy(update={"downs": 6})
     deep = replace(tiny, config=tiny.config.model_copy(update={"network": network}), generator=Generator(network))
     inputs = sampler_inputs(deep)
@@ -52,7 +52,7 @@ def test_a_deep_sampler_is_traced_with_two_cells_of_its_grid(tiny: Synthesizer) 
     assert Sampler(deep.generator)(*inputs.values()).shape == (1, 3, 128, 128)
 
 
-def test_without_the_packages_the_extra_is_named(tiny_folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_missing_packages_are_an_error(tiny_folder: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(OptionError, match=r"onnx and onnxscript: pip install 'smearsynth\[export\]'"):
         export_sampler(Synthesizer.load(tiny_folder), tmp_path / "sampler.onnx")

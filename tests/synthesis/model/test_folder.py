@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from smearsynth.errors import ModelError
+from smearsynth.synthesis.model.folder import read_config, read_networks, verify_folder
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 FILES = (
@@ -28,12 +30,12 @@ FILES = (
 
 @pytest.fixture
 def copy(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A model folder to damage."""
+    """Copy of a model folder, for modification."""
     return Path(shutil.copytree(tiny_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("state", "samples")))
 
 
 def sign(folder: Path) -> None:
-    """Make the sums fit, as whoever alters a file on purpose would."""
+    """Update the checksums to the modified files."""
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(FILES)]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
@@ -57,14 +59,14 @@ def edit_tensors(name: str, change: Callable[[dict[str, np.ndarray]], object]) -
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+def test_missing_file_is_an_error(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(ModelError, match=f"{name}: this file of the model is missing; copy the folder again"):
         Synthesizer.load(copy)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_one_altered_byte_is_noticed(copy: Path, name: str) -> None:
+def test_altered_byte_is_an_error(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[-2] ^= 1
     (copy / name).write_bytes(content)
@@ -72,7 +74,7 @@ def test_one_altered_byte_is_noticed(copy: Path, name: str) -> None:
         Synthesizer.load(copy)
 
 
-def cut(name: str) -> Callable[[Path], None]:
+def truncate(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200]) and None
 
 
@@ -81,27 +83,33 @@ def write(name: str, text: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
-        (cut("weights.safetensors"), "weights.safetensors: no whole safetensors file.*copy the folder again"),
-        (cut("styles.safetensors"), "styles.safetensors: no whole safetensors file.*copy the folder again"),
-        (cut("shapes.safetensors"), "shapes.safetensors: not a shape library"),
-        (cut("config.json"), "config.json: not the configuration of a model; copy the folder again"),
-        (cut("statistics.json"), "statistics.json: not the statistics of a data set"),
+        (
+            truncate("weights.safetensors"),
+            "weights.safetensors: not a complete safetensors file.*copy the folder again",
+        ),
+        (
+            truncate("styles.safetensors"),
+            "styles.safetensors: not a complete safetensors file.*copy the folder again",
+        ),
+        (truncate("shapes.safetensors"), "shapes.safetensors: not a shape library"),
+        (truncate("config.json"), "config.json: not the configuration of a model; copy the folder again"),
+        (truncate("statistics.json"), "statistics.json: not the statistics of a data set"),
         (write("config.json", "[]"), "config.json: not the configuration"),
         (write("config.json", "{}"), "config.json: not the configuration"),
         (write("statistics.json", "{}"), "statistics.json: not the statistics"),
         (
             edit_json("config.json", lambda j: j.update(format=2)),
-            "config.json: of format 2, and this smearsynth reads 1; install a newer smearsynth",
+            "config.json: has format 2; this version of smearsynth reads format 1, install a newer one",
         ),
         (
             edit_json("config.json", lambda j: j.update(colour="mauve")),
-            r"config.json: made by another version of smearsynth \(colour: .*install that version",
+            r"config.json: written by another version of smearsynth \(colour: .*install that version",
         ),
         (
             edit_json("config.json", lambda j: j["network"].update(filters=5)),  # type: ignore[index]
-            "weights.safetensors: does not fit config.json beside it .*size mismatch",
+            "weights.safetensors: does not match config.json .*size mismatch",
         ),
         (
             edit_json("config.json", lambda j: j["network"].update(class_names=["red"])),  # type: ignore[index]
@@ -109,7 +117,7 @@ def write(name: str, text: str) -> Callable[[Path], None]:
         ),
         (
             edit_tensors("weights.safetensors", lambda t: t.pop(min(t))),
-            "weights.safetensors: does not fit config.json beside it .*Missing key",
+            "weights.safetensors: does not match config.json .*Missing key",
         ),
         (
             edit_tensors("styles.safetensors", lambda t: t.pop("class1.centres")),
@@ -117,42 +125,60 @@ def write(name: str, text: str) -> Callable[[Path], None]:
         ),
         (
             edit_tensors("styles.safetensors", lambda t: t.update({"class1.centres": np.zeros((4, 9), "f4")})),
-            "styles.safetensors: does not fit config.json",
+            "styles.safetensors: does not match config.json",
         ),
     ],
 )
-def test_files_that_make_no_model_are_named_though_their_sums_fit(
-    copy: Path, damage: Callable[[Path], None], said: str
+def test_inconsistent_files_are_an_error_although_their_checksums_match(
+    copy: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(copy)
     sign(copy)
-    with pytest.raises(ModelError, match=f"^{copy}/{said}") as caught:
+    with pytest.raises(ModelError, match=f"^{copy}/{message}") as info:
         Synthesizer.load(copy)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize("sums", ["", "\0\xff", "abc  config.json\n", "0  ../../etc/passwd\n"])
-def test_sums_that_are_no_sums_are_refused(copy: Path, sums: str) -> None:
+def test_damaged_checksums_are_an_error(copy: Path, sums: str) -> None:
     (copy / "SHA256SUMS").write_bytes(sums.encode("latin-1"))
     with pytest.raises(ModelError, match=r"SHA256SUMS: damaged.*copy the folder again"):
         Synthesizer.load(copy)
 
 
-def test_a_listed_file_elsewhere_is_not_read(copy: Path) -> None:
+def test_files_outside_the_folder_are_not_read(copy: Path) -> None:
     outside = copy.parent / "outside"
     outside.write_text("x")
-    digest = hashlib.sha256(b"x").hexdigest()
-    (copy / "SHA256SUMS").write_text((copy / "SHA256SUMS").read_text() + f"{digest}  ../outside\n")
+    checksum = hashlib.sha256(b"x").hexdigest()
+    (copy / "SHA256SUMS").write_text((copy / "SHA256SUMS").read_text() + f"{checksum}  ../outside\n")
     with pytest.raises(ModelError, match="SHA256SUMS: damaged"):
         Synthesizer.load(copy)
 
 
-def test_what_is_no_model_folder_is_told_apart(tmp_path: Path, smear_folder: Path, copy: Path) -> None:
+def test_other_folders_are_an_error(tmp_path: Path, smear_folder: Path, copy: Path) -> None:
     with pytest.raises(ModelError, match="no such model folder; train one"):
         Synthesizer.load(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match="not a model folder, SHA256SUMS is missing; name a folder"):
+    with pytest.raises(ModelError, match="not a model folder, SHA256SUMS is missing; name a folder written by"):
         Synthesizer.load(smear_folder)
     (copy / "SHA256SUMS").unlink()
     (copy / "state").mkdir()
     with pytest.raises(ModelError, match="its training is not finished: run the same `smearsynth train` again"):
         Synthesizer.load(copy)
+
+
+def test_task_models_are_an_error(copy: Path) -> None:
+    lines = (copy / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (copy / "SHA256SUMS").write_text("".join(x for x in lines if "config.json" in x or "weights" in x))
+    with pytest.raises(ModelError, match="is a task model, not a synthesizer"):
+        verify_folder(copy)
+
+
+def test_verified_folder_lists_its_files(tiny_folder: Path) -> None:
+    assert verify_folder(tiny_folder) == {*FILES}
+    config = read_config(tiny_folder / "config.json")
+    assert config.steps_done == 30
+    assert config.licence == "CC0-1.0"
+    generator, encoder = read_networks(tiny_folder / "weights.safetensors", config.network)
+    parameters = [*generator.parameters(), *encoder.parameters()]
+    assert {parameter.dtype for parameter in parameters} == {torch.float32}
+    assert not any(parameter.requires_grad for parameter in parameters)

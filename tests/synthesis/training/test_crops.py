@@ -1,4 +1,4 @@
-"""Training crops: a function of (seed, step), whoever draws them and in whatever order."""
+"""Training crops: they depend on (seed, step) only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from smears import analytic_smear, random_smear
 from smearsynth.smear import Smear
 from smearsynth.synthesis.config import TrainingConfig
-from smearsynth.synthesis.training.crops import CropBatch, crop_stream, draw_crops
+from smearsynth.synthesis.training.crops import CropBatch, ResizedSmears, crop_stream, draw_crops
 
 SMEARS = [random_smear(seed) for seed in range(4)]
 CONFIG = TrainingConfig(steps=12, crop=(32, 48), batch=3, seed=5)
 
 
-def same(one: CropBatch, other: CropBatch) -> bool:
-    return all(a is b is None or torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def equal(first: CropBatch, second: CropBatch) -> bool:
+    return all(a is b is None or torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def numbered(size: tuple[int, int] = (40, 60)) -> Smear:
-    """A field whose every pixel tells where it is: red the row, green the column."""
+def coordinate_smear(size: tuple[int, int] = (40, 60)) -> Smear:
+    """A smear whose pixels contain their row in red and their column in green."""
     image = np.zeros((*size, 3), np.uint8)
     image[..., 0], image[..., 1] = np.mgrid[: size[0], : size[1]]
     labels = np.zeros(size, np.int32)
@@ -30,24 +30,24 @@ def numbered(size: tuple[int, int] = (40, 60)) -> Smear:
     return Smear(image, labels, np.array([0]))
 
 
-def test_a_step_gives_the_same_crops_in_any_order():
+def test_crops_do_not_depend_on_the_order():
     in_order = [draw_crops(SMEARS, CONFIG, step) for step in range(5)]
     for step in (3, 0, 4, 4):
         random.random(), torch.rand(1)
-        assert same(draw_crops(SMEARS, CONFIG, step), in_order[step])
+        assert equal(draw_crops(SMEARS, CONFIG, step), in_order[step])
 
 
 def test_steps_seeds_and_streams_differ():
     base = draw_crops(SMEARS, CONFIG, 1)
-    for other in (
+    for second in (
         draw_crops(SMEARS, CONFIG, 2),
         draw_crops(SMEARS, CONFIG.model_copy(update={"seed": 6}), 1),
         draw_crops(SMEARS, CONFIG, 1, stream=1),
     ):
-        assert not torch.equal(base.pixels, other.pixels)
+        assert not torch.equal(base.pixels, second.pixels)
 
 
-def test_global_random_state_is_left_alone():
+def test_global_random_state_does_not_change():
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     list(crop_stream(SMEARS, CONFIG, 10, 0, pinned=False))
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -63,39 +63,39 @@ def test_shapes_and_range_of_a_batch():
     assert batch.image.shape == (3, 3, 32, 48)
     assert -1 <= batch.image.min() < batch.image.max() <= 1
     assert batch.image[1, 2, 4, 5] == batch.pixels[1, 4, 5, 2] / 127.5 - 1
-    # every label of every crop has a channel, and there are no rows to spare
+    # The table has exactly one entry per label.
     assert int(batch.labels.max()) == batch.channels_of.shape[1] - 1
 
 
-def test_image_and_labels_are_cut_from_one_place():
-    smear = numbered()
+def test_image_and_labels_have_the_same_position():
+    smear = coordinate_smear()
     for step in range(20):
         batch = draw_crops([smear], CONFIG, step)
         rows, columns = batch.pixels[..., 0].long(), batch.pixels[..., 1].long()
         assert torch.equal(batch.labels.long(), torch.from_numpy(smear.labels).long()[rows, columns])
 
 
-def test_all_four_flips_and_none_but_flips():
-    seen = set()
+def test_crops_are_flipped_in_both_directions():
+    directions = set()
     for step in range(30):
-        for pixels in draw_crops([numbered()], CONFIG, step).pixels.int():
+        for pixels in draw_crops([coordinate_smear()], CONFIG, step).pixels.int():
             down = (pixels[1:, :, 0] - pixels[:-1, :, 0]).unique().tolist()
             across = (pixels[:, 1:, 1] - pixels[:, :-1, 1]).unique().tolist()
             assert len(down) == len(across) == 1
-            seen.add((down[0], across[0]))
-    assert seen == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+            directions.add((down[0], across[0]))
+    assert directions == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
 
-    still = CONFIG.model_copy(update={"flips": False})
+    no_flips = CONFIG.model_copy(update={"flips": False})
     for step in range(10):
-        pixels = draw_crops([numbered()], still, step).pixels.int()
+        pixels = draw_crops([coordinate_smear()], no_flips, step).pixels.int()
         assert (pixels[:, 1:, :, 0] > pixels[:, :-1, :, 0]).all()
         assert (pixels[:, :, 1:, 1] > pixels[:, :, :-1, 1]).all()
 
 
-def test_crops_reach_every_corner():
+def test_crops_cover_all_positions():
     tops, lefts = set(), set()
     for step in range(200):
-        pixels = draw_crops([numbered()], CONFIG, step).pixels
+        pixels = draw_crops([coordinate_smear()], CONFIG, step).pixels
         tops |= set(pixels[..., 0].amin((1, 2)).tolist())
         lefts |= set(pixels[..., 1].amin((1, 2)).tolist())
     assert tops == set(range(40 - 32 + 1))
@@ -103,8 +103,8 @@ def test_crops_reach_every_corner():
 
 
 @pytest.mark.parametrize("size", [(10, 12), (1, 1), (100, 20), (31, 48)])
-def test_smears_smaller_than_the_crop_are_continued_by_reflection(size):
-    smear = numbered(size)
+def test_small_smears_are_extended_by_reflection(size):
+    smear = coordinate_smear(size)
     config = CONFIG.model_copy(update={"flips": False, "batch": 1})
     for step in range(5):
         batch = draw_crops([smear], config, step)
@@ -112,15 +112,15 @@ def test_smears_smaller_than_the_crop_are_continued_by_reflection(size):
 
         assert batch.pixels.shape == (1, 32, 48, 3)
         assert torch.equal(batch.labels[0], torch.from_numpy(smear.labels)[rows, columns])
-        for found, side, wanted in ((rows[:, 0], size[0], 32), (columns[0], size[1], 48)):
-            if side < wanted:
-                there_and_back = [*range(side), *range(side - 1, -1, -1)]
-                assert found.tolist() == [there_and_back[k % len(there_and_back)] for k in range(wanted)]
+        for positions, side, length in ((rows[:, 0], size[0], 32), (columns[0], size[1], 48)):
+            if side < length:
+                reflected = [*range(side), *range(side - 1, -1, -1)]
+                assert positions.tolist() == [reflected[k % len(reflected)] for k in range(length)]
             else:
-                assert found.tolist() == list(range(int(found[0]), int(found[0]) + wanted))
+                assert positions.tolist() == list(range(int(positions[0]), int(positions[0]) + length))
 
 
-def test_classes_map_to_their_channels():
+def test_channels_are_those_of_the_classes():
     discs = [(20.0, 20.0, 6.0), (20.0, 44.0, 6.0), (44.0, 20.0, 6.0), (44.0, 44.0, 6.0)]
     smear = analytic_smear((64, 64), discs, classes=[2, 0, 1, 2], class_names=("a", "b", "c"))
     config = TrainingConfig(crop=(24, 24), batch=2)
@@ -131,13 +131,13 @@ def test_classes_map_to_their_channels():
         for image, labels, channels in zip(batch.pixels, batch.labels, batch.channels_of, strict=True):
             assert channels[0] == 0
             for label in range(1, int(labels.max()) + 1):
-                # the shades of an instance say which one it is
-                seen = set(map(tuple, image[labels == label].tolist()))
-                (k,) = (k for k in range(4) if seen <= shades[k])
+                # The colours identify the instance.
+                directions = set(map(tuple, image[labels == label].tolist()))
+                (k,) = (k for k in range(4) if directions <= shades[k])
                 assert channels[label] == smear.classes[k] + 1
 
 
-def test_labels_are_closed_up_and_a_crop_without_cells_has_none():
+def test_labels_are_consecutive():
     smear = analytic_smear((64, 200), [(10.0, 10.0, 4.0), (190.0, 50.0, 4.0)])
     counts = set()
     for step in range(40):
@@ -149,7 +149,7 @@ def test_labels_are_closed_up_and_a_crop_without_cells_has_none():
     assert counts == {0, 1}
 
 
-def test_more_than_255_cells_in_a_crop():
+def test_more_than_255_cells():
     labels = np.zeros((64, 64), np.int32)
     labels[::2, ::2] = np.arange(1, 1025).reshape(32, 32)
     smear = Smear(np.zeros((64, 64, 3), np.uint8), labels, np.zeros(1024, np.int64))
@@ -160,11 +160,29 @@ def test_more_than_255_cells_in_a_crop():
     assert batch.channels_of.shape == (1, 1025)
 
 
-def test_workers_give_the_same_crops_in_order():
-    alone = list(crop_stream(SMEARS, CONFIG, 8, 0, pinned=False))
-    helped = list(crop_stream(SMEARS, CONFIG, 8, 2, pinned=False))
+def test_workers_return_the_same_crops_in_order():
+    sequential = list(crop_stream(SMEARS, CONFIG, 8, 0, pinned=False))
+    parallel = list(crop_stream(SMEARS, CONFIG, 8, 2, pinned=False))
 
-    assert len(alone) == len(helped) == 4
-    assert all(same(a, b) for a, b in zip(alone, helped, strict=True))
-    assert all(same(a, draw_crops(SMEARS, CONFIG, 8 + k)) for k, a in enumerate(alone))
+    assert len(sequential) == len(parallel) == 4
+    assert all(equal(a, b) for a, b in zip(sequential, parallel, strict=True))
+    assert all(equal(a, draw_crops(SMEARS, CONFIG, 8 + k)) for k, a in enumerate(sequential))
     assert list(crop_stream(SMEARS, CONFIG, 12, 0, pinned=False)) == []
+
+
+def test_padding_adds_empty_rows_only():
+    batch = draw_crops(SMEARS, CONFIG, 0, styles=[np.ones((smear.count + 1, 2), np.float32) for smear in SMEARS])
+    n = batch.channels_of.shape[1] - 1
+    padded = batch.padded(n + 5)
+    assert padded.channels_of.shape == (3, n + 6)
+    assert padded.styles.shape == (3, n + 6, 2)
+    assert torch.equal(padded.channels_of[:, : n + 1], batch.channels_of)
+    assert torch.equal(padded.styles[:, : n + 1], batch.styles)
+    assert torch.equal(padded.labels, batch.labels)
+
+
+def test_resized_smears():
+    small = ResizedSmears(SMEARS, 0.5)
+    assert len(small) == 4
+    assert small[1].shape == (48, 48)
+    assert (small[1].labels == SMEARS[1].resized(0.5).labels).all()

@@ -1,4 +1,4 @@
-"""Differentiable augmentation: as drawn, real and fake alike, and open to gradients."""
+"""Discriminator augmentation: identity, rotation, colours and gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from smearsynth.synthesis.training.discriminator_augment import COLUMNS, augment_for_discriminator, draw_changes
 
-NOTHING = torch.from_numpy(draw_changes(1, 0.0, np.random.default_rng(0)))
+IDENTITY = torch.from_numpy(draw_changes(1, 0.0, np.random.default_rng(0)))
 
 
 def scene(height: int = 32, width: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,60 +17,60 @@ def scene(height: int = 32, width: int = 48) -> tuple[torch.Tensor, torch.Tensor
     )
 
 
-def test_the_share_is_the_share():
+def test_fraction_of_augmented_crops():
     changes = draw_changes(4000, 0.3, np.random.default_rng(1))
     assert changes.shape == (4000, COLUMNS)
     assert abs((changes != draw_changes(1, 0.0, np.random.default_rng(0))).any(1).mean() - 0.3) < 0.03
 
 
-def test_crops_that_are_not_changed_stay_as_they_are():
-    given, image = scene()
-    seen, shown = augment_for_discriminator(given, image, NOTHING)
-    torch.testing.assert_close(shown, image, atol=1e-5, rtol=0)
-    assert torch.equal(seen, given)
+def test_identity_changes_nothing():
+    condition, image = scene()
+    augmented_condition, augmented_image = augment_for_discriminator(condition, image, IDENTITY)
+    torch.testing.assert_close(augmented_image, image, atol=1e-5, rtol=0)
+    assert torch.equal(augmented_condition, condition)
 
 
-def test_a_quarter_turn_turns_image_and_condition_alike():
-    given, image = scene(32, 32)
-    turn = NOTHING.clone()
-    turn[:, 0], turn[:, 1] = 0, 1
-    seen, shown = augment_for_discriminator(given, image, turn)
+def test_image_and_condition_are_rotated_together():
+    condition, image = scene(32, 32)
+    rotation = IDENTITY.clone()
+    rotation[:, 0], rotation[:, 1] = 0, 1
+    augmented_condition, augmented_image = augment_for_discriminator(condition, image, rotation)
 
-    turned = [torch.rot90(image, k, (2, 3)) for k in (1, 3)]
-    k = min((0, 1), key=lambda way: (shown - turned[way]).abs().max())
-    torch.testing.assert_close(shown, turned[k], atol=1e-4, rtol=0)
-    assert torch.equal(seen, torch.rot90(given, (1, 3)[k], (2, 3)))
+    rotated = [torch.rot90(image, k, (2, 3)) for k in (1, 3)]
+    k = min((0, 1), key=lambda way: (augmented_image - rotated[way]).abs().max())
+    torch.testing.assert_close(augmented_image, rotated[k], atol=1e-4, rtol=0)
+    assert torch.equal(augmented_condition, torch.rot90(condition, (1, 3)[k], (2, 3)))
 
 
-def test_a_field_that_is_not_square_is_not_sheared():
+def test_rotation_does_not_shear_other_aspect_ratios():
     image = torch.zeros(1, 3, 32, 96)
-    image[..., 14:18, 40:56] = 1  # a bar of 16 × 4 px in the middle
-    turn = NOTHING.clone()
-    turn[:, 0], turn[:, 1] = 0, 1
-    rows = augment_for_discriminator(image, image, turn)[1][
+    image[..., 14:18, 40:56] = 1  # a central bar of 16 × 4 px
+    rotation = IDENTITY.clone()
+    rotation[:, 0], rotation[:, 1] = 0, 1
+    rows = augment_for_discriminator(image, image, rotation)[1][
         0, 0, :, 32:64
-    ]  # further out the field goes on by reflection
+    ]  # further out the image is extended by reflection
 
     assert (rows > 0.5).any(1).sum() == 16
     assert (rows > 0.5).any(0).sum() == 4
 
 
-def test_colours_change_as_drawn():
-    given, image = scene()
-    stained = NOTHING.clone()
-    stained[:, 3:6] = torch.tensor([0.5, 1.0, 1.0])
-    stained[:, 6:] = torch.tensor([0.0, 0.0, 0.1])
-    shown = augment_for_discriminator(given, image, stained)[1]
-    torch.testing.assert_close(shown[:, 0], 0.5 * image[:, 0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(shown[:, 2], image[:, 2] + 0.1, atol=1e-5, rtol=0)
-    grey = NOTHING.clone()
+def test_gain_shift_and_saturation():
+    condition, image = scene()
+    recoloured = IDENTITY.clone()
+    recoloured[:, 3:6] = torch.tensor([0.5, 1.0, 1.0])
+    recoloured[:, 6:] = torch.tensor([0.0, 0.0, 0.1])
+    augmented_image = augment_for_discriminator(condition, image, recoloured)[1]
+    torch.testing.assert_close(augmented_image[:, 0], 0.5 * image[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(augmented_image[:, 2], image[:, 2] + 0.1, atol=1e-5, rtol=0)
+    grey = IDENTITY.clone()
     grey[:, 2] = 0
-    assert augment_for_discriminator(given, image, grey)[1].std(1).max() < 1e-5
+    assert augment_for_discriminator(condition, image, grey)[1].std(1).max() < 1e-5
 
 
-def test_gradients_flow_back_through_a_change():
-    given, image = scene()
+def test_gradients_are_propagated():
+    condition, image = scene()
     image.requires_grad_(True)
     changes = torch.from_numpy(draw_changes(1, 1.0, np.random.default_rng(2)))
-    augment_for_discriminator(given, image, changes)[1].sum().backward()
+    augment_for_discriminator(condition, image, changes)[1].sum().backward()
     assert (image.grad != 0).float().mean() > 0.5

@@ -306,5 +306,5 @@ def test_cells_of_another_size_are_reported(tiny: Synthesizer, tmp_path: Path) -
         stopped = TrainingRun(tmp_path / str(scale), time_limit=0)
         settings = preset("tiny", steps=2)
         assert train_synthesizer(smears, settings, stopped, pretrained=tiny, on_message=messages.append) is None
-        expected = "reading the smears at 0.5 times the present scale makes fine-tuning easier"
+        expected = "px; reading the smears at 0.51 times the present scale makes fine-tuning easier"
         assert any(expected in line for line in messages) is reported, messages

@@ -1,4 +1,4 @@
-"""Losses: pinned by what they mean, not by what they return today."""
+"""Losses: values from their definitions, monotonicity and gradients."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from smearsynth.synthesis.training.losses import (
 FORMS = pytest.mark.parametrize("form", ["lsgan", "log"])
 
 
-def verdict(score: float, scales: int = 2) -> list[list[Tensor]]:
-    """Outputs of a discriminator that gives every patch the same score."""
+def scores(score: float, scales: int = 2) -> list[list[Tensor]]:
+    """Return outputs of a discriminator with the same score for all patches."""
     return [[torch.zeros(1, 2, 4, 4), torch.full((1, 1, 3, 3), score)] for _ in range(scales)]
 
 
 def judgements(outputs: tuple) -> tuple[Judgement, Judgement]:
-    """Outputs of the patch discriminators as judgements, without a label-aware one."""
+    """Return outputs of the patch discriminators without a label-aware one."""
     real, fake = outputs
     return Judgement(real, None), Judgement(fake, None)
 
 
 class Pyramid(nn.Module):
-    """Stand-in for perceptual features: the image, and the image blurred."""
+    """Perceptual features for tests: the image and the downsampled image."""
 
     weights = (0.5, 1.0)
 
@@ -46,33 +46,29 @@ class Pyramid(nn.Module):
 
 
 @FORMS
-def test_a_wrong_verdict_costs_the_discriminator_more(form):
-    right = discriminator_loss(verdict(1.0), verdict(0.0), form)
-    unsure = discriminator_loss(verdict(0.5), verdict(0.5), form)
-    wrong = discriminator_loss(verdict(0.0), verdict(1.0), form)
+def test_discriminator_loss_is_larger_for_wrong_scores(form):
+    right = discriminator_loss(scores(1.0), scores(0.0), form)
+    unsure = discriminator_loss(scores(0.5), scores(0.5), form)
+    wrong = discriminator_loss(scores(0.0), scores(1.0), form)
 
     assert wrong > unsure
     assert wrong > right
     if form == "lsgan":
         assert right == 0
-    # each side counts by itself
-    assert discriminator_loss(verdict(0.0), verdict(0.0), form) > discriminator_loss(
-        verdict(1.0), verdict(0.0), form
-    )
-    assert discriminator_loss(verdict(1.0), verdict(1.0), form) > discriminator_loss(
-        verdict(1.0), verdict(0.0), form
-    )
+    # Real and fake scores both contribute.
+    assert discriminator_loss(scores(0.0), scores(0.0), form) > discriminator_loss(scores(1.0), scores(0.0), form)
+    assert discriminator_loss(scores(1.0), scores(1.0), form) > discriminator_loss(scores(1.0), scores(0.0), form)
 
 
 @FORMS
-def test_the_generator_gains_when_it_is_taken_for_real(form):
-    assert generator_loss(verdict(1.0), form) < generator_loss(verdict(0.3), form)
-    assert generator_loss(verdict(0.3), form) < generator_loss(verdict(-2.0), form)
+def test_generator_loss_decreases_with_the_score(form):
+    assert generator_loss(scores(1.0), form) < generator_loss(scores(0.3), form)
+    assert generator_loss(scores(0.3), form) < generator_loss(scores(-2.0), form)
 
 
 @FORMS
-def test_the_generator_is_pulled_even_when_it_loses_clearly(form):
-    # log(1 - D) of equation 5 taken literally has no slope there
+def test_generator_loss_does_not_saturate(form):
+    # log(1 - D) of equation 5 would have a gradient near 0 here.
     score = torch.full((1, 1, 3, 3), -8.0, requires_grad=True)
     generator_loss([[score]], form).backward()
     assert score.grad.sum() < -0.9
@@ -80,34 +76,34 @@ def test_the_generator_is_pulled_even_when_it_loses_clearly(form):
 
 @FORMS
 def test_scales_are_summed(form):
-    assert generator_loss(verdict(0.2, 3), form).item() == pytest.approx(
-        3 * generator_loss(verdict(0.2, 1), form).item()
+    assert generator_loss(scores(0.2, 3), form).item() == pytest.approx(
+        3 * generator_loss(scores(0.2, 1), form).item()
     )
-    assert discriminator_loss(verdict(0.2, 3), verdict(0.4, 3), form).item() == pytest.approx(
-        3 * discriminator_loss(verdict(0.2, 1), verdict(0.4, 1), form).item()
+    assert discriminator_loss(scores(0.2, 3), scores(0.4, 3), form).item() == pytest.approx(
+        3 * discriminator_loss(scores(0.2, 1), scores(0.4, 1), form).item()
     )
 
 
-def test_log_form_is_equation_5_on_numbers():
-    # D(x) = 0.8 for a real image and 0.3 for a synthesised one, the sigmoid of the score
-    real, fake = (verdict(math.log(p / (1 - p)), 1) for p in (0.8, 0.3))
+def test_log_form_is_equation_5():
+    # D(x) = 0.8 for a real image and 0.3 for a synthetic one; D is the sigmoid of the score.
+    real, fake = (scores(math.log(p / (1 - p)), 1) for p in (0.8, 0.3))
 
     assert discriminator_loss(real, fake, "log").item() == pytest.approx(-(math.log(0.8) + math.log(0.7)) / 2)
     assert generator_loss(fake, "log").item() == pytest.approx(-math.log(0.3))
 
 
-def test_least_squares_form_on_numbers():
-    assert discriminator_loss(verdict(0.8, 1), verdict(0.3, 1), "lsgan").item() == pytest.approx(
+def test_least_squares_form():
+    assert discriminator_loss(scores(0.8, 1), scores(0.3, 1), "lsgan").item() == pytest.approx(
         (0.2**2 + 0.3**2) / 2
     )
-    assert generator_loss(verdict(0.3, 1), "lsgan").item() == pytest.approx(0.7**2)
+    assert generator_loss(scores(0.3, 1), "lsgan").item() == pytest.approx(0.7**2)
 
 
-def test_only_the_score_is_judged():
-    loud = verdict(0.7)
-    for scale in loud:
+def test_adversarial_loss_ignores_the_features():
+    features = scores(0.7)
+    for scale in features:
         scale[0] += 100
-    assert torch.equal(generator_loss(loud, "lsgan"), generator_loss(verdict(0.7), "lsgan"))
+    assert torch.equal(generator_loss(features, "lsgan"), generator_loss(scores(0.7), "lsgan"))
 
 
 def layered(value: float, layers: int = 5, scales: int = 2) -> list[list[Tensor]]:
@@ -126,8 +122,8 @@ def test_feature_matching_is_zero_for_equal_features_and_ignores_the_score():
 
 
 @pytest.mark.parametrize(("layers", "scales"), [(5, 2), (5, 1), (4, 3)])
-def test_feature_matching_has_the_weights_of_the_reference(layers, scales):
-    # 4 / (n_layers_D + 1) a layer and 1 / num_D a scale; n_layers_D + 2 outputs, the score among them
+def test_feature_matching_has_the_weights_of_the_reference_code(layers, scales):
+    # 4 / (n_layers_D + 1) per layer and 1 / num_D per scale; n_layers_D + 2 outputs including the score
     expected = scales * (layers - 1) * 0.25 * 4 / layers / scales
 
     loss = feature_matching_loss(layered(0.5, layers, scales), layered(0.75, layers, scales))
@@ -135,7 +131,7 @@ def test_feature_matching_has_the_weights_of_the_reference(layers, scales):
     assert loss.item() == pytest.approx(expected)
 
 
-def test_feature_matching_pulls_the_fake_side_alone():
+def test_feature_matching_has_gradients_for_fake_only():
     real, fake = layered(0.5), layered(0.9)
     for outputs in (real, fake):
         for scale in outputs:
@@ -155,7 +151,7 @@ def picture(seed: int = 0, side: int = 64) -> Tensor:
     return F.interpolate(coarse, size=(side, side), mode="nearest")
 
 
-def test_perceptual_loss_weights_its_layers_and_pulls_the_fake_side_alone():
+def test_perceptual_loss_weights_its_stages_and_has_gradients_for_fake_only():
     real = picture().requires_grad_(True)
     fake = (picture() + 0.1).detach().requires_grad_(True)
 
@@ -167,48 +163,48 @@ def test_perceptual_loss_weights_its_layers_and_pulls_the_fake_side_alone():
     assert (fake.grad > 0).all()
 
 
-def test_colour_loss_sees_the_stain_and_not_the_texture():
+def test_colour_loss_depends_on_the_stain_and_not_on_texture():
     real = picture() * 0.5
     chequered = ((torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2 - 1) * 0.4
-    # strong, but of mean zero in every block
+    # The pattern is strong but has mean zero in every block.
     assert colour_loss(real, real + chequered).item() == pytest.approx(0, abs=1e-6)
     assert colour_loss(real, real + 0.2).item() == pytest.approx(0.2, rel=1e-4)
     stain = torch.tensor([0.3, 0.0, 0.0]).view(1, 3, 1, 1)
     assert colour_loss(real, real + stain).item() == pytest.approx(0.1, rel=1e-4)
 
 
-def test_colour_loss_sees_a_stain_at_the_wrong_place():
+def test_colour_loss_depends_on_the_position_of_the_stain():
     real = torch.zeros(1, 3, 64, 64)
     left, right = real.clone(), real.clone()
     left[..., :32], right[..., 32:] = 1, 1
     assert colour_loss(left, right).item() == pytest.approx(1)
 
 
-def test_the_objective_weights_each_term_of_equation_4():
+def test_objective_weights_the_terms_of_equation_4():
     real, fake = picture(), picture() + 0.1
-    judged = layered(0.5), layered(0.75)
+    outputs = layered(0.5), layered(0.75)
     config = TrainingConfig(feature_matching=10, perceptual=3, colour=7)
 
-    terms = generator_objective(real, fake, real, judgements(judged), Pyramid(), config)
+    terms = generator_objective(real, fake, real, judgements(outputs), Pyramid(), config)
 
     assert list(terms) == ["adversarial", "feature_matching", "perceptual", "colour"]
     assert terms["adversarial"].item() == pytest.approx(2 * 0.25**2)
-    assert terms["feature_matching"].item() == pytest.approx(10 * feature_matching_loss(*judged).item())
+    assert terms["feature_matching"].item() == pytest.approx(10 * feature_matching_loss(*outputs).item())
     assert terms["perceptual"].item() == pytest.approx(3 * 0.15, rel=1e-4)
     assert terms["colour"].item() == pytest.approx(7 * 0.1, rel=1e-4)
 
 
-def test_terms_of_no_weight_are_left_out():
+def test_terms_with_weight_zero_are_omitted():
     config = TrainingConfig(feature_matching=0, perceptual=0, colour=0)
-    judged = layered(0.5), layered(0.75)
-    both = judgements(judged)
+    outputs = layered(0.5), layered(0.75)
+    both = judgements(outputs)
     assert list(generator_objective(picture(), picture(1), picture(), both, Pyramid(), config)) == ["adversarial"]
     without = generator_objective(picture(), picture(1), picture(), both, None, TrainingConfig())
     assert list(without) == ["adversarial", "feature_matching", "colour"]
 
 
-def test_losses_of_half_precision_outputs_are_single():
-    halves = [[x.bfloat16() for x in scale] for scale in verdict(0.3)]
+def test_losses_of_half_precision_outputs_are_fp32():
+    halves = [[x.bfloat16() for x in scale] for scale in scores(0.3)]
     for loss in (
         generator_loss(halves, "log"),
         discriminator_loss(halves, halves, "lsgan"),
@@ -217,36 +213,41 @@ def test_losses_of_half_precision_outputs_are_single():
         assert loss.dtype == torch.float32
 
 
-def named(classes: Tensor, confidence: float = 4.0) -> Tensor:
-    """Logits (1, 4, H, W) that name each pixel: 0 fake, 1 background, 2 and 3 cells."""
+def logits_of(classes: Tensor, confidence: float = 4.0) -> Tensor:
+    """Return logits (1, 4, H, W) of pixel classes: 0 fake, 1 background, 2 and 3 cells."""
     return confidence * F.one_hot(classes, 4).permute(2, 0, 1)[None].float()
 
 
-def test_label_loss_is_small_for_the_right_class_alone():
+def test_label_loss_is_small_for_the_right_class_only():
     truth = torch.tensor([[1, 1, 1, 1], [1, 1, 2, 3]])
-    condition = F.one_hot(truth - 1, 4).permute(2, 0, 1)[None].float()  # the fourth plane, boundaries, is not read
-    right, swapped, fake = (label_loss(named(x), condition, real=True) for x in (truth, truth % 3 + 1, truth * 0))
+    # The fourth channel, boundaries, is ignored.
+    condition = F.one_hot(truth - 1, 4).permute(2, 0, 1)[None].float()
+    right, swapped, fake = (
+        label_loss(logits_of(x), condition, real=True) for x in (truth, truth % 3 + 1, truth * 0)
+    )
 
     assert right < 0.1 < swapped
     assert right < 0.1 < fake
     assert (
-        label_loss(named(truth * 0), condition, real=False) < 0.1 < label_loss(named(truth), condition, real=False)
+        label_loss(logits_of(truth * 0), condition, real=False)
+        < 0.1
+        < label_loss(logits_of(truth), condition, real=False)
     )
 
 
-def test_label_loss_weighs_a_rare_class_as_much_as_a_frequent_one():
+def test_label_loss_has_equal_weights_for_rare_and_frequent_classes():
     truth = torch.ones(10, 10, dtype=torch.long)
     truth[0, 0] = 2
     condition = F.one_hot(truth - 1, 4).permute(2, 0, 1)[None].float()
-    missed = torch.ones_like(truth)
-    assert label_loss(named(missed), condition, real=True) > 1.9  # half of the loss of a pixel that is all wrong
+    background = torch.ones_like(truth)
+    assert label_loss(logits_of(background), condition, real=True) > 1.9  # half of the loss of a wrong pixel
 
 
-def test_slope_penalty_is_half_the_squared_slope_per_score():
+def test_gradient_penalty_is_half_the_squared_gradient_per_score():
     image = torch.randn(2, 3, 8, 8, requires_grad=True)
     scores = [(5 * image).mean(1, keepdim=True), image.sum(1, keepdim=True)]
 
-    found = gradient_penalty(scores, image)
+    penalty = gradient_penalty(scores, image)
 
-    assert found.item() == pytest.approx(0.5 * 3 * (5 / 3) ** 2 + 0.5 * 3 * 1, rel=1e-5)
+    assert penalty.item() == pytest.approx(0.5 * 3 * (5 / 3) ** 2 + 0.5 * 3 * 1, rel=1e-5)
     assert gradient_penalty([scores[0] * 0], image).item() == 0

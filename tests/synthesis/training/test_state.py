@@ -32,50 +32,50 @@ def contents(state: TrainingState) -> dict[str, torch.Tensor]:
     return found
 
 
-def assert_same(one: TrainingState, other: TrainingState) -> None:
-    assert one.step == other.step
-    a, b = contents(one), contents(other)
+def assert_same(first: TrainingState, second: TrainingState) -> None:
+    assert first.step == second.step
+    a, b = contents(first), contents(second)
     assert a.keys() == b.keys()
     assert [key for key in a if not torch.equal(a[key], b[key])] == []
 
 
-def test_the_translator_paints_each_instance_with_its_own_mean_style(smears):
+def test_translator_paints_each_instance_with_its_mean_style(smears):
     settings = SETTINGS
     network = TrainingState.fresh(settings).translator
     for parameter in network.parameters():
         parameter.data.mul_(8)
     batch = draw_crops(smears, settings.training, 1)
-    given = condition(batch.labels, batch.channels_of, 1)
+    conditions = condition(batch.labels, batch.channels_of, 1)
     noise = draw_noise((1, 32, 32), 2, torch.Generator().manual_seed(0))
     n = batch.channels_of.shape[1] - 1
 
     with torch.no_grad():
-        whole = network(batch.image, batch.labels, given, noise, n)
+        output = network(batch.image, batch.labels, conditions, noise, n)
         features = network.encoder(batch.image)
         for k in range(n + 1):
             inside = batch.labels[0] == k
             features[0][:, inside] = features[0][:, inside].mean(1, keepdim=True)
-        by_hand = network.generator(given, features, noise)
+        expected = network.generator(conditions, features, noise)
 
-    torch.testing.assert_close(whole, by_hand, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_fresh_weights_follow_the_seed_and_touch_no_seed():
+def test_initial_weights_depend_on_the_seed_only():
     torch.manual_seed(1)
-    one = TrainingState.fresh(SETTINGS)
+    first = TrainingState.fresh(SETTINGS)
     torch.manual_seed(2)
     before = torch.initial_seed()
-    other = TrainingState.fresh(SETTINGS)
+    second = TrainingState.fresh(SETTINGS)
     assert torch.initial_seed() == before
-    assert_same(one, other)
-    another = TrainingState.fresh(preset("tiny", seed=1))
-    assert not torch.equal(one.translator.generator.mix.weight, another.translator.generator.mix.weight)
-    assert torch.equal(one.average.generator.mix.weight, one.translator.generator.mix.weight)
-    assert not any(parameter.requires_grad for parameter in one.average.parameters())
+    assert_same(first, second)
+    other_seed = TrainingState.fresh(preset("tiny", seed=1))
+    assert not torch.equal(first.translator.generator.mix.weight, other_seed.translator.generator.mix.weight)
+    assert torch.equal(first.average.generator.mix.weight, first.translator.generator.mix.weight)
+    assert not any(parameter.requires_grad for parameter in first.average.parameters())
 
 
-def test_parts_keep_their_names():
-    # the files of running and shipped models depend on them
+def test_parameter_names():
+    # Saved states and models depend on these names.
     names = set(Translator(Preset()).state_dict())
     for name in (
         "generator.first.conv.weight",
@@ -89,3 +89,16 @@ def test_parts_keep_their_names():
     ):
         assert name in names
     assert len(names) == 91
+
+
+def test_continue_from_copies_the_networks_and_the_averaged_encoder():
+    first, second = TrainingState.fresh(SETTINGS), TrainingState.fresh(preset("tiny", seed=1))
+    for parameter in first.average.parameters():
+        parameter.data.add_(0.5)
+    second.continue_from(first)
+    for name, source in (("translator", first.translator), ("average", first.average)):
+        assert torch.equal(getattr(second, name).generator.mix.weight, source.generator.mix.weight)
+        for key, tensor in first.average.encoder.state_dict().items():
+            assert torch.equal(getattr(second, name).encoder.state_dict()[key], tensor)
+    for key, tensor in first.discriminators.state_dict().items():
+        assert torch.equal(second.discriminators.state_dict()[key], tensor)

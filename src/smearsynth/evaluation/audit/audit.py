@@ -106,12 +106,12 @@ def audit(
     >>> result.memorised, result.copied_smears[0].training
     (True, 'smear-0')
     """
-    smears = open_data(real)
+    smears = open_data(real, progress=execution.progress)
     training, held_out_smears = split_for_audit(smears, train_split, held_out)
     with error_location(smears.root):
         return search_copies(
             training,
-            open_data(synthetic, limit=limit),
+            open_data(synthetic, limit=limit, progress=execution.progress),
             held_out=held_out_smears,
             max_cells=max_cells,
             rng=rng,

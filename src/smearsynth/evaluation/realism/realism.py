@@ -203,10 +203,10 @@ def realism(
     (64, 0.0)
     """
     network = resolve_features(features)
-    real_smears = open_data(real, cache_mb=_CACHE_MB)
+    real_smears = open_data(real, cache_mb=_CACHE_MB, progress=execution.progress)
     compared, training, unseen = split_for_comparison(real_smears, split)
     compared, unseen = open_data(compared, limit=limit), open_data(unseen, limit=limit)
-    synthetic_smears = open_data(synthetic, limit=limit, cache_mb=_CACHE_MB)
+    synthetic_smears = open_data(synthetic, limit=limit, cache_mb=_CACHE_MB, progress=execution.progress)
     device = select_device(execution.device)
     with error_location(real_smears.root):
         check_comparable(compared, synthetic_smears, crop)  # before the training of a segmenter
