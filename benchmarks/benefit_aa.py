@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from smears import random_smear
-from smearsynth.metrics.intervals import Resampled, paired_interval
+from smearsynth.metrics.intervals import BootstrapScore, paired_interval
 from smearsynth.tasks.fitting import fit
 from smearsynth.tasks.segmentation import Segmentation
 
@@ -47,7 +47,7 @@ def fraction_with_0(scores: npt.NDArray[np.float64], seeds: int, runs: int, rng:
     for _ in range(runs):
         subset = rng.permutation(images)[: images // 2]
         arms = rng.permutation(trainings)[: 2 * seeds].reshape(2, seeds)
-        first, second = ([Resampled.of_scores(scores[k, subset]) for k in arm] for arm in arms)
+        first, second = ([BootstrapScore.of_scores(scores[k, subset]) for k in arm] for arm in arms)
         interval = paired_interval(first, second)
         count += interval.low <= 0 <= interval.high
     return count / runs

@@ -1,16 +1,28 @@
-"""Time of one synthetic annotation: ring layout and painting, beside the paper's map and a floor.
+"""Time of one synthetic annotation: ring layout and painting, compared with the paper's map and a lower bound.
 
-    python benchmarks/layout.py --json            # the whole reference: more than a minute
-    python benchmarks/layout.py --json --quick    # a short reference, marked as such; no ratio
+    python benchmarks/layout.py --json            # with the whole reference: more than a minute
+    python benchmarks/layout.py --json --quick    # with a short reference, marked as such; no ratio
 
-1920×1200, 669 cells of 46 ± 5 px, one core, a warm workspace, uint16 labels into a given array, through the
-public functions. ``ring_ms`` is the median over seeds of layout + paint after compilation; ``floor_ms`` the
-median of zeroing the map and painting ready-made spans, which any method must do; ``reference_ms`` one run of
-`tests/layout_reference.py`, the paper's map, for as many cells. ``contact_ms`` is as ``ring_ms`` by a law like
-that of Chula RBC-12; ``dense_900_ms`` and ``dense_1200_ms`` are for so many cells, with what was placed at least
-and, for 1,200, the share of hidden pixels; ``two_thread_ratio`` the masks of two threads over those of one in the
-same time; ``large_s`` one contact layout with its int32 labels, 16,384², 78,000 cells, on warm buffers. With
-``--json`` the last line of stdout is one JSON object.
+The canvas is 1920 × 1200 px with 669 cells of 46 ± 5 px. All runs use one core, a warm workspace, uint16 labels
+written into an existing array, and the public functions. Results:
+
+``ring_ms``
+    Median over seeds of ring layout and painting, after compilation.
+``floor_ms``
+    Median of clearing the labels and painting prepared spans, which every method must do.
+``reference_ms``
+    One run of `tests/layout_reference.py`, the paper's map, for the same number of cells.
+``contact_ms``
+    As ``ring_ms``, for a contact layout with parameters like those of Chula RBC-12.
+``dense_900_ms``, ``dense_1200_ms``
+    As ``contact_ms`` for 900 and 1,200 cells, with the smallest number of placed cells, and for 1,200 with the
+    largest fraction of hidden pixels.
+``two_thread_ratio``
+    Annotations per second of two threads over those of one thread.
+``large_s``
+    One contact layout with int32 labels on 16,384 × 16,384 px, 78,000 cells, with warm buffers.
+
+With ``--json`` the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -43,8 +55,8 @@ from smearsynth.layout.painting import overlap_fraction, paint_labels
 
 SIZE, COUNT, CELL_SIZE = (1200, 1920), 669, 46.0
 QUICK_COUNT = 30
-# Near what fits the Chula RBC-12 smears: a cell in two attached, a fifth of them touching.
-LAW = SmearParameters(adhesion=0.45, touch=0.2, form=InteractionParameters(overlap=0.03, gap=0.07))
+# Near the fit to Chula RBC-12: about half of the cells are attached, a fifth of these touch.
+PARAMETERS = SmearParameters(adhesion=0.45, touch=0.2, form=InteractionParameters(overlap=0.03, gap=0.07))
 LARGE, LARGE_COUNT = (16384, 16384), 78_000
 
 
@@ -55,7 +67,7 @@ def paint_spans(rows, starts, ends, values, out):
 
 
 def spans_of(labels):
-    """Runs of one label in a row, sorted by label: (rows, starts, ends, values)."""
+    """Return the runs of one label per row, sorted by label: (rows, starts, ends, values)."""
     padded = np.pad(labels.astype(np.int32), ((0, 0), (1, 1)))
     rows, edges = np.nonzero(np.diff(padded, axis=1))
     values = padded[rows, edges + 1]
@@ -66,7 +78,7 @@ def spans_of(labels):
 
 
 def median_ms(call: Callable[[int], object], runs: int) -> tuple[float, float, float]:
-    """Median, 10 % and 90 % quantile of the time of a call in ms."""
+    """Return the median, 10 % and 90 % quantile of the time of a call in ms."""
     times = []
     for run in range(runs):
         start = time.perf_counter()
@@ -77,17 +89,17 @@ def median_ms(call: Callable[[int], object], runs: int) -> tuple[float, float, f
 
 def measure(runs: int, quick: bool) -> dict[str, object]:
     shapes = red_cells()
-    warm, out = Workspace(shapes), np.zeros(SIZE, np.uint16)
+    workspace, out = Workspace(shapes), np.zeros(SIZE, np.uint16)
     start = time.perf_counter()
-    paint_labels(ring_layout(SIZE, COUNT, warm, cell_size=CELL_SIZE, rng=0), warm, out)
+    paint_labels(ring_layout(SIZE, COUNT, workspace, cell_size=CELL_SIZE, rng=0), workspace, out)
     compile_s = time.perf_counter() - start
     spans = spans_of(out)
     paint_spans(*spans, out)
 
     def ring(run):
-        laid = ring_layout(SIZE, COUNT, warm, cell_size=CELL_SIZE, rng=run)
-        paint_labels(laid, warm, out)
-        return laid
+        layout = ring_layout(SIZE, COUNT, workspace, cell_size=CELL_SIZE, rng=run)
+        paint_labels(layout, workspace, out)
+        return layout
 
     def floor(run):
         out[:] = 0
@@ -98,9 +110,9 @@ def measure(runs: int, quick: bool) -> dict[str, object]:
         print(f"{sum(n < COUNT for n in placed)} of {runs} layouts placed fewer than {COUNT} cells")
     ring_ms, low, high = median_ms(ring, runs)
     floor_ms, _, _ = median_ms(floor, runs)
-    layout_ms, _, _ = median_ms(lambda run: ring_layout(SIZE, COUNT, warm, cell_size=CELL_SIZE, rng=run), runs)
+    layout_ms, _, _ = median_ms(lambda run: ring_layout(SIZE, COUNT, workspace, cell_size=CELL_SIZE, rng=run), runs)
     uniform_ms, _, _ = median_ms(
-        lambda run: paint_labels(uniform_layout(SIZE, COUNT, warm, rng=run), warm, out), runs
+        lambda run: paint_labels(uniform_layout(SIZE, COUNT, workspace, rng=run), workspace, out), runs
     )
     cells = QUICK_COUNT if quick else COUNT
     reference = reference_layout(SIZE, cells, shapes, cell_size=CELL_SIZE, rng=1)
@@ -118,52 +130,53 @@ def measure(runs: int, quick: bool) -> dict[str, object]:
         "first_call_s": round(compile_s, 2),
         "runs": runs,
     }
-    result |= contact_figures(warm, out, runs)
+    result |= contact_figures(workspace, out, runs)
     if not quick:
         result["ratio"] = round(reference.seconds * 1e3 / ring_ms)
     return result
 
 
-def contact_figures(warm: Workspace, out: np.ndarray, runs: int) -> dict[str, object]:
-    def contact(count, law=LAW, size=SIZE, shapes=warm, into=out):
-        def once(run):
-            laid = contact_layout(size, count, shapes, parameters=law, rng=run)
-            paint_labels(laid, shapes, into)
-            return laid
+def contact_figures(workspace: Workspace, out: np.ndarray, runs: int) -> dict[str, object]:
+    def contact(count, size=SIZE, shapes=workspace, labels=out):
+        def run_once(run):
+            layout = contact_layout(size, count, shapes, parameters=PARAMETERS, rng=run)
+            paint_labels(layout, shapes, labels)
+            return layout
 
-        return once
+        return run_once
 
     contact(COUNT)(0)
     figures: dict[str, object] = {"contact_ms": round(median_ms(contact(COUNT), runs)[0], 3)}
     for count in (900, 1200):
         dense = contact(count)
         figures[f"dense_{count}_ms"] = round(median_ms(dense, max(runs // 5, 3))[0], 3)
-        laid = [dense(run) for run in range(max(runs // 10, 3))]
-        figures[f"dense_{count}_placed"] = min(one.placed for one in laid)
+        layouts = [dense(run) for run in range(max(runs // 10, 3))]
+        figures[f"dense_{count}_placed"] = min(layout.placed for layout in layouts)
         if count == 1200:
-            shares = [overlap_fraction(one, warm, paint_labels(one, warm)) for one in laid]
-            figures["dense_1200_overlap"] = round(max(shares), 5)
-    figures["two_thread_ratio"] = round(two_thread_ratio(warm.shapes, runs), 3)
-    labels = np.zeros(LARGE, np.int32)
-    large = contact(LARGE_COUNT, size=LARGE, shapes=Workspace(warm.shapes), into=labels)
+            fractions = [overlap_fraction(layout, workspace, paint_labels(layout, workspace)) for layout in layouts]
+            figures["dense_1200_overlap"] = round(max(fractions), 5)
+    figures["two_thread_ratio"] = round(two_thread_ratio(workspace.shapes, runs), 3)
+    large_labels = np.zeros(LARGE, np.int32)
+    large = contact(LARGE_COUNT, size=LARGE, shapes=Workspace(workspace.shapes), labels=large_labels)
     large(0)
     figures["large_s"] = round(median_ms(large, 3)[0] / 1e3, 3)
     return figures
 
 
 def two_thread_ratio(shapes, runs: int) -> float:
-    """Masks a second of two threads, each with its workspace, over those of one."""
+    """Annotations per second of two threads, each with its own workspace, over those of one thread."""
 
-    def masks(seed):
-        warm, out = Workspace(shapes), np.zeros(SIZE, np.uint16)
+    def draw_layouts(seed):
+        workspace, out = Workspace(shapes), np.zeros(SIZE, np.uint16)
         barrier.wait()
         for run in range(runs):
-            paint_labels(contact_layout(SIZE, COUNT, warm, parameters=LAW, rng=[seed, run]), warm, out)
+            layout = contact_layout(SIZE, COUNT, workspace, parameters=PARAMETERS, rng=[seed, run])
+            paint_labels(layout, workspace, out)
 
     times = []
     for threads in (1, 2):
         barrier = threading.Barrier(threads + 1)
-        workers = [threading.Thread(target=masks, args=(seed,)) for seed in range(threads)]
+        workers = [threading.Thread(target=draw_layouts, args=(seed,)) for seed in range(threads)]
         for worker in workers:
             worker.start()
         barrier.wait()
@@ -197,19 +210,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument(
-        "--quick", action="store_true", help=f"the reference with {QUICK_COUNT} cells only; no ratio"
+        "--quick", action="store_true", help=f"run the reference with {QUICK_COUNT} cells only; no ratio"
     )
-    parser.add_argument("--runs", type=int, default=101, help="layouts timed, each with its own seed")
+    parser.add_argument("--runs", type=int, default=101, help="number of timed layouts, each with its own seed")
     options = parser.parse_args()
-    about = machine()
-    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    description = machine()
+    print(", ".join(f"{key} {value}" for key, value in description.items()))
     result = measure(options.runs, options.quick)
     if options.quick:
-        print(f"quick: the reference placed {QUICK_COUNT} of {COUNT} cells, its time is no basis for a ratio")
+        print(f"quick: the reference placed {QUICK_COUNT} of {COUNT} cells, so no ratio is reported")
     for key, value in result.items():
         print(f"{key:16} {value}")
     if options.json:
-        print(json.dumps(result | {"machine": about}))
+        print(json.dumps(result | {"machine": description}))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import torch
 
 from smearsynth.synthesis.config import NetworkConfig, Preset, TrainingConfig
 from smearsynth.synthesis.model.tiling import encode_field, paint_field
-from smearsynth.synthesis.networks.generator import draw_noise
+from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.training.crops import CropBatch
 from smearsynth.synthesis.training.loop import fabric_for
 from smearsynth.synthesis.training.state import TrainingState

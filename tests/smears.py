@@ -87,6 +87,27 @@ def random_smear(seed: int, size: tuple[int, int] = (96, 96), *, class_names: tu
     )
 
 
+def empty_smear(size: tuple[int, int] = (30, 40), name: str = "empty") -> Smear:
+    """Return a uniform field of (height, width) without cells."""
+    image = np.full((*size, 3), 210, np.uint8)
+    return Smear(image, np.zeros(size, np.int32), np.zeros(0, np.int64), name=name)
+
+
+def crowded_smear(size: tuple[int, int], count: int, radius: int = 22, seed: int = 0) -> Smear:
+    """Return a field of (height, width) with many equal discs at random positions, quick to make in any size."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(size, np.int32)
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disc = x**2 + y**2 <= radius**2
+    for k in range(1, count + 1):
+        top, left = (int(rng.integers(0, side - 2 * radius - 1)) for side in size)
+        window = labels[top : top + 2 * radius + 1, left : left + 2 * radius + 1]
+        window[disc & (window == 0)] = k
+    image = np.full((*size, 3), 200, np.uint8)
+    image[labels > 0] = (180, 110, 130)
+    return Smear.from_labels(image, labels, name="crowded")
+
+
 def same_instances(first: Smear, second: Smear) -> bool:
     """Test whether the instances and their classes are the same, whatever their numbers."""
     if first.count != second.count:

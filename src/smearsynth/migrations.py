@@ -100,7 +100,7 @@ def text_to_format_1(kind: RecordKind, text: str) -> str:
 
 
 def _nest_estimates(record: Any) -> Any:
-    """Nest the fields kid, kid_interval and kid_real of a realism record of format 1, and those of the other distances.
+    """Nest the fields kid, kid_interval and kid_real of a realism record of format 1; likewise for other distances.
 
     A record without these fields stays as it is.
     """

@@ -63,7 +63,7 @@ def test_the_package_runs_as_a_module() -> None:
     ran = subprocess.run([sys.executable, "-m", "smearsynth", "stats", "/no/where"], capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr == "error: /no/where: does not exist; give a folder of annotated smears\n"
+    assert ran.stderr == "error: /no/where: does not exist; name a folder of annotated smears\n"
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,8 @@ def test_a_full_disk_while_generating_leaves_whole_smears_and_can_be_continued(
         monkeypatch.undo()
     culprit = out / ("labels" if images % 2 else "images") / f"smear-{images // 2:06d}.png"
     assert line == (
-        f"error: {culprit}: the disk is full; free some space and run the same command again, it continues where it stopped"
+        f"error: {culprit}: the disk is full; free some space and run the same command again, "
+        "it continues where it stopped"
     )
     there = left_behind(out)
     assert not [name for name in there if name.endswith(".part")]
@@ -383,7 +384,7 @@ def test_names_with_brackets_and_long_paths_are_printed_whole_and_on_one_line(
     assert ran.code == 0
     assert ran.out == f"1 smears in {out}\n"
     ran = run("stats", out / "[red]nowhere")
-    assert ran.err == f"error: {out / '[red]nowhere'}: does not exist; give a folder of annotated smears\n"
+    assert ran.err == f"error: {out / '[red]nowhere'}: does not exist; name a folder of annotated smears\n"
 
 
 def test_a_pipe_that_is_closed_early_is_no_traceback(smear_folder: Path) -> None:

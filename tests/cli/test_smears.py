@@ -72,9 +72,9 @@ def missing_image(folder: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "not an image": (no_image, "images/a.png", "is not an image; save it as PNG"),
-    "other size": (other_size, "labels/a.png", "is 40×32 and its image"),
-    "float labels": (float_labels, "labels/a.tif", "holds fractions where labels are expected; save whole"),
-    "colour labels": (colour_labels, "labels/b.png", "a colour image of 3 channels where labels are expected"),
+    "other size": (other_size, "labels/a.png", "is 40×32 px, but its image"),
+    "float labels": (float_labels, "labels/a.tif", "contains fractions, but labels are expected; save integer"),
+    "colour labels": (colour_labels, "labels/b.png", "a colour image of 3 channels, but labels are expected"),
     "truncated image": (truncated, "images/a.png", "is truncated or damaged"),
     "truncated labels": (truncated_labels, "labels/a.png", "is truncated or damaged"),
     "missing labels": (missing_pair, "", "1 image (a) without labels; add labels/a.png or remove the image"),
@@ -158,10 +158,10 @@ def test_what_is_no_folder_of_smears_is_told_apart(
     save(file, np.zeros((8, 8, 3), np.uint8))
     out = tmp_path / "out"
     for path, said in (
-        (tmp_path / "nowhere", "does not exist; give a folder of annotated smears"),
-        (empty, "is empty; give a folder of annotated smears"),
+        (tmp_path / "nowhere", "does not exist; name a folder of annotated smears"),
+        (empty, "is empty; name a folder of annotated smears"),
         (file, "is a file; name the folder of annotated smears"),
-        (bare, "holds images/ without annotations; put label images in"),
+        (bare, "contains images/ without annotations; put label images in"),
     ):
         ran = run(
             *{

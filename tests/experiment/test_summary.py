@@ -10,7 +10,7 @@ from smearsynth.experiment.plan import Job, Settings
 from smearsynth.experiment.records import Run
 from smearsynth.experiment.running import remaining_work, run_all
 from smearsynth.experiment.summary import differences, summarise
-from smearsynth.metrics.intervals import Resampled
+from smearsynth.metrics.intervals import BootstrapScore
 
 
 def test_differences_use_the_seeds_that_both_arms_have(experiment: Experiment, settings: Settings) -> None:
@@ -48,7 +48,7 @@ def test_subsets_are_compared_with_all_real_smears() -> None:
                 ap50=None, smears=reals, steps=1, best_step=1, validation=None, seconds=1, key="k",
                 synthesizer=None, images=(),
             )  # fmt: skip
-            results.append((run, Resampled.of_scores(scores.tolist())))
+            results.append((run, BootstrapScore.of_scores(scores.tolist())))
     pairs = {(item.arm, item.base, item.reals, item.all_reals): item for item in differences(results)}
     assert set(pairs) == {("RD+SD", "RD", 3, None), ("RD+SD", "RD", 3, 9), ("RD", "RD", 3, 9)}
     assert pairs["RD+SD", "RD", 3, None].low > 0.06

@@ -26,7 +26,8 @@ from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.layout.labels import DrawnLabels, LabelSource
 from smearsynth.smear import Smear
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-from smearsynth.synthesis.styles import StyleBank, Styles
+from smearsynth.synthesis.styles.bank import StyleBank
+from smearsynth.synthesis.styles.clusters import Styles
 
 SIZE = (48, 64)
 
@@ -230,7 +231,7 @@ def test_an_augmented_stain_changes_the_image_as_the_recipe_says(tiny: Synthesiz
     bare = replace(tiny, acquisition=None)
     before, after = (SyntheticSmears(bare, size=SIZE, stain=stain).make(2) for stain in ("original", "augmented"))
     assert after[1].stained == recipe.stained == same_light.make(2)[1].stained
-    assert (recipe.stained.applied(before[0].image) == after[0].image).all()
+    assert (recipe.stained.apply(before[0].image) == after[0].image).all()
     assert (SyntheticSmears.from_recipe(recipe, tiny)[2].image == smear.image).all()
     assert recipe.same_stream(augmented.make(3)[1])
     assert not recipe.same_stream(original.make(2)[1])

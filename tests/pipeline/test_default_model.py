@@ -1,4 +1,4 @@
-"""The shipped model: whole, small, free of real images and contours, and fit to be looked at."""
+"""The shipped model: its files, its origin, and the quality of its images."""
 
 from __future__ import annotations
 
@@ -41,48 +41,48 @@ def smears(model: Synthesizer) -> list[Smear]:
     return list(islice(SyntheticSmears(model, size=(480, 640), seed=20), 4))
 
 
-# What is shipped.
+# Files.
 
 
-def test_it_is_whole_and_small() -> None:
+def test_model_is_complete_and_small() -> None:
     folder = default_folder()
-    assert folder.is_dir(), f"no shipped model in {folder}: put a trained one there"
+    assert folder.is_dir(), f"no shipped model in {folder}"
     assert {path.name for path in folder.iterdir()} == FILES
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10 * MB
 
 
-def test_it_loads_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_loads_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: object, **options: object) -> None:
-        raise AssertionError("the network was asked for")
+        raise AssertionError("network access")
 
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     assert Synthesizer.load().class_names == ("cell",)
 
 
-def test_it_holds_no_image_and_no_contour(model: Synthesizer) -> None:
+def test_model_contains_no_image_and_no_contour(model: Synthesizer) -> None:
     assert isinstance(model.shapes, ParametricShapes)
     folder = default_folder()
     for path in folder.iterdir():
         assert path.read_bytes()[:4] not in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"II*\0", b"MM\0*")
-    # the longest run of numbers in the shape model is a covariance (14 · 15 / 2), far from an outline of 2 · 64
-    assert longest(json.loads((folder / "shapes.json").read_text())) == 105
-    fitted_to = sum(law.cells for law in model.shapes.classes.values())
-    components = sum(len(law.centres) for law in model.shapes.classes.values())
-    assert fitted_to / components > 50  # an average of many cells each
+    # The longest list of numbers in the shape model is a covariance (14 · 15 / 2); an outline has 2 · 64.
+    assert max_length(json.loads((folder / "shapes.json").read_text())) == 105
+    fitted_to = sum(shape_model.cells for shape_model in model.shapes.classes.values())
+    components = sum(len(shape_model.centres) for shape_model in model.shapes.classes.values())
+    assert fitted_to / components > 50  # each is an average of many cells
 
 
-def longest(content: Any) -> int:
-    """Length of the longest list of numbers in JSON content."""
+def max_length(content: Any) -> int:
+    """Return the length of the longest list of numbers in JSON content."""
     if isinstance(content, dict):
-        return max((longest(value) for value in content.values()), default=0)
+        return max((max_length(value) for value in content.values()), default=0)
     if isinstance(content, list):
-        own = len(content) if all(isinstance(value, int | float) for value in content) else 0
-        return max([own, *(longest(value) for value in content)])
+        length = len(content) if all(isinstance(value, int | float) for value in content) else 0
+        return max([length, *(max_length(value) for value in content)])
     return 0
 
 
-def test_card_and_licence_say_where_it_comes_from(model: Synthesizer) -> None:
+def test_card_and_licence_name_the_data(model: Synthesizer) -> None:
     card = (default_folder() / "model-card.md").read_text(encoding="utf-8")
     assert "| data licence | MIT |" in card
     assert "Chula RBC-12" in card
@@ -95,14 +95,14 @@ def test_card_and_licence_say_where_it_comes_from(model: Synthesizer) -> None:
     assert "Copyright" in licence
 
 
-def test_it_was_trained_on_the_training_split_of_the_field_it_says(model: Synthesizer) -> None:
+def test_model_was_trained_on_the_training_split(model: Synthesizer) -> None:
     assert model.config.data.split == "train"
     assert model.config.data.smears == model.statistics.smears == 144
     assert model.statistics.field_size == (480, 640)
     assert model.config.steps_done == model.config.training.steps
 
 
-# What it paints.
+# Images.
 
 
 def contrast(smear: Smear) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -111,7 +111,7 @@ def contrast(smear: Smear) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 def steps(smear: Smear) -> tuple[float, float, float]:
-    """Mean grey step between neighbouring pixels: across cell borders, inside cells, on the ground."""
+    """Return the mean grey difference of neighbouring pixels: at cell borders, inside cells, in the background."""
     grey = smear.image.astype(float).mean(-1)
     step = np.abs(np.diff(grey, axis=1))
     left, right = smear.labels[:, :-1], smear.labels[:, 1:]
@@ -125,46 +125,46 @@ def test_cells_are_darker_than_the_background_in_every_smear(smears: list[Smear]
     for smear in smears:
         assert smear.shape == (480, 640)
         assert smear.count > 20
-        ground, cells = contrast(smear)
-        # the palest training smear has 11, and 16 in green, which haemoglobin absorbs
-        assert ground.mean() - cells.mean() > 8
-        assert ground[1] - cells[1] > 12
+        background, cells = contrast(smear)
+        # The palest training smear has 11 grey levels, and 16 in green, which haemoglobin absorbs.
+        assert background.mean() - cells.mean() > 8
+        assert background[1] - cells[1] > 12
 
 
-def test_label_and_image_agree_at_the_borders_of_cells(smears: list[Smear]) -> None:
+def test_labels_and_image_agree_at_cell_borders(smears: list[Smear]) -> None:
     for smear in smears:
-        border, inside, ground = steps(smear)
+        border, inside, background = steps(smear)
         assert border > 3 * inside
-        assert border > 3 * ground
-        # labels that are not its own do not fit the image
+        assert border > 3 * background
+        # Shifted labels do not match the image.
         moved = Smear(smear.image, np.roll(smear.labels, (23, 31), (0, 1)), smear.classes)
         assert steps(moved)[0] < 0.5 * border
 
 
-def test_every_cell_is_painted_in_its_place(smears: list[Smear]) -> None:
-    """A threshold between the two mean colours finds the labels again, less well where cells are pale rings."""
+def test_every_cell_is_painted_at_its_position(smears: list[Smear]) -> None:
+    """A threshold between the mean colours recovers the labels, less well if cells are pale rings."""
     agreement = []
     for smear in smears:
-        ground, cells = contrast(smear)
-        nearer = ((smear.image - cells) ** 2).sum(-1) < ((smear.image - ground) ** 2).sum(-1)
+        background, cells = contrast(smear)
+        nearer = ((smear.image - cells) ** 2).sum(-1) < ((smear.image - background) ** 2).sum(-1)
         marked = smear.labels > 0
         agreement.append(2 * (nearer & marked).sum() / (nearer.sum() + marked.sum()))
-        found = np.bincount(smear.labels[nearer], minlength=smear.count + 1)[1:] / smear.areas()
-        assert np.mean(found > 0.5) > 0.9
+        recall = np.bincount(smear.labels[nearer], minlength=smear.count + 1)[1:] / smear.areas()
+        assert np.mean(recall > 0.5) > 0.9
     assert np.median(agreement) > 0.93
     assert min(agreement) > 0.85
 
 
-def test_images_are_neither_flat_nor_blown_out(smears: list[Smear]) -> None:
+def test_images_have_contrast_and_are_not_saturated(smears: list[Smear]) -> None:
     for smear in smears:
-        cells, ground = smear.labels > 0, smear.labels == 0
+        cells, background = smear.labels > 0, smear.labels == 0
         assert smear.image[cells].std(0).min() > 3
-        assert 0.3 < smear.image[ground].astype(float).std(0).max() < 40
+        assert 0.3 < smear.image[background].astype(float).std(0).max() < 40
         assert ((smear.image == 0) | (smear.image == 255)).all(-1).mean() < 0.01
 
 
-def test_there_is_no_checkerboard(smears: list[Smear]) -> None:
-    """Transposed convolutions leave a pattern of 2 px; noise and texture have no such peak."""
+def test_images_have_no_checkerboard_pattern(smears: list[Smear]) -> None:
+    """Transposed convolutions can cause a pattern of 2 px; noise and texture have no such peak."""
     for smear in smears:
         grey = smear.image.astype(float).mean(-1)
         power = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
@@ -174,88 +174,88 @@ def test_there_is_no_checkerboard(smears: list[Smear]) -> None:
             assert power[y, x] < 60 * np.mean(around)
 
 
-def test_smears_differ_in_stain_and_number(model: Synthesizer, smears: list[Smear]) -> None:
+def test_smears_differ_in_stain_and_number_of_cells(model: Synthesizer, smears: list[Smear]) -> None:
     assert len({smear.image.tobytes() for smear in smears}) == len(smears)
     assert len({smear.count for smear in smears}) > 1
     small = list(islice(SyntheticSmears(model, size=(160, 160), seed=4), 24))
-    grounds = np.array([contrast(smear)[0] for smear in small if (smear.labels > 0).any()])
+    backgrounds = np.array([contrast(smear)[0] for smear in small if (smear.labels > 0).any()])
     real = np.array([row.background_colour for row in model.statistics.rows])
-    # the stain of a real data set comes through: its spread, about its mean
-    assert 0.5 < np.mean(grounds.std(0) / real.std(0)) < 1.6
-    assert np.abs(grounds.mean(0) - real.mean(0)).max() < 1.2 * real.std(0).max()
+    # Mean and spread of the stain are those of the training smears.
+    assert 0.5 < np.mean(backgrounds.std(0) / real.std(0)) < 1.6
+    assert np.abs(backgrounds.mean(0) - real.mean(0)).max() < 1.2 * real.std(0).max()
 
 
-def test_a_style_cluster_narrows_the_stain(model: Synthesizer) -> None:
+def test_style_cluster_restricts_the_stain(model: Synthesizer) -> None:
     def spread(style: str | int) -> float:
-        drawn = islice(SyntheticSmears(model, size=(96, 96), style=style, density=0, seed=1), 12)
-        return float(np.std([smear.image.mean((0, 1)) for smear in drawn], axis=0).mean())
+        stream = islice(SyntheticSmears(model, size=(96, 96), style=style, density=0, seed=1), 12)
+        return float(np.std([smear.image.mean((0, 1)) for smear in stream], axis=0).mean())
 
     weights = model.styles.joint.weights
     assert spread(int(weights.argmax())) < 0.8 * spread("joint")
 
 
-def test_the_stain_of_a_given_smear_is_taken_over(model: Synthesizer, smears: list[Smear]) -> None:
-    grounds = [contrast(smear)[0] for smear in smears]
-    apart = max(np.abs(a - b).max() for a in grounds for b in grounds)
-    assert apart > 10
-    for smear, ground in zip(smears, grounds, strict=True):
-        like = SyntheticSmears(model, size=(160, 160), style_of=smear, seed=8)[0]
-        assert np.abs(contrast(like)[0] - ground).max() < 0.5 * apart
+def test_stain_of_a_reference_smear_is_used(model: Synthesizer, smears: list[Smear]) -> None:
+    backgrounds = [contrast(smear)[0] for smear in smears]
+    spread_of_backgrounds = max(np.abs(a - b).max() for a in backgrounds for b in backgrounds)
+    assert spread_of_backgrounds > 10
+    for smear, background in zip(smears, backgrounds, strict=True):
+        styled = SyntheticSmears(model, size=(160, 160), style_of=smear, seed=8)[0]
+        assert np.abs(contrast(styled)[0] - background).max() < 0.5 * spread_of_backgrounds
 
 
-def test_the_same_seed_gives_the_same_smear_in_another_process(model: Synthesizer) -> None:
+def test_same_seed_gives_the_same_smear_in_another_process(model: Synthesizer) -> None:
     code = (
         "import hashlib; from smearsynth.generation.stream import SyntheticSmears; "
         "s = SyntheticSmears(size=(96, 128), seed=5)[7]; "
         "print(hashlib.sha256(s.image.tobytes() + s.labels.tobytes()).hexdigest())"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    one, other = (SyntheticSmears(model, size=(96, 128), seed=seed)[7] for seed in (5, 6))
-    assert told.strip() == hashlib.sha256(one.image.tobytes() + one.labels.tobytes()).hexdigest()
-    assert (one.image != other.image).any()
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    smear, other_smear = (SyntheticSmears(model, size=(96, 128), seed=seed)[7] for seed in (5, 6))
+    assert output.strip() == hashlib.sha256(smear.image.tobytes() + smear.labels.tobytes()).hexdigest()
+    assert (smear.image != other_smear.image).any()
 
 
-def test_cells_without_ground_and_ground_without_cells_are_painted(model: Synthesizer) -> None:
+def test_fields_of_cells_only_and_of_background_only(model: Synthesizer) -> None:
     for labels, n in ((np.ones((64, 64), np.int32), 1), (np.zeros((64, 64), np.int32), 0)):
         image = model.paint(labels, np.zeros(n, np.int64), 3)
         assert image.shape == (64, 64, 3)
         assert 20 < image.mean() < 250
 
 
-# What it is for.
+# Commands and real smears.
 
 
 def test_demo_from_the_shipped_model(run: Run, tmp_path: Path) -> None:
-    ran = run("demo", "-o", tmp_path / "demo", "-n", 1)
-    assert ran.code == 0
+    result = run("demo", "-o", tmp_path / "demo", "-n", 1)
+    assert result.code == 0
     assert open_smears(tmp_path / "demo")[0].shape == (480, 640)
     sheet = (tmp_path / "demo" / "contact-sheet.html").read_text(encoding="utf-8")
     assert "MIT" in sheet
-    assert (tmp_path / "demo" / "contact-sheet.html").resolve().as_uri() in ran.out
+    assert (tmp_path / "demo" / "contact-sheet.html").resolve().as_uri() in result.out
 
 
 def test_info_on_the_shipped_model(run: Run, model: Synthesizer) -> None:
-    ran = run("info")
-    assert ran.code == 0
-    assert "Chula RBC-12" in ran.out
-    assert f"whole; hash {model.hash}" in ran.out
+    result = run("info")
+    assert result.code == 0
+    assert "Chula RBC-12" in result.out
+    assert f"model hash {model.hash}" in result.out
 
 
 @pytest.mark.realdata
-def test_no_real_test_smear_was_trained_on(model: Synthesizer, real_data: Path) -> None:
-    trained = {row.name for row in model.statistics.rows}
+def test_no_test_smear_was_trained_on(model: Synthesizer, real_data: Path) -> None:
+    training_names = {row.name for row in model.statistics.rows}
     folder = open_smears(real_data / "chula")
-    assert trained == set(folder.split("train").names)
-    assert not trained & set(folder.split("test").names)
+    assert training_names == set(folder.split("train").names)
+    assert not training_names & set(folder.split("test").names)
 
 
 @pytest.mark.realdata
-def test_stain_survives_on_real_test_smears(model: Synthesizer, real_data: Path) -> None:
+def test_stain_of_real_test_smears_is_reconstructed(model: Synthesizer, real_data: Path) -> None:
     from smearsynth.synthesis.model.card import StyleFidelity
 
     test = open_smears(real_data / "chula", split="test")
     crops = [test[k].cropped(120, 160, 240, 320) for k in range(0, len(test), 6)]
-    measured = StyleFidelity.measure(model, crops)
-    assert measured.smears == 16
-    assert measured.correlation.min() > 0.95
-    assert measured.spread.min() > 0.8
+    fidelity = StyleFidelity.measure(model, crops)
+    assert fidelity.smears == 16
+    assert fidelity.correlation.min() > 0.95
+    assert fidelity.spread.min() > 0.8

@@ -1,4 +1,4 @@
-"""The main job, command after command, as a user runs it."""
+"""The main commands in the order in which a user runs them."""
 
 from __future__ import annotations
 
@@ -42,51 +42,51 @@ def test_stats_as_table_and_as_json(run: Run, smear_folder: Path) -> None:
     assert DataStatistics.from_json(printed.out).smears == 3
 
 
-def test_a_training_that_was_stopped_ends_with_the_weights_of_an_unbroken_one(
-    run: Run, smear_folder: Path, tmp_path: Path
-) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+def test_interrupted_training_has_the_same_result(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    complete, interrupted = tmp_path / "folder", tmp_path / "interrupted"
     options = ("--preset", "tiny", "--steps", 8, "--licence", "CC0-1.0", "--citation", "none | at all")
-    made = run("train", smear_folder, "-o", whole, *options)
-    assert made.code == 0
-    assert str(whole / "model-card.md") in made.out
+    result = run("train", smear_folder, "-o", complete, *options)
+    assert result.code == 0
+    assert str(complete / "model-card.md") in result.out
     for _ in range(2):
-        stopped = run("train", smear_folder, "-o", broken, *options, "--minutes", 0)
+        stopped = run("train", smear_folder, "-o", interrupted, *options, "--time-limit", 0)
         assert stopped.code == 0
         assert "run the same command again to continue" in stopped.out
-    unfinished = run("info", broken)
+    unfinished = run("info", interrupted)
     assert unfinished.code == 2
     assert "its training is not finished: run the same `smearsynth train` again" in unfinished.err
-    assert run("train", smear_folder, "-o", broken, *options).code == 0
-    first, second = (load_file(folder / "weights.safetensors") for folder in (whole, broken))
+    assert run("train", smear_folder, "-o", interrupted, *options).code == 0
+    first, second = (load_file(folder / "weights.safetensors") for folder in (complete, interrupted))
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)
-    assert Synthesizer.load(whole).hash == Synthesizer.load(broken).hash
-    log = (broken / "training-log.csv").read_text().splitlines()
+    assert Synthesizer.load(complete).hash == Synthesizer.load(interrupted).hash
+    log = (interrupted / "training-log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in log] == ["step", "1", "2", "8"]
-    assert (broken / "samples" / "step-00000008.png").exists()
+    assert (interrupted / "samples" / "step-00000008.png").exists()
 
-    card = (whole / "model-card.md").read_text()
+    card = (complete / "model-card.md").read_text()
     assert "smearsynth train" in card
     assert "--preset tiny --steps 8" in card
     assert "| data licence | CC0-1.0 |" in card
     assert "| citation | none \\| at all |" in card
-    assert "6 smears, split train" in card  # the default where the folder has it
-    shown = run("info", whole)
-    assert shown.code == 0
-    assert "Model card" in shown.out
-    assert f"whole; hash {Synthesizer.load(whole).hash}" in shown.out
+    assert "6 smears, split train" in card  # the default split
+    info = run("info", complete)
+    assert info.code == 0
+    assert "Model card" in info.out
+    assert f"model hash {Synthesizer.load(complete).hash}" in info.out
 
 
-def test_dry_run_reads_all_says_how_long_and_writes_nothing(run: Run, smear_folder: Path, tmp_path: Path) -> None:
-    ran = run("train", smear_folder, "-o", tmp_path / "m", "--preset", "tiny", "--dry-run")
-    assert ran.code == 0
-    assert "6 smears, all readable; classes cell" in ran.out
-    assert "50 steps at" in ran.out
+def test_dry_run_estimates_the_time_and_writes_nothing(run: Run, smear_folder: Path, tmp_path: Path) -> None:
+    result = run("train", smear_folder, "-o", tmp_path / "m", "--preset", "tiny", "--dry-run")
+    assert result.code == 0
+    assert "6 smears, all readable; classes cell" in result.out
+    assert "50 steps of" in result.out
     assert list(tmp_path.iterdir()) == []
 
 
-def test_masks_of_a_model_and_of_smears(run: Run, tiny_folder: Path, smear_folder: Path, tmp_path: Path) -> None:
+def test_masks_from_a_model_and_from_smears(
+    run: Run, tiny_folder: Path, smear_folder: Path, tmp_path: Path
+) -> None:
     for folder, origin in (("a", ("-m", tiny_folder)), ("b", ("--data", smear_folder))):
         out = tmp_path / folder
         assert run("masks", "-o", out, *origin, "-n", 3, "--size", "64x48", "--seed", 5).code == 0
@@ -98,32 +98,30 @@ def test_masks_of_a_model_and_of_smears(run: Run, tiny_folder: Path, smear_folde
             assert labels.shape == (48, 64)
             assert np.unique(labels[labels > 0]).tolist() == list(range(1, line["placed"] + 1))
             assert ((labels > 0) == colours.any(-1)).all()
-    # a mask is the layout of the smear with the same seed and number
+    # A mask is the layout of the smear with the same seed and index.
     run("generate", "-m", tiny_folder, "-o", tmp_path / "g", "-n", 1, "--size", "64x48", "--seed", 5, "--no-sheet")
-    drawn, painted = (
+    mask_labels, smear_labels = (
         np.asarray(Image.open(tmp_path / name))
         for name in ("a/labels/mask-000000.png", "g/labels/smear-000000.png")
     )
-    assert drawn.max() > 0
-    assert (drawn == painted).all()
+    assert mask_labels.max() > 0
+    assert (mask_labels == smear_labels).all()
 
 
-def test_explain_draws_a_figure(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_explain_writes_a_figure(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
     figure = tmp_path / "new folder" / "figure.png"
-    ran = run("masks", "-o", figure, "-m", tiny_folder, "--explain", "--size", "96x64")
-    assert ran.code == 0
+    result = run("masks", "-o", figure, "-m", tiny_folder, "--explain", "--size", "96x64")
+    assert result.code == 0
     assert np.asarray(Image.open(figure)).std() > 10
     assert [path.name for path in figure.parent.iterdir()] == ["figure.png"]
 
 
 @pytest.mark.parametrize("format", ["labels", "palette", "coco"])
-def test_generated_smears_are_read_back_with_the_counts_of_the_manifest(
-    run: Run, tiny_folder: Path, tmp_path: Path, format: str
-) -> None:
+def test_generated_smears_match_the_manifest(run: Run, tiny_folder: Path, tmp_path: Path, format: str) -> None:
     out = tmp_path / "out"
-    ran = run("generate", "-m", tiny_folder, "-o", out, "-n", 4, "--size", "64x64", "--format", format)
-    assert ran.code == 0
-    assert f"4 smears in {out}" in ran.out
+    result = run("generate", "-m", tiny_folder, "-o", out, "-n", 4, "--size", "64x64", "--format", format)
+    assert result.code == 0
+    assert f"4 smears in {out}" in result.out
     smears, recipes = open_smears(out), manifest(out)
     assert smears.format == format
     assert smears.names == tuple(recipe["name"] for recipe in recipes)
@@ -136,41 +134,43 @@ def test_generated_smears_are_read_back_with_the_counts_of_the_manifest(
     sheet = (out / "contact-sheet.html").read_text()
     assert "smear-000003" in sheet
     assert "CC0-1.0" in sheet
-    # what was written is input again
+    # Generated folders are valid input.
     assert run("stats", out, "--json").code == 0
 
 
-def test_generated_smears_of_two_classes_keep_them(run: Run, two_class_folder: Path, tmp_path: Path) -> None:
+def test_generated_smears_of_two_classes(run: Run, two_class_folder: Path, tmp_path: Path) -> None:
     assert run("generate", "-m", two_class_folder, "-o", tmp_path, "-n", 4, "--no-sheet").code == 0
     smears, recipes = open_smears(tmp_path), manifest(tmp_path)
     assert smears.class_names == ("red cell", "white cell")
     for smear, recipe in zip(smears, recipes, strict=True):
         counts = np.bincount(smear.classes, minlength=2).tolist()
         assert recipe["classes"] == dict(zip(smears.class_names, counts, strict=True))
-    assert {int(kind) for smear in smears for kind in smear.classes} == {0, 1}
+    assert {int(class_id) for smear in smears for class_id in smear.classes} == {0, 1}
 
 
-def test_generate_in_the_style_of_a_smear(run: Run, tiny_folder: Path, smear_folder: Path, tmp_path: Path) -> None:
+def test_generate_with_the_style_of_a_smear(
+    run: Run, tiny_folder: Path, smear_folder: Path, tmp_path: Path
+) -> None:
     options = ("-m", tiny_folder, "-n", 1, "--no-sheet", "--size", "64x64")
     assert run("generate", "-o", tmp_path / "a", *options, "--style-of", f"{smear_folder}:smear-04").code == 0
     assert run("generate", "-o", tmp_path / "b", *options).code == 0
-    like, plain = (open_smears(tmp_path / name)[0] for name in ("a", "b"))
+    styled, plain = (open_smears(tmp_path / name)[0] for name in ("a", "b"))
     assert str(manifest(tmp_path / "a")[0]["style"]).startswith("of smear-04 ")
-    assert (like.labels == plain.labels).all()
-    assert (like.image != plain.image).any()
+    assert (styled.labels == plain.labels).all()
+    assert (styled.image != plain.image).any()
 
 
-def test_demo_writes_smears_and_a_sheet(
+def test_demo_writes_smears_and_a_contact_sheet(
     run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_module, "default_folder", lambda: tiny_folder)
-    ran = run("demo", "-o", tmp_path / "demo", "-n", 2)
-    assert ran.code == 0
+    result = run("demo", "-o", tmp_path / "demo", "-n", 2)
+    assert result.code == 0
     assert len(open_smears(tmp_path / "demo")) == 2
-    assert (tmp_path / "demo" / "contact-sheet.html").resolve().as_uri() in ran.out
+    assert (tmp_path / "demo" / "contact-sheet.html").resolve().as_uri() in result.out
 
 
-def test_ctrl_c_while_training_saves_and_says_how_to_go_on(
+def test_ctrl_c_during_training_saves_the_state(
     run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("train", smear_folder, "-o", tmp_path / "m", "--preset", "tiny", "--steps", 3)
@@ -182,15 +182,15 @@ def test_ctrl_c_while_training_saves_and_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLog, "add", interrupted)
-        ran = run(*arguments)
-    assert ran.code == 130
-    assert ran.out == f"stopped; run the same command again to continue ({tmp_path / 'm'})\n"
+        result = run(*arguments)
+    assert result.code == 130
+    assert result.out == f"stopped; run the same command again to continue ({tmp_path / 'm'})\n"
     assert [path.name for path in (tmp_path / "m" / "state").glob("step-*")] == ["step-00000001"]
     assert run(*arguments).code == 0
     assert Synthesizer.load(tmp_path / "m").config.steps_done == 3
 
 
-def test_ctrl_c_while_generating_counts_what_is_done(
+def test_ctrl_c_during_generation_keeps_finished_smears(
     run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("generate", "-m", tiny_folder, "-o", tmp_path, "-n", 3, "--size", "48x48")
@@ -203,9 +203,9 @@ def test_ctrl_c_while_generating_counts_what_is_done(
 
     with monkeypatch.context() as patch:
         patch.setattr(SyntheticSmears, "make", interrupted)
-        ran = run(*arguments)
-    assert ran.code == 130
-    assert ran.out == f"2 of 3 smears in {tmp_path}\n"
+        result = run(*arguments)
+    assert result.code == 130
+    assert result.out == f"2 of 3 smears in {tmp_path}\n"
     assert len(manifest(tmp_path)) == len(open_smears(tmp_path)) == 2
     assert run(*arguments).code == 0
     assert len(manifest(tmp_path)) == 3

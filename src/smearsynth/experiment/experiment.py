@@ -21,7 +21,7 @@ from smearsynth.experiment.records import ImageRow, Run, SynthesizerFacts
 from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.generation.recipe import LightName
 from smearsynth.generation.stream import SyntheticSmears
-from smearsynth.metrics.intervals import Resampled
+from smearsynth.metrics.intervals import BootstrapScore
 from smearsynth.migrations import to_format_1
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.stain import StainName
@@ -147,14 +147,14 @@ class Experiment:
         task.scale = self.train.scale
         return task
 
-    def load_result(self, key: str) -> tuple[Run, Resampled] | None:
+    def load_result(self, key: str) -> tuple[Run, BootstrapScore] | None:
         """Load the result of a run, or return None if it is missing, damaged or of another version."""
         record, draws = self._result_files(key)
         if not (record.exists() and draws.exists()):
             return None
         try:
             run = Run.model_validate_json(read_text(record))
-            resampled = Resampled(run.value, np.load(draws), len(run.images))
+            resampled = BootstrapScore(run.value, np.load(draws), len(run.images))
         except (ValidationError, ValueError, EOFError):
             return None
         return (run, resampled) if run.key == key else None
@@ -270,7 +270,7 @@ class Experiment:
             ),
         )
 
-    def _save(self, job: Job, run: Run, resampled: Resampled, state: Path) -> None:
+    def _save(self, job: Job, run: Run, resampled: BootstrapScore, state: Path) -> None:
         record, draws = self._result_files(run.key)
         with atomic_write(draws) as temporary, temporary.open("wb") as file:
             np.save(file, resampled.draws)

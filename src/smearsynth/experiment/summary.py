@@ -13,10 +13,10 @@ from smearsynth.experiment.experiment import Experiment
 from smearsynth.experiment.plan import subset_indices
 from smearsynth.experiment.records import BenefitResult, Difference, Facts, Metric, Run
 from smearsynth.experiment.verdict import verdict
-from smearsynth.metrics.intervals import Resampled, paired_interval
+from smearsynth.metrics.intervals import BootstrapScore, paired_interval
 from smearsynth.tasks.config import TaskName
 
-ScoredRun = tuple[Run, Resampled]
+ScoredRun = tuple[Run, BootstrapScore]
 
 
 def summarise(experiment: Experiment, data_set: str, command: str) -> BenefitResult:
@@ -80,7 +80,7 @@ def differences(results: Sequence[ScoredRun]) -> tuple[Difference, ...]:
 
     Parameters
     ----------
-    results : sequence of (Run, Resampled)
+    results : sequence of (Run, BootstrapScore)
         Runs with their bootstrapped scores.
 
     Returns
@@ -89,7 +89,7 @@ def differences(results: Sequence[ScoredRun]) -> tuple[Difference, ...]:
         The pairs of `COMPARISONS`, over the seeds that both arms have. With several numbers of real smears also
         the pairs of `SUBSET_PAIRS`, with the base of the largest number.
     """
-    cells: dict[tuple[TaskName, Metric, int, ArmName], dict[int, Resampled]] = {}
+    cells: dict[tuple[TaskName, Metric, int, ArmName], dict[int, BootstrapScore]] = {}
     for run, scores in results:
         cells.setdefault((run.task, run.metric, run.reals, run.arm), {})[run.seed] = scores
     pairs = []

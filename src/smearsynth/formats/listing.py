@@ -119,7 +119,7 @@ def find_pairs(root: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         images, annotations = _pairs_of_one_folder(image_files(root))
         annotation_pattern = "{}_label.png"
     if not images:
-        raise DataError("contains no images; give a folder with PNG, JPEG or TIFF images and their labels", root)
+        raise DataError("contains no images; name a folder with PNG, JPEG or TIFF images and their labels", root)
     _check_pairs(root, images, annotations, annotation_pattern)
     splits = read_splits(root)
     entries = tuple(Entry(name, images[name], annotations[name], splits.get(name)) for name in sorted(images))

@@ -147,7 +147,7 @@ def open_writer(
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise DataError("is a file; give a folder to write to", folder)
+        raise DataError("is a file; name a folder to write to", folder)
     if not class_names or len(set(class_names)) < len(class_names):
         raise OptionError("class_names must contain at least one name and no duplicates")
     if format == "labels":
@@ -162,16 +162,16 @@ def open_writer(
 def _check_path(path: Path) -> None:
     if path.is_file():
         if path.suffix.lower() != ".json":
-            raise DataError("is a file; give the folder of annotated smears, or a COCO .json file", path)
+            raise DataError("is a file; name the folder of annotated smears, or a COCO .json file", path)
         return
     if not path.exists():
-        raise DataError("does not exist; give a folder of annotated smears", path)
+        raise DataError("does not exist; name a folder of annotated smears", path)
     try:
         empty = not any(path.iterdir())
     except OSError as error:
         raise DataError(describe_read_error(error), path) from error
     if empty:
-        raise DataError("is empty; give a folder of annotated smears", path)
+        raise DataError("is empty; name a folder of annotated smears", path)
 
 
 def _palette_or_labels(path: Path) -> FormatName:

@@ -85,18 +85,12 @@ def generate(
     for name, classes in stream.styles.classes_without_style.items():
         progress.message(f"{name}: the style of {', '.join(classes)} is not used; the model has no such class")
     if verify is not None:  # after the options are validated: training a segmenter takes minutes
-        stream.accept = label_check(
-            verify,
-            segmenter=segmenter,
-            scale=stream.model.config.data.scale,
-            seed=stream.seed,
-            execution=execution,
-        )
+        scale = stream.model.config.data.scale
+        stream.accept = label_check(verify, segmenter=segmenter, scale=scale, seed=stream.seed, execution=execution)
     recipes = stream.write(output, n, format=format, on_smear=lambda done: progress.advance("generating", done, n))
     _report_counts(recipes, progress)
     if sheet and recipes:
-        title = "" if isinstance(model, Synthesizer) else str(model)
-        _write_sheet(Path(output), format, stream, recipes, title)
+        _write_sheet(Path(output), format, stream, recipes, "" if isinstance(model, Synthesizer) else str(model))
     return recipes
 
 

@@ -203,7 +203,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         acquisition = None
         if self.model.acquisition is not None:
             acquisition = self.model.acquisition.draw(
-                labels, acquisition_rng, draw.reference, unlike=self.light == "augmented"
+                labels, acquisition_rng, draw.reference, augmented=self.light == "augmented"
             )
         image = self.model.paint(
             labels, classes, noise_rng, styles=draw.styles, stain=stain, acquisition=acquisition
@@ -271,15 +271,11 @@ class SyntheticSmears(IterableDataset[Smear]):
             for index in range(n):
                 if stop.asked:
                     break
-                recipe = self._written(writer, index)
-                if recipe is None:
-                    try:
-                        smear, recipe = self.make(index)
-                    except _RejectedError as error:
-                        rejection = error
-                        break
-                    writer.write(smear, recipe.tags)
-                recipes.append(recipe)
+                try:
+                    recipes.append(self._written(writer, index) or self._write_smear(writer, index))
+                except _RejectedError as error:
+                    rejection = error
+                    break
                 if on_smear:
                     on_smear(len(recipes))
             # An earlier, longer call may have written more smears; the manifest lists them as well.
@@ -292,6 +288,11 @@ class SyntheticSmears(IterableDataset[Smear]):
                 f"{rejection}; the {len(recipes)} smears before it are complete", folder
             ) from rejection
         return recipes[:n]
+
+    def _write_smear(self, writer: Writer, index: int) -> Recipe:
+        smear, recipe = self.make(index)
+        writer.write(smear, recipe.tags)
+        return recipe
 
     def _written(self, writer: Writer, index: int) -> Recipe | None:
         """Return the recipe of a smear that is in the folder; None if it is missing or cannot be read."""

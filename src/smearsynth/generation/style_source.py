@@ -16,7 +16,8 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.images import read_rgb
 from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-from smearsynth.synthesis.styles import Styles, without_slivers
+from smearsynth.synthesis.styles.clusters import Styles
+from smearsynth.synthesis.styles.partial_cells import drop_partial_cells
 
 _NAMES = ("joint", "independent")
 _MAX_NAMES = 5  # listed in an error message
@@ -123,11 +124,11 @@ class StyleSource:
             return self._interpolate(classes, rng)
         if self.style == "independent":
             return DrawnStyles(bank.draw_independent(classes, rng))
-        return DrawnStyles(bank.draw(classes, rng, smear=reference), reference)
+        return DrawnStyles(bank.draw(classes, rng, reference=reference), reference)
 
     def _interpolate(self, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> DrawnStyles:
         draws = [
-            self.model.styles.like(styles, model_classes, classes, rng)
+            self.model.styles.resample(styles, model_classes, classes, rng)
             for styles, model_classes in self._reference_styles
         ]
         if len(draws) == 1:
@@ -145,7 +146,7 @@ class StyleSource:
         """Styles of each reference smear, and the model's class of each of its cells."""
         result = []
         for smear in self.references:
-            styles, classes = without_slivers(self.model.encode(smear), smear)
+            styles, classes = drop_partial_cells(self.model.encode(smear), smear)
             result.append((styles, self._model_classes(smear)[classes]))
         return result
 

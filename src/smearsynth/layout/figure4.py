@@ -167,7 +167,7 @@ def _draw(
     for column, (stage, image, probabilities) in enumerate(zip(stages, images, maps, strict=True)):
         _show(axes[0, column], image, f"{stage.placed} cells")
         # Relative to the uniform distribution. Each map has its own scale, from black for 0: with a common scale
-        # the later, flatter maps would be dark.
+        # the later maps, which vary less, would be dark.
         relative = probabilities * probabilities.size
         span = f"{relative.min():.2f} to {relative.max():.2f} × uniform"
         title = f"next centre: {'uniform' if stage.placed < n_init else span}"

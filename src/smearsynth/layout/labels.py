@@ -107,22 +107,15 @@ def draw_labels(
         raise OptionError(
             f"count_distribution {count_distribution}; give a mean and a standard deviation, neither negative"
         )
-    generator = np.random.default_rng(rng)
-    count = max(0, round(generator.normal(mean, deviation)))
+    rng = np.random.default_rng(rng)
+    count = max(0, round(rng.normal(mean, deviation)))
     workspace = as_workspace(shapes)
     if layout == "ring":
         cells = ring_layout(
-            size,
-            count,
-            workspace,
-            cell_size=cell_size,
-            n_init=n_init,
-            augmentation=augmentation,
-            mix=mix,
-            rng=generator,
+            size, count, workspace, cell_size=cell_size, n_init=n_init, augmentation=augmentation, mix=mix, rng=rng
         )
     elif layout == "uniform":
-        cells = uniform_layout(size, count, workspace, augmentation=augmentation, mix=mix, rng=generator)
+        cells = uniform_layout(size, count, workspace, augmentation=augmentation, mix=mix, rng=rng)
     else:
         raise OptionError(f"unknown layout {layout!r}; give 'ring' or 'uniform'")
     return _paint(cells, workspace)
@@ -318,16 +311,15 @@ def write_labels(
             reference = source.reference_smear(index, seed)
             rng = np.random.default_rng([seed, index])
             drawn = source.draw(size, layout=layout, mix=odds, reference=reference, rng=rng)
-            name = f"mask-{index:06d}.png"
-            _write_images(folder, name, drawn)
-            lines.append(_record(name, drawn, names, {**options, "index": index}))
+            stem = f"mask-{index:06d}"
+            _write_images(folder, f"{stem}.png", drawn)
+            lines.append(_record(f"{stem}.png", drawn, names, {**options, "index": index}))
             class_of = {label: names[kind] for label, kind in enumerate(drawn.classes.tolist(), 1)}
-            classes.append(instance_rows(Path(name).stem, class_of))
+            classes.append(instance_rows(stem, class_of))
             layouts.append(drawn.layout)
             if on_labels:
                 on_labels(index + 1)
-    finally:
-        # Images that were written before an error stay usable.
+    finally:  # images that were written before an error stay usable
         if lines and len(names) > 1:
             write_text(folder / INSTANCE_FILE, "".join(classes))
         if lines:

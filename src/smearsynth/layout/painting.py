@@ -85,12 +85,7 @@ def paint_labels(
     """
     if out is None:
         out = np.empty(layout.size, dtype)
-    if out.dtype not in (np.dtype(np.int32), np.dtype(np.uint16)):
-        raise OptionError(f"labels of dtype {out.dtype}; use int32 or uint16")
-    if out.shape != layout.size:
-        raise OptionError(f"out has shape {out.shape} for a layout of {layout.size}; give an array of this shape")
-    if layout.placed > np.iinfo(out.dtype).max:
-        raise OptionError(f"{layout.placed} cells do not fit into {out.dtype} labels; use int32")
+    _check_labels(out, layout)
     workspace = as_workspace(shapes)
     if not out.flags.c_contiguous:
         out[:] = paint_labels(layout, workspace, dtype=out.dtype)
@@ -102,18 +97,35 @@ def paint_labels(
         return out
     out[:] = 0
     if layout.placed:
-        points = workspace.table.points
-        if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= len(points):
-            raise DataError(
-                f"the layout uses shape {int(layout.shape.max())}, the shape library has {len(points)}; "
-                "give the library that the layout was drawn from"
-            )
-        scratch = workspace.scratch(float(np.abs(layout.scale).max()))
-        if layout.lines is None:
-            _paint_cells(points, _poses(layout), scratch, out)
-        else:
-            _paint_from_top(points, _poses(layout), layout.lines, scratch, out)
+        _paint_contours(layout, workspace, out)
     return out
+
+
+def _check_labels(labels: npt.NDArray[np.integer[Any]], layout: Layout) -> None:
+    """Raise `OptionError` if an array cannot hold the labels of a layout."""
+    if labels.dtype not in (np.dtype(np.int32), np.dtype(np.uint16)):
+        raise OptionError(f"labels of dtype {labels.dtype}; use int32 or uint16")
+    if labels.shape != layout.size:
+        raise OptionError(
+            f"out has shape {labels.shape} for a layout of {layout.size}; give an array of this shape"
+        )
+    if layout.placed > np.iinfo(labels.dtype).max:
+        raise OptionError(f"{layout.placed} cells do not fit into {labels.dtype} labels; use int32")
+
+
+def _paint_contours(layout: Layout, workspace: Workspace, out: npt.NDArray[np.integer[Any]]) -> None:
+    """Paint a layout whose rasters are no longer in the workspace."""
+    points = workspace.table.points
+    if int(layout.shape.min()) < 0 or int(layout.shape.max()) >= len(points):
+        raise DataError(
+            f"the layout uses shapes up to number {int(layout.shape.max())}, the shape library has {len(points)}; "
+            "give the library that the layout was drawn from"
+        )
+    scratch = workspace.scratch(float(np.abs(layout.scale).max()))
+    if layout.lines is None:
+        _paint_cells(points, _poses(layout), scratch, out)
+    else:
+        _paint_from_top(points, _poses(layout), layout.lines, scratch, out)
 
 
 def _poses(layout: Layout) -> tuple[npt.NDArray[Any], ...]:

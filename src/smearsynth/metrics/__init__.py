@@ -1,1 +1,1 @@
-"""Matching of instances, average precision and confidence intervals."""
+"""Metrics of predicted cells: matching, Dice, average precision and confidence intervals of differences."""

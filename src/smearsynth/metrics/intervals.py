@@ -1,9 +1,9 @@
-"""Differences between two ways of training, with intervals that hold for other images and for other seeds.
+"""Confidence intervals of score differences between two training conditions, over images and training seeds.
 
-Both are drawn: the test images, and the seeds of training. An interval over images alone says "better" of two equal
-ways far too often, because one lucky training moves all images together. The two variances are added (crossed
-random effects), and few seeds give wide intervals, by Student's t with the degrees of freedom of Satterthwaite
-(*Biometrics Bulletin* 2, 1946).
+Both the test images and the training seeds are random samples. An interval over images alone reports a difference
+between two equal conditions far too often, because one favourable training run shifts the scores of all images
+together. The two variances are added (crossed random effects). With few seeds the interval is wide: it uses
+Student's t with the degrees of freedom of Satterthwaite (*Biometrics Bulletin* 2, 1946).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smearsynth.errors import DataError
 from smearsynth.metrics.average_precision import PrecisionRecord
 
 FloatArray = npt.NDArray[np.float64]
-DRAWS = 400  # samples of the images: their variance to within a fourteenth
+DRAWS = 400  # bootstrap samples of the images; they estimate the variance to within 1/14 (√(2/400))
 
 
 class Interval(NamedTuple):
@@ -33,16 +33,20 @@ class Interval(NamedTuple):
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-class Resampled(NamedTuple):
-    """The score of one model on its test images, and on bootstrap samples of them.
+class BootstrapScore(NamedTuple):
+    """Score of one model on its test images and on bootstrap samples of them.
 
-    Samples depend on the number of images alone, so that two models scored on the same images are paired.
+    The samples depend on the number of images alone, so that the draws of two models scored on the same images are
+    paired.
 
     Parameters
     ----------
     value : float
+        Score on the test images.
     draws : (DRAWS,) float64 array
+        Score on each bootstrap sample.
     images : int
+        Number of test images.
     """
 
     value: float
@@ -50,99 +54,135 @@ class Resampled(NamedTuple):
     images: int
 
     @classmethod
-    def of_scores(cls, scores: npt.ArrayLike) -> Resampled:
-        """Of a score that is the mean over images, (n,).
+    def of_scores(cls, scores: npt.ArrayLike) -> BootstrapScore:
+        """Compute the mean of scores of single images, (n,), and of their bootstrap samples.
+
+        Raises
+        ------
+        DataError
+            If there are no scores.
 
         Examples
         --------
-        >>> Resampled.of_scores([0.5, 1.0]).value
+        >>> BootstrapScore.of_scores([0.5, 1.0]).value
         0.75
         """
-        each = np.asarray(scores, np.float64)
-        if not each.size:
-            raise DataError("no images were scored; name smears to test on")
-        return cls(float(each.mean()), _samples(each.size) @ each / each.size, each.size)
+        values = np.asarray(scores, np.float64)
+        if not values.size:
+            raise DataError("no images were scored; select test smears")
+        return cls(float(values.mean()), _samples(values.size) @ values / values.size, values.size)
 
     @classmethod
-    def of_precision(cls, record: PrecisionRecord) -> Resampled:
-        """Of COCO AP; NaN where a sample holds no cell."""
-        images = len(record.true)
+    def of_precision(cls, record: PrecisionRecord) -> BootstrapScore:
+        """Compute COCO AP and its bootstrap samples; NaN for samples without annotated cells."""
+        images = len(record.annotations)
         draws = np.array([record.ap(weights).ap for weights in _samples(images)])
         return cls(record.ap().ap, draws, images)
 
 
-def standard_error(first: Resampled, second: Resampled) -> float:
-    """Of the difference of two scores on the same images, by the draw of the images; 0 of one image, unknown there.
+def standard_error(first: BootstrapScore, second: BootstrapScore) -> float:
+    """Estimate the standard error, over images, of the difference of two scores on the same images.
+
+    It is 0 for a single image, where it cannot be estimated.
 
     Examples
     --------
-    >>> one, other = Resampled.of_scores([0.8, 0.9, 0.7, 0.8]), Resampled.of_scores([0.7, 0.9, 0.8, 0.8])
-    >>> round(standard_error(one, other), 2), standard_error(one, one)
+    >>> first = BootstrapScore.of_scores([0.8, 0.9, 0.7, 0.8])
+    >>> second = BootstrapScore.of_scores([0.7, 0.9, 0.8, 0.8])
+    >>> round(standard_error(first, second), 2), standard_error(first, first)
     (0.04, 0.0)
     """
-    apart = first.draws - second.draws
-    apart = apart[~np.isnan(apart)]
-    spare = first.images - 1
-    return float(apart.std() * (first.images / spare) ** 0.5) if apart.size and spare else 0.0
+    differences = first.draws - second.draws
+    differences = differences[~np.isnan(differences)]
+    freedom = first.images - 1
+    return float(differences.std() * (first.images / freedom) ** 0.5) if differences.size and freedom else 0.0
 
 
-def paired_interval(first: Sequence[Resampled], second: Sequence[Resampled], *, level: float = 0.95) -> Interval:
-    """Mean score of `first` minus that of `second`, over the same seeds and images.
+def paired_interval(
+    first: Sequence[BootstrapScore], second: Sequence[BootstrapScore], *, level: float = 0.95
+) -> Interval:
+    """Compute the mean score of `first` minus that of `second` with its confidence interval.
 
     Parameters
     ----------
-    first, second : sequence of Resampled
-        One model for each seed, the same seeds on either side. With one seed the interval is over images alone;
-        with one image it has no width.
+    first, second : sequence of BootstrapScore
+        One model per seed, with the same seeds and test images on both sides. With one seed the interval is over
+        images alone; with one image its width is 0.
     level : float
+        Confidence level.
+
+    Returns
+    -------
+    Interval
 
     Raises
     ------
     DataError
-        When the scores are not of as many images and seeds, or of none.
+        If the numbers of images or seeds differ, or there are no scores.
 
     Examples
     --------
-    >>> better, worse = (Resampled.of_scores(scores) for scores in ([0.9, 0.8, 0.9], [0.8, 0.7, 0.8]))
+    >>> better, worse = (BootstrapScore.of_scores(scores) for scores in ([0.9, 0.8, 0.9], [0.8, 0.7, 0.8]))
     >>> paired_interval([better], [worse]).low > 0
     True
 
-    Two seeds that contradict each other tell little, however many images there are:
+    If two seeds contradict each other, the interval is wide for any number of images:
 
-    >>> high, middle, low = (Resampled.of_scores([score] * 50) for score in (0.9, 0.8, 0.7))
+    >>> high, middle, low = (BootstrapScore.of_scores([score] * 50) for score in (0.9, 0.8, 0.7))
     >>> paired_interval([high, low], [middle, middle]).low < -0.5
     True
     """
-    sizes = {one.images for one in (*first, *second)}
+    sizes = {score.images for score in (*first, *second)}
     if len(sizes) != 1 or len(first) != len(second):
-        raise DataError("scores of different images cannot be paired; score the same images by as many seeds")
+        raise DataError(
+            "scores of different images or seeds cannot be paired; score both conditions on the same images "
+            "with an equal number of seeds"
+        )
     images, seeds = sizes.pop(), len(first)
     observed = np.array([a.value - b.value for a, b in zip(first, second, strict=True)])
-    drawn = np.stack([a.draws - b.draws for a, b in zip(first, second, strict=True)])
-    drawn = drawn[:, ~np.isnan(drawn).any(0)]
+    draws = np.stack([a.draws - b.draws for a, b in zip(first, second, strict=True)])
+    draws = draws[:, ~np.isnan(draws).any(0)]
     mean = float(observed.mean())
-    if images == 1:  # chance of training is known, that of the images is not
+    if images == 1:  # the variance between images cannot be estimated
         return Interval(mean, mean, mean)
-    if seeds == 1 or not drawn.size:
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if drawn.size else (np.nan, np.nan)
+    if seeds == 1 or not draws.size:
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]) if draws.size else (np.nan, np.nan)
         return Interval(mean, float(low), float(high))
-    # Variances of the mean: by the draw of images (a bootstrap shows (n - 1)/n of it), and by the draw of seeds.
-    # What a seed does to single images is in both and is taken out once: averaging over seeds shows how much it is.
-    spare = max(images - 1, 1)
-    of_images = drawn.mean(0).var() * images / spare
-    of_seeds = observed.var(ddof=1) / seeds
-    shared = (drawn.var(1).mean() * images / spare - of_images) / (seeds - 1)
-    total = of_images + max(of_seeds - max(shared, 0), 0)
+    total, freedom = _variance(observed, draws, images)
     if not total > 0:
         return Interval(mean, mean, mean)
-    # Satterthwaite's degrees of freedom of a sum of variances; they are no fewer than those of its least certain
-    # part, which the formula does not know where a part is taken out again
-    freedom = max(total**2 / (of_images**2 / spare + of_seeds**2 / (seeds - 1)), min(seeds - 1, spare))
-    reach = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total))
-    return Interval(mean, mean - reach, mean + reach)
+    half_width = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total))
+    return Interval(mean, mean - half_width, mean + half_width)
+
+
+def _variance(observed: FloatArray, draws: FloatArray, images: int) -> tuple[float, float]:
+    """Compute the variance of the mean difference over seeds and images, and its degrees of freedom.
+
+    Parameters
+    ----------
+    observed : (seeds,) float64 array
+        Differences on the test images.
+    draws : (seeds, DRAWS) float64 array
+        Differences on the bootstrap samples.
+    images : int
+    """
+    seeds, image_freedom = len(observed), max(images - 1, 1)
+    # A bootstrap underestimates the variance by the factor (n - 1)/n.
+    by_images = draws.mean(0).var() * images / image_freedom
+    by_seeds = observed.var(ddof=1) / seeds
+    # The interaction of seeds and images is part of both variances and is subtracted once. Averaging over seeds
+    # reduces it, which shows its size.
+    interaction = (draws.var(1).mean() * images / image_freedom - by_images) / (seeds - 1)
+    total = by_images + max(by_seeds - max(interaction, 0), 0)
+    if not total > 0:
+        return 0.0, float(image_freedom)
+    # Satterthwaite's degrees of freedom of a sum of variances. They are at least those of the least certain part,
+    # which the formula underestimates after the subtraction.
+    freedom = total**2 / (by_images**2 / image_freedom + by_seeds**2 / (seeds - 1))
+    return float(total), float(max(freedom, min(seeds - 1, image_freedom)))
 
 
 def _samples(images: int) -> npt.NDArray[np.int64]:
-    """How often each image is in each bootstrap sample, (DRAWS, images); the same for as many images."""
+    """Return how often each image occurs in each bootstrap sample, (DRAWS, images); fixed per number of images."""
     generator = np.random.default_rng([0, images])
     return generator.multinomial(images, np.full(images, 1 / images), DRAWS)

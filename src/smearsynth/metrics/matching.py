@@ -1,6 +1,6 @@
-"""Which predicted cell is which real one, and the scores that follow: counts and Dice.
+"""Matching of predicted cells with annotated cells, and the scores that follow: counts, F1 and Dice.
 
-It knows arrays only, for tasks, which come earlier, choose their weights by it.
+The functions take arrays only, so that `smearsynth.tasks` can select checkpoints with them.
 """
 
 from __future__ import annotations
@@ -19,55 +19,67 @@ BoxArray = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]  # (n, 4
 
 
 class Matches(NamedTuple):
-    """One-to-one matches of found cells with true ones.
+    """One-to-one matches of predicted cells with annotated cells.
 
     Parameters
     ----------
     pairs : (m, 2) int64 array
-        Row of the found and of the true cell.
+        Row of the predicted cell and of the annotated cell.
     ious : (m,) float64 array
-    found, true : int
-        Cells on either side.
+        Intersection over union (IoU) of each pair.
+    predictions, annotations : int
+        Number of predicted and of annotated cells.
     """
 
     pairs: npt.NDArray[np.int64]
     ious: FloatArray
-    found: int
-    true: int
+    predictions: int
+    annotations: int
 
     @property
     def tp(self) -> int:
-        """Found cells that are true ones."""
+        """Number of true positives: predicted cells with a match."""
         return len(self.pairs)
 
     @property
     def fp(self) -> int:
-        """Found cells that are none."""
-        return self.found - len(self.pairs)
+        """Number of false positives: predicted cells without a match."""
+        return self.predictions - len(self.pairs)
 
     @property
     def fn(self) -> int:
-        """True cells that were not found."""
-        return self.true - len(self.pairs)
+        """Number of false negatives: annotated cells without a match."""
+        return self.annotations - len(self.pairs)
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 when there was nothing to find and nothing was found."""
-        total = self.found + self.true
+        """F1 score, 2 TP / (2 TP + FP + FN); 1 without predicted and annotated cells."""
+        total = self.predictions + self.annotations
         return 2 * self.tp / total if total else 1.0
 
 
 def match(ious: FloatArray, threshold: float = 0.5, method: Literal["optimal", "greedy"] = "optimal") -> Matches:
-    """Match found cells to true ones, one to one, where their IoU is at least `threshold`.
+    """Match predicted cells with annotated cells, one to one, where their IoU is at least `threshold`.
 
     Parameters
     ----------
-    ious : (found, true) float64 array
+    ious : (predictions, annotations) float64 array
+        IoU of each pair.
     threshold : float
         In (0, 1].
     method : {"optimal", "greedy"}
-        As many matches as there can be, of the largest total IoU (Hungarian method); or the found cells in the
-        order of the rows, each with the best true one that is left, as COCO does for rows sorted by score.
+        ``optimal`` maximises the number of matches, then their total IoU (Hungarian method). ``greedy`` assigns
+        each row in turn to the unmatched annotated cell with the largest IoU, as COCO does for rows sorted by
+        score.
+
+    Returns
+    -------
+    Matches
+
+    Raises
+    ------
+    OptionError
+        If the threshold is outside (0, 1], or the method is unknown.
 
     Examples
     --------
@@ -76,69 +88,104 @@ def match(ious: FloatArray, threshold: float = 0.5, method: Literal["optimal", "
     ([[0, 1], [1, 0]], [[0, 0]])
     """
     if not 0 < threshold <= 1:
-        raise OptionError(f"an IoU threshold of {threshold} is not within 0 to 1")
-    allowed = ious >= threshold
+        raise OptionError(f"IoU threshold {threshold}; it must be above 0 and at most 1")
     if method == "optimal":
-        # a match more is worth more than all IoU there is
-        worth = np.where(allowed, ious + min(ious.shape, default=0) + 1, 0.0)
-        rows, columns = optimize.linear_sum_assignment(worth, maximize=True)
-        kept = allowed[rows, columns]
-        pairs = np.stack([rows[kept], columns[kept]], 1).astype(np.int64)
+        pairs = _match_optimally(ious, threshold)
     elif method == "greedy":
-        free = np.where(allowed, ious, -1.0)
-        taken = []
-        for row in range(len(free) if free.size else 0):
-            column = int(free[row].argmax())
-            if free[row, column] >= 0:
-                taken.append((row, column))
-                free[:, column] = -1
-        pairs = np.array(taken, np.int64).reshape(-1, 2)
+        pairs = _match_greedily(ious, threshold)
     else:
-        raise OptionError(f"method {method!r}: choose optimal or greedy")
+        raise OptionError(f"matching method {method!r}; choose optimal or greedy")
     return Matches(pairs, ious[pairs[:, 0], pairs[:, 1]], *ious.shape)
 
 
-def label_ious(found: LabelArray, true: LabelArray) -> FloatArray:
-    """IoU of every cell of one label image with every cell of another, (n, m) for ids 1..n and 1..m.
+def _match_optimally(ious: FloatArray, threshold: float) -> npt.NDArray[np.int64]:
+    allowed = ious >= threshold
+    # The constant exceeds the total IoU of any matching, so that one more match always weighs more.
+    weights = np.where(allowed, ious + min(ious.shape, default=0) + 1, 0.0)
+    rows, columns = optimize.linear_sum_assignment(weights, maximize=True)
+    valid = allowed[rows, columns]
+    return np.stack([rows[valid], columns[valid]], 1).astype(np.int64)
+
+
+def _match_greedily(ious: FloatArray, threshold: float) -> npt.NDArray[np.int64]:
+    remaining = np.where(ious >= threshold, ious, -1.0)
+    pairs = []
+    for row in range(len(remaining) if remaining.size else 0):
+        column = int(remaining[row].argmax())
+        if remaining[row, column] >= 0:
+            pairs.append((row, column))
+            remaining[:, column] = -1
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def label_ious(predicted: LabelArray, annotated: LabelArray) -> FloatArray:
+    """Compute the IoU of each instance of one label image with each instance of another.
+
+    Parameters
+    ----------
+    predicted, annotated : (H, W) int32 array
+        Labels with ids 1..n and 1..m.
+
+    Returns
+    -------
+    (n, m) float64 array
+
+    Raises
+    ------
+    DataError
+        If the shapes differ.
 
     Examples
     --------
     >>> label_ious(np.array([[1, 1, 0, 2]]), np.array([[1, 0, 0, 0]])).tolist()
     [[0.5], [0.0]]
     """
-    if found.shape != true.shape:
-        raise DataError(f"labels of shape {found.shape} cannot be matched with labels of shape {true.shape}")
-    n, m = int(found.max(initial=0)), int(true.max(initial=0))
-    both = found.astype(np.int64).ravel() * (m + 1) + true.ravel()
-    shared = np.bincount(both, minlength=(n + 1) * (m + 1)).reshape(n + 1, m + 1)
-    union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
-    ious: FloatArray = shared[1:, 1:] / np.maximum(union, 1)
+    if predicted.shape != annotated.shape:
+        raise DataError(
+            f"labels of shape {predicted.shape} cannot be matched with labels of shape {annotated.shape}; "
+            "use labels of the same image"
+        )
+    n, m = int(predicted.max(initial=0)), int(annotated.max(initial=0))
+    codes = predicted.astype(np.int64).ravel() * (m + 1) + annotated.ravel()
+    counts = np.bincount(codes, minlength=(n + 1) * (m + 1)).reshape(n + 1, m + 1)
+    union = counts.sum(1)[1:, None] + counts.sum(0)[None, 1:] - counts[1:, 1:]
+    ious: FloatArray = counts[1:, 1:] / np.maximum(union, 1)
     return ious
 
 
-def box_ious(found: BoxArray, true: BoxArray) -> FloatArray:
-    """IoU of boxes (n, 4) with boxes (m, 4), each x0, y0, x1, y1 with the end excluded, (n, m).
+def box_ious(predicted: BoxArray, annotated: BoxArray) -> FloatArray:
+    """Compute the IoU of each box with each of the other boxes.
+
+    Parameters
+    ----------
+    predicted : (n, 4) array
+        x0, y0, x1, y1 in px, the end excluded.
+    annotated : (m, 4) array
+
+    Returns
+    -------
+    (n, m) float64 array
 
     Examples
     --------
     >>> box_ious(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [5, 5, 6, 6]])).tolist()
     [[0.5, 0.0]]
     """
-    a, b = found.astype(np.float64)[:, None], true.astype(np.float64)[None]
+    a, b = predicted.astype(np.float64)[:, None], annotated.astype(np.float64)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.prod(np.maximum(sides, 0), -1)
-    union = np.prod(a[..., 2:] - a[..., :2], -1) + np.prod(b[..., 2:] - b[..., :2], -1) - shared
-    ious: FloatArray = shared / np.maximum(union, 1e-12)
+    intersection = np.prod(np.maximum(sides, 0), -1)
+    union = np.prod(a[..., 2:] - a[..., :2], -1) + np.prod(b[..., 2:] - b[..., :2], -1) - intersection
+    ious: FloatArray = intersection / np.maximum(union, 1e-12)
     return ious
 
 
-def dice(found: Mask, true: Mask) -> float:
-    """Dice score of two masks, the paper's equation 8; 1 when both are empty.
+def dice(predicted: Mask, annotated: Mask) -> float:
+    """Compute the Dice score of two masks (the paper's equation 8); 1 if both are empty.
 
     Examples
     --------
     >>> dice(np.array([True, True, False]), np.array([True, False, False]))
     0.6666666666666666
     """
-    total = int(found.sum()) + int(true.sum())
-    return 2 * int((found & true).sum()) / total if total else 1.0
+    total = int(predicted.sum()) + int(annotated.sum())
+    return 2 * int((predicted & annotated).sum()) / total if total else 1.0

@@ -116,17 +116,17 @@ def resample(outline: FloatArray, n: int) -> FloatArray:
 def polygon_areas(contours: npt.NDArray[np.floating]) -> FloatArray:
     """Compute the area of each polygon, (n, m, 2) px to (n,) px²."""
     x, y = contours[..., 0].astype(np.float64), contours[..., 1].astype(np.float64)
-    crossed = x * np.roll(y, -1, axis=-1) - y * np.roll(x, -1, axis=-1)
-    return np.asarray(np.abs(crossed.sum(axis=-1)) / 2)
+    cross = x * np.roll(y, -1, axis=-1) - y * np.roll(x, -1, axis=-1)
+    return np.asarray(np.abs(cross.sum(axis=-1)) / 2)
 
 
 def polygon_centroids(contours: npt.NDArray[np.floating]) -> FloatArray:
     """Compute the centroid of each filled polygon, (n, m, 2) px to (n, 2) px."""
     current = contours.astype(np.float64)
     following = np.roll(current, -1, axis=-2)
-    crossed = current[..., 0] * following[..., 1] - current[..., 1] * following[..., 0]
-    sums = ((current + following) * crossed[..., None]).sum(axis=-2)
-    return np.asarray(sums / (3 * crossed.sum(axis=-1)[..., None]))
+    cross = current[..., 0] * following[..., 1] - current[..., 1] * following[..., 0]
+    sums = ((current + following) * cross[..., None]).sum(axis=-2)
+    return np.asarray(sums / (3 * cross.sum(axis=-1)[..., None]))
 
 
 def are_simple(contours: npt.NDArray[np.floating]) -> Mask:

@@ -24,9 +24,8 @@ from smearsynth.smear import LabelArray, Smear
 SPECK_PX = 20  # px²; smaller contours consist of pixel corners only
 SPECK_FRACTION = 0.2  # fraction of the median area of the class
 HIDDEN_FRACTION = 0.1  # fraction of the outline along other cells above which a cell counts as partly hidden
-_NEIGHBOUR_DISTANCE = (
-    0.05  # distance to the other cell, diameters, because annotations separate cells by a background line
-)
+# Distance between neighbouring cells in diameters; annotations often separate touching cells by a background line.
+_NEIGHBOUR_DISTANCE = 0.05
 _MIN_SHAPES = 20  # smallest number of shapes of a class in one smear from which its cells are drawn
 
 
@@ -94,8 +93,8 @@ class ShapeLibrary:
 
     Examples
     --------
-    >>> turn = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
-    >>> circle = np.stack([10 * np.cos(turn), 10 * np.sin(turn)], -1).astype(np.float32)
+    >>> angle = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
+    >>> circle = np.stack([10 * np.cos(angle), 10 * np.sin(angle)], -1).astype(np.float32)
     >>> library = ShapeLibrary(circle[None], np.array([0]))
     >>> len(library), library.areas().round().tolist()
     (1, [314.0])
@@ -109,8 +108,8 @@ class ShapeLibrary:
 
     def __post_init__(self) -> None:
         if self.contours.dtype != np.float32 or self.contours.shape[1:] != (VERTICES, 2):
-            got = f"{self.contours.shape} {self.contours.dtype}"
-            raise DataError(f"contours must be (n, {VERTICES}, 2) float32, got {got}")
+            actual = f"{self.contours.shape} {self.contours.dtype}"
+            raise DataError(f"contours must be (n, {VERTICES}, 2) float32, not {actual}")
         if not np.isfinite(self.contours).all():
             raise DataError("contours contain NaN or infinite points; extract the library from the smears again")
         if self.classes.shape != (len(self.contours),):
@@ -151,46 +150,44 @@ class ShapeLibrary:
         (2, 1, 1)
         """
         names: dict[str, int] = {}
-        traced: list[_Traced] = []
+        cells: list[_Cell] = []
         total = border = 0
         for number, smear in enumerate(smears):
             ids = [names.setdefault(name, len(names)) for name in smear.class_names]
             total += smear.count
             border += int(smear.cut_by_border().sum())
-            traced += _trace_whole(smear, number, ids)
-        return cls._from_traced(traced, tuple(names), total, border)
+            cells += _trace_cells(smear, number, ids)
+        return cls._from_cells(cells, tuple(names), total, border)
 
     @classmethod
-    def _from_traced(cls, traced: list[_Traced], names: tuple[str, ...], total: int, border: int) -> ShapeLibrary:
-        classes = np.array([cell.class_id for cell in traced], np.int64)
-        areas, rim_fraction = (
-            np.array([getattr(cell, name) for cell in traced]) for name in ("area", "rim_fraction")
-        )
-        smallest, specks, hidden = {}, np.zeros(len(traced), bool), np.zeros(len(traced), bool)
+    def _from_cells(cls, cells: list[_Cell], names: tuple[str, ...], total: int, border: int) -> ShapeLibrary:
+        classes = np.array([cell.class_id for cell in cells], np.int64)
+        areas = np.array([cell.area for cell in cells])
+        rim_fractions = np.array([cell.rim_fraction for cell in cells])
+        smallest, specks, hidden = {}, np.zeros(len(cells), bool), np.zeros(len(cells), bool)
         for index, name in enumerate(names):
-            of_class = classes == index
-            if of_class.any():
-                smallest[name] = max(float(SPECK_PX), SPECK_FRACTION * float(np.median(areas[of_class])))
-                specks |= of_class & (areas < smallest[name])
-            if (candidates := of_class & ~specks).any():
-                # if most cells touch others, those that touch least are used
-                hidden |= candidates & (
-                    rim_fraction > max(HIDDEN_FRACTION, float(np.median(rim_fraction[candidates])))
-                )
-        kept = np.flatnonzero(~specks & ~hidden)
+            in_class = classes == index
+            if in_class.any():
+                smallest[name] = max(float(SPECK_PX), SPECK_FRACTION * float(np.median(areas[in_class])))
+                specks |= in_class & (areas < smallest[name])
+            if (candidates := in_class & ~specks).any():
+                # The median keeps half of the cells where almost all of them touch others.
+                limit = max(HIDDEN_FRACTION, float(np.median(rim_fractions[candidates])))
+                hidden |= candidates & (rim_fractions > limit)
+        subset = np.flatnonzero(~specks & ~hidden)
         report = LibraryReport(
             total=total,
-            kept=len(kept),
+            kept=len(subset),
             border=border,
             specks=int(specks.sum()),
             hidden=int(hidden.sum()),
-            fragments=sum(traced[k].pieces > 1 for k in kept),
+            fragments=sum(cells[k].pieces > 1 for k in subset),
             smallest=smallest,
         )
-        if not len(kept):
+        if not len(subset):
             raise DataError(f"no whole cell to extract a shape from ({report}); add smears with whole cells")
-        contours = np.stack([traced[k].contour for k in kept])
-        return cls(contours, classes[kept], names, report, np.array([traced[k].smear for k in kept], np.int64))
+        contours = np.stack([cells[k].contour for k in subset])
+        return cls(contours, classes[subset], names, report, np.array([cells[k].smear for k in subset], np.int64))
 
     def __len__(self) -> int:
         return len(self.contours)
@@ -230,11 +227,11 @@ class ShapeLibrary:
         """
         if self.smears is None:
             return None
-        of_this_smear = self.smears == number
-        class_counts = np.bincount(self.classes[of_this_smear], minlength=len(self.class_names))
+        in_smear = self.smears == number
+        class_counts = np.bincount(self.classes[in_smear], minlength=len(self.class_names))
         if class_counts.sum() < _MIN_SHAPES:
             return None
-        selected = np.where((class_counts >= _MIN_SHAPES)[self.classes], of_this_smear, True)
+        selected = np.where((class_counts >= _MIN_SHAPES)[self.classes], in_smear, True)
         shapes = ShapeLibrary(self.contours[selected], self.classes[selected], self.class_names)
         return shapes, tuple((class_counts / class_counts.sum()).tolist())
 
@@ -301,9 +298,8 @@ class ShapeLibrary:
             with safe_open(str(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 contours, classes = file.get_tensor("contours"), file.get_tensor("classes")
-                smears = (
-                    file.get_tensor("smears") if "smears" in file.offset_keys() else None
-                )  # earlier versions: none
+                # Files of earlier versions have no smear indices.
+                smears = file.get_tensor("smears") if "smears" in file.offset_keys() else None
             report = json.loads(metadata["report"])
             return cls(
                 contours,
@@ -328,7 +324,7 @@ def _ordered(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
-class _Traced(NamedTuple):
+class _Cell(NamedTuple):
     """A whole cell: contour, filled area (px²), components, class, smear, fraction of its rim along other cells."""
 
     contour: ContourArray
@@ -339,27 +335,27 @@ class _Traced(NamedTuple):
     rim_fraction: float
 
 
-def _trace_whole(smear: Smear, number: int, ids: Sequence[int]) -> list[_Traced]:
+def _trace_cells(smear: Smear, number: int, ids: Sequence[int]) -> list[_Cell]:
     """Trace the cells of a smear that are not cut by the border."""
-    cut = smear.cut_by_border()
-    traced = []
+    at_border = smear.cut_by_border()
+    cells = []
     for index, (x0, y0, x1, y1) in enumerate(smear.boxes().tolist()):
-        if cut[index] or x1 == x0:
+        if at_border[index]:
             continue
         contour, area, pieces = contour_of(smear.labels[y0:y1, x0:x1] == index + 1)
         reach = max(1, round(_NEIGHBOUR_DISTANCE * 2 * math.sqrt(area / math.pi)))
-        around = smear.labels[max(y0 - reach, 0) : y1 + reach, max(x0 - reach, 0) : x1 + reach]
+        window = smear.labels[max(y0 - reach, 0) : y1 + reach, max(x0 - reach, 0) : x1 + reach]
         class_id = ids[smear.classes[index]]
-        traced.append(_Traced(contour, area, pieces, class_id, number, _rim_fraction(around, index + 1, reach)))
-    return traced
+        cells.append(_Cell(contour, area, pieces, class_id, number, _rim_fraction(window, index + 1, reach)))
+    return cells
 
 
 def _rim_fraction(labels: LabelArray, instance: int, reach: int) -> float:
     """Return the fraction of the rim of an instance with another instance within `reach` px."""
-    of_this_smear = labels == instance
-    others = (labels > 0) & ~of_this_smear
+    cell = labels == instance
+    others = (labels > 0) & ~cell
     if not others.any():
         return 0.0
-    rim = of_this_smear & ~ndimage.binary_erosion(of_this_smear)
+    rim = cell & ~ndimage.binary_erosion(cell)
     near = ndimage.binary_dilation(others, np.ones((3, 3), bool), iterations=reach)
     return float((rim & near).sum() / rim.sum())

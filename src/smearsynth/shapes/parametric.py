@@ -127,8 +127,8 @@ class ParametricShapes(BaseModel):
     >>> axes = np.linspace(8, 12, 30)[:, None]
     >>> ellipses = np.stack([axes * np.cos(_PHASES), 10 * np.sin(_PHASES) + 0 * axes], -1).astype(np.float32)
     >>> model = ParametricShapes.fit(ShapeLibrary(ellipses, np.zeros(30, np.int64)))
-    >>> sampled = model.sample(5, rng=0)
-    >>> len(sampled), bool((np.abs(sampled.areas() - 314) < 150).all())
+    >>> shapes = model.sample(5, rng=0)
+    >>> len(shapes), bool((np.abs(shapes.areas() - 314) < 150).all())
     (5, True)
     """
 
@@ -149,17 +149,16 @@ class ParametricShapes(BaseModel):
         """
         if not len(library):
             raise DataError("the shape library is empty; extract it from smears with whole cells")
-        fitted = {}
+        models = {}
         for index, name in enumerate(library.class_names):
             contours = library.contours[library.classes == index]
             if len(contours) >= MIN_CELLS:
-                fitted[name] = _fit_class(
-                    _subsampled(contours), np.log(polygon_areas(_subsampled(contours))), len(contours)
-                )
+                sample = _subsample(contours)
+                models[name] = _fit_class(sample, np.log(polygon_areas(sample)), len(contours))
             elif len(contours):
-                forms = _subsampled(library.contours) if len(library) >= MIN_CELLS else _ellipses()
-                fitted[name] = _fit_class(forms, _normal_log_areas(contours, len(forms)), len(contours))
-        return cls(class_names=library.class_names, classes=fitted)
+                forms = _subsample(library.contours) if len(library) >= MIN_CELLS else _ellipses()
+                models[name] = _fit_class(forms, _normal_log_areas(contours, len(forms)), len(contours))
+        return cls(class_names=library.class_names, classes=models)
 
     def sample(self, n: int, rng: int | np.random.Generator, class_name: str | None = None) -> ShapeLibrary:
         """Draw shapes.
@@ -184,16 +183,15 @@ class ParametricShapes(BaseModel):
         if n < 0:
             raise OptionError(f"cannot draw {n} shapes; n must be 0 or more")
         if class_name is not None and class_name not in self.classes:
-            names_of_model = ", ".join(self.classes)
-            raise OptionError(f"no shapes of class {class_name!r}; classes of the model: {names_of_model}")
+            raise OptionError(f"no shapes of class {class_name!r}; classes of the model: {', '.join(self.classes)}")
         generator = np.random.default_rng(rng)
         names = list(self.classes) if class_name is None else [class_name]
         frequencies = np.array([self.classes[name].cells for name in names], np.float64)
-        sampled = generator.choice(len(names), size=n, p=frequencies / frequencies.sum())
+        indices = generator.choice(len(names), size=n, p=frequencies / frequencies.sum())
         contours = np.zeros((n, VERTICES, 2), np.float32)
         classes = np.zeros(n, np.int64)
         for k, name in enumerate(names):
-            selected = np.flatnonzero(sampled == k)
+            selected = np.flatnonzero(indices == k)
             contours[selected] = _sample_class(self.classes[name], len(selected), generator)
             classes[selected] = self.class_names.index(name)
         return ShapeLibrary(contours, classes, self.class_names)
@@ -248,26 +246,26 @@ def _fit_class(contours: ContourArray, log_areas: FloatArray, cells: int) -> Cla
     lowest, highest = np.quantile(log_areas, _GRID[[0, -1]])
     model = ClassShapes(
         cells=cells,
-        knots=_rounded(knots),
-        mean=_rounded(mean),
-        std=_rounded(std),
-        weights=_rounded(mixture.weights_),
-        centres=tuple(_rounded(centre) for centre in mixture.means_),
-        factors=tuple(_rounded(factor[np.tril_indices(len(mean))]) for factor in factors),
-        elongations=_rounded(_edges(form[:, 0])),
-        solidities=_rounded(_edges(form[:, 1])),
+        knots=_round(knots),
+        mean=_round(mean),
+        std=_round(std),
+        weights=_round(mixture.weights_),
+        centres=tuple(_round(centre) for centre in mixture.means_),
+        factors=tuple(_round(factor[np.tril_indices(len(mean))]) for factor in factors),
+        elongations=_round(_edges(form[:, 0])),
+        solidities=_round(_edges(form[:, 1])),
         acceptance=(1.0,) * _CELLS**2,
         log_area_range=(float(lowest) - 0.02, float(highest) + 0.02),
     )
-    return model.model_copy(update={"acceptance": _rounded(_acceptance(model, form))})
+    return model.model_copy(update={"acceptance": _round(_acceptance(model, form))})
 
 
 def _acceptance(model: ClassShapes, form: FloatArray) -> FloatArray:
     """Compute the acceptance probabilities that reproduce elongation and solidity of the data, (49,)."""
     contours, valid = _draw(model, 3000, np.random.default_rng(0))
-    sampled = np.bincount(_table_cell(model, _form(contours[valid])) + 1, minlength=_CELLS**2 + 1)[1:]
+    samples = np.bincount(_table_cell(model, _form(contours[valid])) + 1, minlength=_CELLS**2 + 1)[1:]
     real = np.bincount(_table_cell(model, form) + 1, minlength=_CELLS**2 + 1)[1:]
-    frequency = (sampled + 0.5) / (sampled + 0.5).sum()
+    frequency = (samples + 0.5) / (samples + 0.5).sum()
     # Pseudo-counts of the model regularise the table: with few real cells it stays close to 1, with many they
     # decide.
     target = (real + _PSEUDO_COUNTS * frequency) / (real.sum() + _PSEUDO_COUNTS)
@@ -276,7 +274,7 @@ def _acceptance(model: ClassShapes, form: FloatArray) -> FloatArray:
 
 
 def _sample_class(model: ClassShapes, n: int, rng: np.random.Generator) -> ContourArray:
-    accepted: list[ContourArray] = []
+    parts: list[ContourArray] = []
     missing = n
     acceptance = np.append(np.array(model.acceptance), 0.0)  # index -1 is outside the table
     for _ in range(_ROUNDS):
@@ -287,12 +285,12 @@ def _sample_class(model: ClassShapes, n: int, rng: np.random.Generator) -> Conto
         keep = rng.random(len(contours)) < acceptance[_table_cell(model, _form(contours))]
         contours = contours[keep][:missing]
         contours = contours[are_simple(contours)]
-        accepted.append(contours)
+        parts.append(contours)
         missing -= len(contours)
     if missing > 0:  # the limit is reached; ellipses of the mean area of the class are always valid
         ellipses = _ellipses()[rng.integers(_ELLIPSES, size=missing)]
-        accepted.append((ellipses * np.sqrt(np.exp(model.mean[0]))).astype(np.float32))
-    return np.concatenate(accepted) if accepted else np.zeros((0, VERTICES, 2), np.float32)
+        parts.append((ellipses * np.sqrt(np.exp(model.mean[0]))).astype(np.float32))
+    return np.concatenate(parts) if parts else np.zeros((0, VERTICES, 2), np.float32)
 
 
 def _draw(model: ClassShapes, n: int, rng: np.random.Generator) -> tuple[ContourArray, Mask]:
@@ -313,10 +311,10 @@ def _draw(model: ClassShapes, n: int, rng: np.random.Generator) -> tuple[Contour
     outlines, closed = _close(np.fft.irfft(harmonics, VERTICES, axis=1) * VERTICES, np.array(model.knots))
     log_area = features[:, 0]
     inside = (log_area >= model.log_area_range[0]) & (log_area <= model.log_area_range[1])
-    areas_of_class = polygon_areas(outlines)
-    valid = closed & inside & (areas_of_class > 0)
+    areas = polygon_areas(outlines)
+    valid = closed & inside & (areas > 0)
     # The centroid of a degenerate outline is not defined; the caller drops it.
-    scale = np.sqrt(np.exp(np.where(inside, log_area, 0.0)) / np.where(areas_of_class > 0, areas_of_class, 1.0))
+    scale = np.sqrt(np.exp(np.where(inside, log_area, 0.0)) / np.where(areas > 0, areas, 1.0))
     outlines = np.where(valid[:, None, None], outlines * scale[:, None, None], 0.0)
     outlines[valid] -= polygon_centroids(outlines[valid])[:, None]
     return outlines.astype(np.float32), valid
@@ -331,17 +329,16 @@ def _close(normal: FloatArray, knots: FloatArray) -> tuple[FloatArray, Mask]:
         unclosed = np.abs(error).max(axis=1) > 1e-6
         if not unclosed.any():
             break
-        base, at, current = normal[unclosed], terms[unclosed], error[unclosed]
+        base, start, current = normal[unclosed], terms[unclosed], error[unclosed]
         slopes = [
-            (_closing_error(base + (at + step * axis) @ _CLOSING_TERMS, knots)[0] - current) / step
+            (_closing_error(base + (start + step * axis) @ _CLOSING_TERMS, knots)[0] - current) / step
             for axis in np.eye(3)
         ]
         jacobian = np.stack(slopes, axis=-1) + 1e-9 * np.eye(3)
         move = np.linalg.solve(jacobian, current[..., None])[..., 0]
         length = np.linalg.norm(move, axis=1, keepdims=True)
-        terms[unclosed] = at - move * np.minimum(
-            1.0, 0.5 / np.maximum(length, 1e-12)
-        )  # step of at most half a standard deviation
+        # A step of at most half a standard deviation.
+        terms[unclosed] = start - move * np.minimum(1.0, 0.5 / np.maximum(length, 1e-12))
     error, direction = _closing_error(normal + terms @ _CLOSING_TERMS, knots)
     edges = np.exp(1j * direction)
     points = np.cumsum(edges - edges.mean(axis=1, keepdims=True), axis=1)
@@ -364,11 +361,11 @@ def _turning(contours: ContourArray) -> FloatArray:
     return np.asarray(turning * np.sign(turning.sum(axis=1, keepdims=True)))
 
 
-def _map_linearly(values: FloatArray, at: FloatArray, to: FloatArray) -> FloatArray:
-    """Map values by the increasing piecewise linear function from the knots `at` to `to`, extrapolated linearly."""
-    below = (values - at[0]) * ((to[1] - to[0]) / (at[1] - at[0]))
-    above = (values - at[-1]) * ((to[-1] - to[-2]) / (at[-1] - at[-2]))
-    return np.asarray(np.interp(values, at, to) + np.minimum(below, 0) + np.maximum(above, 0))
+def _map_linearly(values: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Map values by the increasing piecewise linear function with the knots (x, y), extrapolated linearly."""
+    below = (values - x[0]) * ((y[1] - y[0]) / (x[1] - x[0]))
+    above = (values - x[-1]) * ((y[-1] - y[-2]) / (x[-1] - x[-2]))
+    return np.asarray(np.interp(values, x, y) + np.minimum(below, 0) + np.maximum(above, 0))
 
 
 def _form(contours: ContourArray) -> FloatArray:
@@ -405,14 +402,15 @@ def _ellipses() -> ContourArray:
     """Return ellipses of unit area with axis ratios from 1 to 1.4, (50, VERTICES, 2)."""
     outlines = []
     for ratio in np.linspace(1, 1.4, _ELLIPSES):
-        turn = np.linspace(0, 2 * np.pi, 8 * VERTICES, endpoint=False)
-        outline = np.stack([np.cos(turn) * math.sqrt(ratio), np.sin(turn) / math.sqrt(ratio)], axis=1)
+        angle = np.linspace(0, 2 * np.pi, 8 * VERTICES, endpoint=False)
+        outline = np.stack([np.cos(angle) * math.sqrt(ratio), np.sin(angle) / math.sqrt(ratio)], axis=1)
         outlines.append(resample(outline, VERTICES))
     unit = np.stack(outlines)
     return (unit / np.sqrt(polygon_areas(unit))[:, None, None]).astype(np.float32)
 
 
-def _subsampled(contours: ContourArray) -> ContourArray:
+def _subsample(contours: ContourArray) -> ContourArray:
+    """Return at most `MAX_CELLS` contours at equal intervals."""
     return contours[:: math.ceil(len(contours) / MAX_CELLS)]
 
 
@@ -420,11 +418,10 @@ def _normal_log_areas(contours: ContourArray, n: int) -> FloatArray:
     """Return log areas, (n,) in random order, of a normal distribution fitted to a few cells."""
     areas = np.log(polygon_areas(contours))
     levels = special.ndtri((np.arange(n) + 0.5) / n)
-    shuffled = np.random.default_rng(0).permutation(levels)
-    sampled: FloatArray = areas.mean() + max(float(areas.std()), 0.1) * shuffled
-    return sampled
+    normal = np.random.default_rng(0).permutation(levels)
+    return np.asarray(areas.mean() + max(float(areas.std()), 0.1) * normal)
 
 
-def _rounded(values: npt.ArrayLike) -> tuple[float, ...]:
+def _round(values: npt.ArrayLike) -> tuple[float, ...]:
     """Round to five digits, which is finer than the data determine and keeps the file small."""
     return tuple(float(f"{value:.5g}") for value in np.asarray(values, np.float64).ravel())

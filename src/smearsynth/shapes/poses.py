@@ -107,13 +107,13 @@ def draw_poses(n: int, augmentation: ShapeAugmentation, rng: int | np.random.Gen
     generator = np.random.default_rng(rng)
     # A fixed number of draws per shape, so that changing one probability does not change the other draws.
     chance = generator.random((n, 6))
-    turn = np.where(chance[:, 0] < augmentation.rotation, 2 * np.pi * chance[:, 1], 0.0)
+    rotation = np.where(chance[:, 0] < augmentation.rotation, 2 * np.pi * chance[:, 1], 0.0)
     low, high = augmentation.scale_range
     scale = np.where(chance[:, 2] < augmentation.scale, low + (high - low) * chance[:, 3], 1.0)
     horizontal = chance[:, 4] < augmentation.flip_horizontal
     vertical = chance[:, 5] < augmentation.flip_vertical
     flip = np.where(horizontal ^ vertical, -1.0, 1.0)
-    return Poses(np.mod(turn + np.pi * vertical, 2 * np.pi), scale, flip)
+    return Poses(np.mod(rotation + np.pi * vertical, 2 * np.pi), scale, flip)
 
 
 def apply_poses(contours: npt.NDArray[np.floating], poses: Poses) -> ContourArray:

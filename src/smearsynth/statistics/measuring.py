@@ -68,19 +68,18 @@ def measure_smear(smear: Smear) -> SmearStatistics:
     >>> row.count, row.cell_width.mean, row.cluster_sizes, row.coverage
     (1, 10.0, {1: 1}, 0.16666666666666666)
     """
-    smear = _without_empty(smear)
     areas = smear.areas()
     height, width = smear.shape
     n = smear.count
-    cut = smear.cut_by_border()
-    boxes = smear.boxes()[~cut]
-    diameter = Spread.of(np.sqrt(4 * areas[~cut] / np.pi))
+    at_border = smear.cut_by_border()
+    boxes = smear.boxes()[~at_border]
+    diameter = Spread.of(np.sqrt(4 * areas[~at_border] / np.pi))
     centres = patterns.cell_centres(smear.labels, areas)
-    groups = patterns.cluster_sizes(n, touching_pairs(smear.labels))
-    nearest = patterns.nearest_neighbours(centres, ~cut)
-    cells, cells_std, background = _colours(smear, areas)
-    reach = 0.0 if math.isnan(diameter.mean) else diameter.mean
-    dilated = width * height + (width + height) * reach + math.pi * reach**2 / 4
+    sizes = patterns.cluster_sizes(n, touching_pairs(smear.labels))
+    nearest = patterns.nearest_neighbours(centres, ~at_border)
+    cell_colour, cell_colour_std, background_colour = _colours(smear, areas)
+    d = 0.0 if math.isnan(diameter.mean) else diameter.mean
+    dilated_area = width * height + (width + height) * d + math.pi * d**2 / 4  # Steiner's formula
     return SmearStatistics(
         name=smear.name,
         width=width,
@@ -88,21 +87,21 @@ def measure_smear(smear: Smear) -> SmearStatistics:
         um_per_px=smear.um_per_px,
         count=n,
         class_counts=_class_counts(smear, np.ones(n, bool)),
-        class_touching=_class_counts(smear, groups > 1),
+        class_touching=_class_counts(smear, sizes > 1),
         density=1e6 * n / (width * height),
-        intensity=1e6 * n / dilated,
+        intensity=1e6 * n / dilated_area,
         coverage=float(areas.sum() / (width * height)),
         cell_width=Spread.of(boxes[:, 2] - boxes[:, 0]),
         cell_height=Spread.of(boxes[:, 3] - boxes[:, 1]),
         cell_diameter=diameter,
-        cell_colour=cells,
-        cell_colour_std=cells_std,
-        background_colour=background,
-        touching_fraction=float((groups > 1).mean()) if n else math.nan,
-        border_fraction=float(cut.mean()) if n else math.nan,
+        cell_colour=cell_colour,
+        cell_colour_std=cell_colour_std,
+        background_colour=background_colour,
+        touching_fraction=float((sizes > 1).mean()) if n else math.nan,
+        border_fraction=float(at_border.mean()) if n else math.nan,
         nearest=Spread.of(nearest),
         nearest_histogram=patterns.distance_histogram(nearest, diameter.mean),
-        cluster_sizes={size: cells // size for size, cells in sorted(Counter(groups.tolist()).items())},
+        cluster_sizes={size: cells // size for size, cells in sorted(Counter(sizes.tolist()).items())},
         # Four decimals are finer than the noise of one smear and halve the file.
         pair_correlation=tuple(
             np.round(patterns.pair_correlation(centres, (width, height), diameter.mean), 4).tolist()
@@ -119,23 +118,9 @@ def _colours(smear: Smear, areas: IntArray) -> tuple[Colour, Colour, Colour]:
         axis=1,
     )
     cells = ColourSpread.of(sums[1:] / areas[:, None])
-    empty = labels.size - int(areas.sum())
-    red, green, blue = (sums[0] / empty).tolist() if empty else (math.nan,) * 3
+    pixels = labels.size - int(areas.sum())  # of the background
+    red, green, blue = (sums[0] / pixels).tolist() if pixels else (math.nan,) * 3
     return cells.mean, cells.std, (red, green, blue)
-
-
-def _without_empty(smear: Smear) -> Smear:
-    """Drop instances without pixels."""
-    if (smear.areas() > 0).all():
-        return smear
-    return Smear.from_labels(
-        smear.image,
-        smear.labels,
-        smear.classes,
-        class_names=smear.class_names,
-        um_per_px=smear.um_per_px,
-        name=smear.name,
-    )
 
 
 def _class_counts(smear: Smear, selected: npt.NDArray[np.bool_]) -> dict[str, int]:

@@ -44,7 +44,7 @@ def cell_centres(labels: LabelArray, areas: IntArray) -> FloatArray:
     """
     rows, columns = np.nonzero(labels)
     ids = labels[rows, columns]
-    sums = [np.bincount(ids, weights=at, minlength=len(areas) + 1)[1:] for at in (columns, rows)]
+    sums = [np.bincount(ids, weights=coordinate, minlength=len(areas) + 1)[1:] for coordinate in (columns, rows)]
     centres: FloatArray = np.stack(sums, axis=1) / np.maximum(areas, 1)[:, None]
     return centres
 
@@ -123,8 +123,8 @@ def cluster_sizes(n: int, pairs: IntArray) -> IntArray:
     graph = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0] - 1, pairs[:, 1] - 1)), shape=(n, n))
     if n == 0:
         return np.zeros(0, np.int64)
-    _, group = csgraph.connected_components(graph, directed=False)
-    sizes: IntArray = np.bincount(group)[group].astype(np.int64)
+    _, cluster = csgraph.connected_components(graph, directed=False)
+    sizes: IntArray = np.bincount(cluster)[cluster].astype(np.int64)
     return sizes
 
 
@@ -210,7 +210,7 @@ def empty_distances(labels: npt.NDArray[np.integer[Any]], points: int) -> FloatA
 
     Returns
     -------
-    (points looked at,) float64 array
+    (grid points,) float64 array
         0 on a cell.
 
     Examples
@@ -219,7 +219,7 @@ def empty_distances(labels: npt.NDArray[np.integer[Any]], points: int) -> FloatA
     [0.0, 1.0, 2.0, 3.0]
     """
     step = max(1, max(labels.shape) // points)
-    free = labels[::step, ::step] == 0
-    if free.all():
-        return np.full(free.size, math.inf)
-    return np.asarray(ndimage.distance_transform_edt(free).ravel() * step)
+    background = labels[::step, ::step] == 0
+    if background.all():
+        return np.full(background.size, math.inf)
+    return np.asarray(ndimage.distance_transform_edt(background).ravel() * step)

@@ -27,6 +27,7 @@ Number = Annotated[float, BeforeValidator(_null_to_nan)]
 Colour = tuple[Number, Number, Number]
 
 _SAME_SIZE = 1.3  # ratio of cell sizes above which a network must learn another magnification
+_Line = tuple[str, str, str, str]  # name, mean, standard deviation, unit
 
 
 class _Record(BaseModel):
@@ -89,9 +90,9 @@ class ColourSpread(_Record):
 
     @classmethod
     def of(cls, colours: npt.ArrayLike) -> ColourSpread:
-        """Channel by channel, as `Spread.of`."""
-        table = np.asarray(colours, np.float64).reshape(-1, 3)
-        red, green, blue = (Spread.of(table[:, channel]) for channel in range(3))
+        """Compute mean and standard deviation of colours, (n, 3), per channel; NaN are ignored."""
+        values = np.asarray(colours, np.float64).reshape(-1, 3)
+        red, green, blue = (Spread.of(values[:, channel]) for channel in range(3))
         return cls(mean=(red.mean, green.mean, blue.mean), std=(red.std, green.std, blue.std), n=red.n)
 
 
@@ -256,16 +257,16 @@ class DataStatistics(_Record):
             If there is no row.
         """
         if not rows:
-            raise DataError("no smears to measure; name a folder or split that has some")
+            raise DataError("there are no smears to measure; choose a folder or split that contains smears")
         names = list(dict.fromkeys(name for row in rows for name in row.class_counts))
-        pixels = {row.um_per_px for row in rows if row.um_per_px is not None}
+        scales = {row.um_per_px for row in rows if row.um_per_px is not None}
         clusters: Counter[int] = Counter()
         for row in rows:
             clusters.update(row.cluster_sizes)
         diameter = Spread.pooled(row.cell_diameter for row in rows)
         return cls(
             smears=len(rows),
-            um_per_px=pixels.pop() if len(pixels) == 1 else None,
+            um_per_px=scales.pop() if len(scales) == 1 else None,
             count=Spread.of([row.count for row in rows]),
             class_counts={name: Spread.of([row.class_counts.get(name, 0) for row in rows]) for name in names},
             cell_width=Spread.pooled(row.cell_width for row in rows),
@@ -357,76 +358,62 @@ class DataStatistics(_Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            field = ".".join(str(part) for part in first["loc"]) or "JSON"
             raise DataError(
-                f"not a record of statistics ({where}: {first['msg']}); write it again", path
+                f"not a record of statistics ({field}: {first['msg']}); measure the smears again", path
             ) from error
 
     def table(self) -> Table:
-        """Return a terminal table with the paper's Table 1 and the layout statistics, with units."""
-        table = Table(title=f"Statistics of {self.smears} smears")
-        table.add_column("statistic")
-        table.add_column("mean", justify="right")
-        table.add_column("std", justify="right")
-        table.add_column("unit")
-        for line in self._table_1():
+        """Return a terminal table with the paper's Table 1, then the layout statistics, with units."""
+        table = Table(
+            title=f"Statistics of {self.smears} smear{'' if self.smears == 1 else 's'}",
+            caption="SD: standard deviation, over cells for size, diameter and nearest-neighbour distance, over "
+            "clusters for cluster size, over smears otherwise",
+        )
+        table.add_column("Statistic")
+        table.add_column("Mean", justify="right")
+        table.add_column("SD", justify="right")
+        table.add_column("Unit")
+        for line in self._table_1_lines():
             table.add_row(*line)
         table.add_section()
         for line in self._layout_lines():
             table.add_row(*line)
         return table
 
-    def _table_1(self) -> list[tuple[str, str, str, str]]:
+    def _table_1_lines(self) -> list[_Line]:
         width, height = self.cell_width, self.cell_height
-        lines = [
-            ("cells per smear", f"{self.count.mean:.0f}", f"{self.count.std:.0f}", "cells"),
-            ("cell shape, W × H", _times(width.mean, height.mean), _times(width.std, height.std), "px"),
-        ]
-        if self.um_per_px is not None:
-            step = self.um_per_px
-            mean, std = (width.mean * step, height.mean * step), (width.std * step, height.std * step)
-            lines.append(("cell shape, W × H", _times(*mean), _times(*std), "µm"))
+        lines = [_line("cells per smear", self.count, 0, "cells")]
+        for unit, factor in (("px", 1.0), ("µm", self.um_per_px)):
+            if factor is not None:
+                mean = f"{width.mean * factor:.1f} × {height.mean * factor:.1f}"
+                std = f"{width.std * factor:.1f} × {height.std * factor:.1f}"
+                lines.append(("cell size, width × height", mean, std, unit))
         for name, colour in (("cell", self.cell_colour), ("background", self.background_colour)):
-            grey = "grey levels 0-255"
-            lines.append(
-                (
-                    f"{name} colour, R × G × B",
-                    _times(*colour.mean, digits=0),
-                    _times(*colour.std, digits=0),
-                    grey,
-                )
-            )
+            mean, std = (", ".join(f"{value:.0f}" for value in values) for values in (colour.mean, colour.std))
+            lines.append((f"{name} colour, RGB", mean, std, "grey levels (0-255)"))
         return lines
 
-    def _layout_lines(self) -> list[tuple[str, str, str, str]]:
-        def line(name: str, spread: Spread, digits: int, unit: str) -> tuple[str, str, str, str]:
-            return name, f"{spread.mean:.{digits}f}", f"{spread.std:.{digits}f}", unit
-
-        lines = [line(f"{name} per smear", spread, 1, "cells") for name, spread in self.class_counts.items()]
-        if len(lines) == 1:
-            lines = []  # for one class it repeats the count
+    def _layout_lines(self) -> list[_Line]:
+        lines = []
+        if len(self.class_counts) > 1:  # with one class it repeats the number of cells
+            lines = [_line(f"{name} per smear", spread, 1, "cells") for name, spread in self.class_counts.items()]
+        sizes = [size for size, clusters in self.cluster_sizes.items() for _ in range(clusters)]
         lines += [
-            line("density", self.density, 0, "cells per Mpx"),
-            line("coverage", self.coverage, 3, "fraction of the field"),
-            line("touching cells", self.touching_fraction, 3, "fraction of cells"),
-            line("cells cut by the border", self.border_fraction, 3, "fraction of cells"),
-            line("cell diameter", self.cell_diameter, 1, "px"),
-            line("nearest neighbour", self.nearest, 1, "px"),
+            _line("cell density", self.density, 0, "cells per Mpx"),
+            _line("coverage", self.coverage, 3, "fraction of area"),
+            _line("touching cells", self.touching_fraction, 3, "fraction of cells"),
+            _line("cells cut by the border", self.border_fraction, 3, "fraction of cells"),
+            _line("equivalent cell diameter", self.cell_diameter, 1, "px"),
+            _line("nearest-neighbour distance", self.nearest, 1, "px"),
+            _line("cluster size", Spread.of(sizes), 2, "cells"),
         ]
-        sizes = [size for size, times in self.cluster_sizes.items() for _ in range(times)]
-        lines.append(line("cells in a cluster", Spread.of(sizes), 2, "cells"))
         curve = np.array(self.pair_correlation.mean)
         if not np.isnan(curve).all():
             peak = int(np.nanargmax(curve))
-            position = f"at {self.pair_correlation.distance[peak]:.2f} diameters"
-            lines.append(
-                (
-                    "pair correlation, maximum",
-                    f"{curve[peak]:.2f}",
-                    f"{self.pair_correlation.std[peak]:.2f}",
-                    position,
-                )
-            )
+            mean, std = f"{curve[peak]:.2f}", f"{self.pair_correlation.std[peak]:.2f}"
+            distance = f"at r = {self.pair_correlation.distance[peak]:.2f} cell diameters"
+            lines.append(("pair correlation, maximum", mean, std, distance))
         return lines
 
 
@@ -446,5 +433,5 @@ def _pool_pair_correlation(rows: Sequence[SmearStatistics], diameter: float) -> 
     )
 
 
-def _times(*values: float, digits: int = 1) -> str:
-    return " × ".join(f"{value:.{digits}f}" for value in values)
+def _line(name: str, spread: Spread, digits: int, unit: str) -> _Line:
+    return name, f"{spread.mean:.{digits}f}", f"{spread.std:.{digits}f}", unit

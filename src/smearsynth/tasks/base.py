@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.metrics.average_precision import Detections, PrecisionRecord, average_precision
-from smearsynth.metrics.intervals import Resampled
+from smearsynth.metrics.intervals import BootstrapScore
 from smearsynth.metrics.matching import box_ious, match
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.tasks.config import TaskConfig, TaskName
@@ -175,11 +175,11 @@ class Evaluation:
         scored = average_precision(predictions, annotations)
         return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(predictions, annotations))
 
-    def resampled(self) -> Resampled:
+    def resampled(self) -> BootstrapScore:
         """Return the score with those of bootstrap samples of the images."""
         if self.precision is not None:
-            return Resampled.of_precision(self.precision)
-        return Resampled.of_scores([image.score for image in self.images])
+            return BootstrapScore.of_precision(self.precision)
+        return BootstrapScore.of_scores([image.score for image in self.images])
 
     @property
     def counts(self) -> tuple[int, int, int]:

@@ -28,7 +28,7 @@ from smearsynth.files import (
     verify_checksums,
     write_checksums,
 )
-from smearsynth.metrics.intervals import Resampled, standard_error
+from smearsynth.metrics.intervals import BootstrapScore, standard_error
 from smearsynth.migrations import to_current
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.config import TaskName
@@ -108,7 +108,7 @@ class FitState:
     best: dict[str, Tensor] | None = None
     best_score: float = 0.0
     best_step: int = 0
-    top: Resampled | None = None
+    top: BootstrapScore | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)  # since the last row of the history
 
@@ -131,7 +131,7 @@ class FitState:
             history=tuple(self.history),
         )
 
-    def keep_best(self, scored: Resampled) -> None:
+    def keep_best(self, scored: BootstrapScore) -> None:
         """Store the weights if their validation score is within one standard error of the highest score.
 
         With few validation smears the highest score is mostly chance, and later weights generalise better because
@@ -170,7 +170,7 @@ class FitState:
         self.losses = list(tensors["losses"].to(self.task.device)) if "losses" in tensors else []
         self.smears = record["smears"]  # as described when the run started
         if "top" in tensors:
-            self.top = Resampled(float(record["top"]), tensors["top"].numpy(), int(record["top_images"]))
+            self.top = BootstrapScore(float(record["top"]), tensors["top"].numpy(), int(record["top_images"]))
         self.step, self.history = int(record["step"]), list(record["history"])
         self.best_score, self.best_step = float(record["best_score"]), int(record["best_step"])
 

@@ -41,7 +41,7 @@ def test_the_verdict_compares_the_fraction_with_the_false_alarms(clean_audit):
 
     above = verdict(0.039, (0.02, 0.06))
     assert "3.9 %, 95 % interval" in above
-    assert "of held-out real cells, 3.6 %: the difference is within chance." in above
+    assert "the fraction of held-out real cells is 3.6 %: the difference is within chance." in above
     assert above.startswith("No sign of memorisation.")
     assert "chance" not in verdict(0.01, (0.005, 0.02))
     assert "more than expected by chance" in verdict(0.2, (0.1, 0.3))

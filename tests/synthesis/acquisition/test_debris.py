@@ -1,4 +1,4 @@
-"""Debris: found where it lies, never on cells, and drawn as frequent and as large as it was."""
+"""Debris: segmentation, the distribution of density and size, and drawing new debris."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.debris import DebrisModel, find_debris
 
 
-def smear(seed: int, spots: int, radius: float = 3.0, side: int = 160) -> Smear:
-    """A noisy ground with one cell, and round dark spots off it."""
+def spotted_smear(seed: int, spots: int, radius: float = 3.0, side: int = 160) -> Smear:
+    """A smear with noise, one cell, and round dark spots in the background."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     labels = np.zeros((side, side), np.int32)
@@ -23,47 +23,52 @@ def smear(seed: int, spots: int, radius: float = 3.0, side: int = 160) -> Smear:
     return Smear(np.clip(image, 0, 255).astype(np.uint8), labels, np.array([0]))
 
 
-def test_spots_are_found_and_cells_are_not():
-    given = smear(0, 4)
-    found = find_debris(given.image, given.labels)
-    assert not (found & (given.labels > 0)).any()
-    assert found[80, 16]
-    assert found[104, 16]
-    assert 4 * 20 < found.sum() < 4 * 40
+def test_spots_are_debris_and_cells_are_not():
+    smear = spotted_smear(0, 4)
+    debris = find_debris(smear.image, smear.labels)
+    assert not (debris & (smear.labels > 0)).any()
+    assert debris[80, 16]
+    assert debris[104, 16]
+    assert 4 * 20 < debris.sum() < 4 * 40
 
 
-def test_a_clean_ground_has_none_and_no_ground_neither():
-    clean = smear(1, 0)
-    assert not find_debris(clean.image, clean.labels).any()
-    assert not find_debris(clean.image, np.ones_like(clean.labels)).any()
+def test_clean_background_and_field_without_background_have_no_debris():
+    smear = spotted_smear(1, 0)
+    assert not find_debris(smear.image, smear.labels).any()
+    assert not find_debris(smear.image, np.ones_like(smear.labels)).any()
 
 
-def test_a_law_draws_as_many_blobs_of_the_size_it_saw():
-    law = DebrisModel.fit([smear(k, spots) for k, spots in enumerate((2, 4, 6))])
-    assert np.median(law.axes) == pytest.approx(3, abs=0.5)
+def test_count_and_size_follow_the_training_smears():
+    model = DebrisModel.fit([spotted_smear(k, spots) for k, spots in enumerate((2, 4, 6))])
+    assert np.median(model.axes) == pytest.approx(3, abs=0.5)
+    rng = np.random.default_rng(0)
+    area = int((spotted_smear(0, 0).labels == 0).sum())
+    counts = [model.draw_count(area, rng) for _ in range(400)]
+    assert np.mean(counts) == pytest.approx(4, abs=0.5)
+    reference_counts = [model.draw_count(area, rng, reference=2) for _ in range(400)]
+    assert np.mean(reference_counts) == pytest.approx(6, abs=0.5)
+
+
+def test_mask_depends_on_the_seed_and_leaves_cells_free():
+    model = DebrisModel.fit([spotted_smear(0, 4)])
     labels = np.zeros((160, 160), np.int32)
     labels[:80] = 1
-    rng = np.random.default_rng(0)
-    ground = int((smear(0, 0).labels == 0).sum())
-    counts = [law.draw_count(ground, rng) for _ in range(400)]
-
-    assert np.mean(counts) == pytest.approx(4, abs=0.5)
-    assert not law.draw(labels, 30, 1)[:80].any()
-    assert law.draw(labels, 30, 1)[80:].sum() > law.draw(labels, 3, 1)[80:].sum() > 0
-    assert (law.draw(labels, 5, 2) == law.draw(labels, 5, 2)).all()
-    assert (law.draw(labels, 5, 2) != law.draw(labels, 5, 3)).any()
+    assert not model.draw(labels, 30, 1)[:80].any()
+    assert model.draw(labels, 30, 1)[80:].sum() > model.draw(labels, 3, 1)[80:].sum() > 0
+    assert (model.draw(labels, 5, 2) == model.draw(labels, 5, 2)).all()
+    assert (model.draw(labels, 5, 2) != model.draw(labels, 5, 3)).any()
 
 
-def test_what_the_border_cuts_and_what_is_large_may_be_a_cell():
-    cut = smear(0, 0)
-    cut.image[60:72, :6] = 90
-    large = smear(0, 1, radius=16)
-    for given in (cut, large):
-        assert find_debris(given.image, given.labels).any()
-        assert len(DebrisModel.fit([given]).axes) == 0
+def test_blobs_at_the_border_and_large_blobs_are_not_fitted():
+    at_border = spotted_smear(0, 0)
+    at_border.image[60:72, :6] = 90
+    large = spotted_smear(0, 1, radius=16)
+    for smear in (at_border, large):
+        assert find_debris(smear.image, smear.labels).any()
+        assert len(DebrisModel.fit([smear]).axes) == 0
 
 
-def test_smears_without_debris_give_a_law_without():
-    law = DebrisModel.fit([smear(0, 0)])
-    assert law.draw_count(10**6, np.random.default_rng(0)) == 0
-    assert not law.draw(np.zeros((9, 9), np.int32), 0, 0).any()
+def test_smears_without_debris():
+    model = DebrisModel.fit([spotted_smear(0, 0)])
+    assert model.draw_count(10**6, np.random.default_rng(0)) == 0
+    assert not model.draw(np.zeros((9, 9), np.int32), 0, 0).any()

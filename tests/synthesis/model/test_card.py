@@ -18,10 +18,10 @@ def test_style_fidelity_of_shifted_muted_lost_and_inverted_colours() -> None:
     shifted = StyleFidelity.of_colours(real, real + 4)
     assert shifted.correlation == pytest.approx(np.ones((2, 3)))
     assert shifted.spread == pytest.approx(np.ones((2, 3)))
-    assert shifted.error == pytest.approx(np.no_background((2, 3), 4.0))
+    assert shifted.error == pytest.approx(np.full((2, 3), 4.0))
     muted = StyleFidelity.of_colours(real, 0.1 * real)
     assert muted.correlation == pytest.approx(np.ones((2, 3)))
-    assert muted.spread == pytest.approx(np.no_background((2, 3), 0.1))
+    assert muted.spread == pytest.approx(np.full((2, 3), 0.1))
     lost = StyleFidelity.of_colours(real, rng.uniform(150, 151, real.shape))
     assert np.abs(lost.correlation).max() < 0.8
     assert lost.spread.max() < 0.05

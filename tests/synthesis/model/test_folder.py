@@ -87,18 +87,18 @@ def write(name: str, text: str) -> Callable[[Path], None]:
     [
         (
             truncate("weights.safetensors"),
-            "weights.safetensors: not a complete safetensors file.*copy the folder again",
+            "weights.safetensors: not a complete safetensors file.*copy the folder",
         ),
         (
             truncate("styles.safetensors"),
-            "styles.safetensors: not a complete safetensors file.*copy the folder again",
+            "styles.safetensors: not a complete safetensors file.*copy the folder",
         ),
         (truncate("shapes.safetensors"), "shapes.safetensors: not a shape library"),
         (truncate("config.json"), "config.json: not the configuration of a model; copy the folder again"),
-        (truncate("statistics.json"), "statistics.json: not the statistics of a data set"),
+        (truncate("statistics.json"), "statistics.json: not a record of statistics"),
         (write("config.json", "[]"), "config.json: not the configuration"),
         (write("config.json", "{}"), "config.json: not the configuration"),
-        (write("statistics.json", "{}"), "statistics.json: not the statistics"),
+        (write("statistics.json", "{}"), "statistics.json: not a record of statistics"),
         (
             edit_json("config.json", lambda j: j.update(format=2)),
             "config.json: has format 2; this version of smearsynth reads format 1, install a newer one",
@@ -121,7 +121,7 @@ def write(name: str, text: str) -> Callable[[Path], None]:
         ),
         (
             edit_tensors("styles.safetensors", lambda t: t.pop("class1.centres")),
-            "styles.safetensors: the style bank lacks 'class1.centres'",
+            "styles.safetensors: tensor 'class1.centres' is missing from the style bank",
         ),
         (
             edit_tensors("styles.safetensors", lambda t: t.update({"class1.centres": np.zeros((4, 9), "f4")})),

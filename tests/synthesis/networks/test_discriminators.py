@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from smearsynth.synthesis.config import NetworkConfig
 from smearsynth.synthesis.networks.convolutions import AlignedConv, SpectralConv
-from smearsynth.synthesis.networks.discriminators import Discriminators, LabelDiscriminator, instance_norm
+from smearsynth.synthesis.networks.discriminators import Discriminators, LabelDiscriminator
 from smearsynth.synthesis.networks.generator import initialise
+from smearsynth.synthesis.networks.normalisation import instance_norm
 
 
 def tiny(**options) -> NetworkConfig:

@@ -9,16 +9,9 @@ from torch import nn
 
 from smearsynth.synthesis.config import NetworkConfig
 from smearsynth.synthesis.networks.convolutions import FewOutputsConv, UpsamplingConv
-from smearsynth.synthesis.networks.generator import (
-    Encoder,
-    Generator,
-    PixelNorm,
-    ResidualBlock,
-    draw_noise,
-    field_noise,
-    initialise,
-    pixel_norm,
-)
+from smearsynth.synthesis.networks.generator import Encoder, Generator, ResidualBlock, initialise
+from smearsynth.synthesis.networks.noise import draw_noise, field_noise
+from smearsynth.synthesis.networks.normalisation import PixelNorm, pixel_norm
 
 
 def tiny(**options) -> NetworkConfig:

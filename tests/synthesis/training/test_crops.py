@@ -186,3 +186,46 @@ def test_resized_smears():
     assert len(small) == 4
     assert small[1].shape == (48, 48)
     assert (small[1].labels == SMEARS[1].resized(0.5).labels).all()
+
+
+# Stain augmentation
+
+
+def stain_augmented(fraction: float, step: int = 0, **options: object) -> CropBatch:
+    config = CONFIG.model_copy(update={"batch": 6, "seed": 3, "stain_augmentation": fraction})
+    return draw_crops(SMEARS, config, step, **options)
+
+
+def changed_crops(fraction: float, step: int) -> list[bool]:
+    pairs = zip(stain_augmented(fraction, step).pixels, stain_augmented(0, step).pixels, strict=True)
+    return [not torch.equal(augmented, plain) for augmented, plain in pairs]
+
+
+def test_stain_augmentation_of_no_and_of_all_crops():
+    default = draw_crops(SMEARS, CONFIG.model_copy(update={"batch": 6, "seed": 3}), 5)
+    assert torch.equal(stain_augmented(0.0, 5).pixels, default.pixels)
+    assert all(all(changed_crops(1.0, step)) for step in range(5))
+
+
+def test_stain_augmentation_changes_the_requested_fraction():
+    changed = [crop for step in range(30) for crop in changed_crops(0.3, step)]
+    assert 0.2 < np.mean(changed) < 0.4
+
+
+def test_stain_augmentation_changes_only_the_pixels():
+    for step in range(3):
+        config = CONFIG.model_copy(update={"batch": 6, "discriminator_augmentation": 0.5})
+        plain = draw_crops(SMEARS, config, step, debris=True)
+        augmented = draw_crops(SMEARS, config.model_copy(update={"stain_augmentation": 1.0}), step, debris=True)
+        assert not torch.equal(augmented.pixels, plain.pixels)
+        for name in ("labels", "channels_of", "changes", "debris"):
+            assert torch.equal(getattr(augmented, name), getattr(plain, name)), name
+
+
+def test_stain_augmentation_depends_on_the_step_only():
+    assert torch.equal(stain_augmented(0.5, 4).pixels, stain_augmented(0.5, 4).pixels)
+
+
+def test_precomputed_styles_disable_stain_augmentation():
+    styles = [np.zeros((smear.count + 1, 3), np.float32) for smear in SMEARS]
+    assert torch.equal(stain_augmented(1.0, styles=styles).pixels, stain_augmented(0.0, styles=styles).pixels)

@@ -19,7 +19,8 @@ from smearsynth.synthesis.model.folder import ModelConfig
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import condition
-from smearsynth.synthesis.networks.generator import Generator, draw_noise, initialise
+from smearsynth.synthesis.networks.generator import Generator, initialise
+from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.training.fine_tuning import adapt_to_classes, initialise_from
 from smearsynth.synthesis.training.loop import TrainingRun, train_networks
 from smearsynth.synthesis.training.pipeline import train_synthesizer
@@ -125,11 +126,11 @@ def generator(*class_names: str, **options: object) -> Generator:
 def repainted(network: Generator, labels: torch.Tensor, classes: list[int]) -> torch.Tensor:
     """Paint a field with these classes of its cells, always with the same styles, noise and debris."""
     draw = torch.Generator().manual_seed(9)
-    given = condition(
+    conditions = condition(
         labels, torch.tensor([[0, *(k + 1 for k in classes)]]), len(network.config.class_names), labels == 2
     )
     styles = torch.randn(1, 3, *labels.shape[1:], generator=draw)
-    return network(given, styles, draw_noise(tuple(labels.shape), 1, draw))
+    return network(conditions, styles, draw_noise(tuple(labels.shape), 1, draw))
 
 
 @pytest.fixture(scope="module")

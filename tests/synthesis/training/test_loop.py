@@ -49,9 +49,9 @@ def contents(state: TrainingState) -> dict[str, torch.Tensor]:
     return values
 
 
-def assert_same(one: TrainingState, other: TrainingState) -> None:
-    assert one.step == other.step
-    a, b = contents(one), contents(other)
+def assert_same(first: TrainingState, second: TrainingState) -> None:
+    assert first.step == second.step
+    a, b = contents(first), contents(second)
     assert a.keys() == b.keys()
     assert [key for key in a if not torch.equal(a[key], b[key])] == []
 
@@ -183,9 +183,9 @@ def test_finished_run_can_be_extended(smears, whole_run, tmp_path):
 
 
 def test_other_settings_are_an_error(smears, whole_run):
-    other = preset("tiny", steps=6, crop=(32, 32), batch=2)
+    second = preset("tiny", steps=6, crop=(32, 32), batch=2)
     with pytest.raises(ModelError, match="batch = 1, now it is 2"):
-        train_networks(smears, other, TrainingRun(whole_run[0]))
+        train_networks(smears, second, TrainingRun(whole_run[0]))
 
 
 def test_damaged_state_is_reported(smears, whole_run, tmp_path):
@@ -203,8 +203,10 @@ def test_no_smears_are_an_error(tmp_path):
 
 def test_result_depends_on_the_seed(smears, whole_run, tmp_path):
     state = train_networks(smears, preset("tiny", steps=6, crop=(32, 32), seed=1), TrainingRun(tmp_path))
-    one, other = contents(state), contents(whole_run[1])
-    assert not torch.equal(one["average.generator.first.conv.weight"], other["average.generator.first.conv.weight"])
+    first, second = contents(state), contents(whole_run[1])
+    assert not torch.equal(
+        first["average.generator.first.conv.weight"], second["average.generator.first.conv.weight"]
+    )
 
 
 def test_all_parameters_change(whole_run):
@@ -251,16 +253,16 @@ def test_every_option_trains_and_continues_bit_identically(smears, tmp_path, net
         base = preset("tiny", steps=steps, crop=(32, 32), batch=2, **training)
         return base.model_copy(update={"network": base.network.model_copy(update=network)})
 
-    whole = train_networks(smears, settings(4), TrainingRun(tmp_path / "whole", log_every=1))
+    uninterrupted = train_networks(smears, settings(4), TrainingRun(tmp_path / "uninterrupted", log_every=1))
     for time_limit in (0, 0, None):
         state = train_networks(
             smears, settings(4), TrainingRun(tmp_path / "pieces", log_every=1, time_limit=time_limit)
         )
 
-    assert_same(state, whole)
-    assert all(torch.isfinite(tensor).all() for tensor in contents(whole).values())
-    assert ("labels" in rows(tmp_path / "whole")[0]) == ("label_discriminator" in network)
-    before, after = contents(TrainingState.fresh(settings(4))), contents(whole)
+    assert_same(state, uninterrupted)
+    assert all(torch.isfinite(tensor).all() for tensor in contents(uninterrupted).values())
+    assert ("labels" in rows(tmp_path / "uninterrupted")[0]) == ("label_discriminator" in network)
+    before, after = contents(TrainingState.fresh(settings(4))), contents(uninterrupted)
     # The direction of a convolution with one output channel is constant.
     assert {key for key in before if torch.equal(before[key], after[key])} <= {
         key for key in before if key.endswith("layers.4.direction")
@@ -287,8 +289,8 @@ def test_stage_two_trains_g_and_d_with_precomputed_styles(smears, whole_run, tmp
         assert torch.equal(state.average.encoder.state_dict()[key], tensor)
         assert torch.equal(state.translator.encoder.state_dict()[key], tensor)
     for name in ("translator", "average"):
-        was, now = (getattr(run, name).generator.mix.weight for run in (first, state))
-        assert 0 < (was - now).abs().max() < 0.01  # training started from stage one
+        former, current = (getattr(run, name).generator.mix.weight for run in (first, state))
+        assert 0 < (former - current).abs().max() < 0.01  # training started from stage one
     repeated = train_networks(smears, settings, TrainingRun(tmp_path), first_stage=first, styles=styles)
     assert_same(repeated, state)
 

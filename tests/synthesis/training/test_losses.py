@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smearsynth.synthesis.config import TrainingConfig
-from smearsynth.synthesis.networks.discriminators import Judgement
+from smearsynth.synthesis.networks.discriminators import DiscriminatorOutput
 from smearsynth.synthesis.training.losses import (
     colour_loss,
     discriminator_loss,
@@ -30,10 +30,10 @@ def scores(score: float, scales: int = 2) -> list[list[Tensor]]:
     return [[torch.zeros(1, 2, 4, 4), torch.full((1, 1, 3, 3), score)] for _ in range(scales)]
 
 
-def judgements(outputs: tuple) -> tuple[Judgement, Judgement]:
+def judgements(outputs: tuple) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
     """Return outputs of the patch discriminators without a label-aware one."""
     real, fake = outputs
-    return Judgement(real, None), Judgement(fake, None)
+    return DiscriminatorOutput(real, None), DiscriminatorOutput(fake, None)
 
 
 class Pyramid(nn.Module):

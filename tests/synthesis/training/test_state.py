@@ -10,7 +10,7 @@ import torch
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.synthesis.config import Preset, preset
 from smearsynth.synthesis.networks.conditioning import condition
-from smearsynth.synthesis.networks.generator import draw_noise
+from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.training.crops import draw_crops
 from smearsynth.synthesis.training.state import TrainingState, Translator
 
@@ -23,13 +23,13 @@ def smears(smear_folder: Path) -> SmearFolder:
 
 
 def contents(state: TrainingState) -> dict[str, torch.Tensor]:
-    found = {}
+    tensors = {}
     for name in ("translator", "discriminators", "average"):
-        found |= {f"{name}.{key}": tensor for key, tensor in getattr(state, name).state_dict().items()}
+        tensors |= {f"{name}.{key}": tensor for key, tensor in getattr(state, name).state_dict().items()}
     for name in ("optimiser_g", "optimiser_d"):
         for index, entry in getattr(state, name).state_dict()["state"].items():
-            found |= {f"{name}.{index}.{key}": torch.as_tensor(entry[key]) for key in entry}
-    return found
+            tensors |= {f"{name}.{index}.{key}": torch.as_tensor(entry[key]) for key in entry}
+    return tensors
 
 
 def assert_same(first: TrainingState, second: TrainingState) -> None:

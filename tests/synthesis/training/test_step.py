@@ -7,7 +7,7 @@ import torch
 
 from smears import random_smear
 from smearsynth.synthesis.config import preset
-from smearsynth.synthesis.networks.generator import draw_noise
+from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.training.crops import CropBatch, draw_crops
 from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train_networks
 from smearsynth.synthesis.training.state import TrainingState

@@ -165,7 +165,7 @@ class Audit(BaseModel):
         flagged = (
             f"{self.flagged} of {self.cells} synthetic cells ({_percent(self.flagged_fraction)}, 95 % interval "
             f"{_percent(self.interval[0])} to {_percent(self.interval[1])}) are flagged as copies of training "
-            f"cells; of held-out real cells, {_percent(self.false_alarms)}"
+            f"cells; the fraction of held-out real cells is {_percent(self.false_alarms)}"
         )
         sentences = ["Signs of memorisation." if self.memorised else "No sign of memorisation."]
         sentences += self._describe_copied_smears()

@@ -118,7 +118,7 @@ class Realism(BaseModel):
             lines.append("Density and coverage were not computed: too few crops. Give more or larger smears.")
         different = [name for name, comparison in self.appearance.items() if abs(comparison.offset) > 1]
         if different:
-            lines.append(f"Over one standard deviation from the real smears: {', '.join(different)}.")
+            lines.append(f"Means over one standard deviation from the real smears: {', '.join(different)}.")
         elif self.appearance:
             lines.append("Colour and texture: all means are within one standard deviation of the real smears.")
         else:

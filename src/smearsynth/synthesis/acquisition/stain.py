@@ -1,8 +1,9 @@
-"""Other stains of the same field: for training crops, and for synthetic smears unlike any that was learned from.
+"""Stain augmentation: random stains and white balances for training crops and synthetic smears.
 
-Ten smears come in ten colours at most. G is told the colour of every instance by its style, and E reads it off
-the crop: restained together, crops teach both to carry over stains that no smear of the training split has.
-A painted field is restained by the same law, so that whoever learns from it meets more stains than the ten.
+Ten training smears have at most ten stains. G gets the colour of every instance from its style vector, and E reads
+that style from the crop. Stain-augmented crops therefore teach both networks to reproduce stains that no training
+smear has. Synthetic smears use the same distribution, so that a model trained on them sees more stains than the
+training smears have.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ StainName = Literal["original", "augmented"]
 
 _Row = tuple[float, float, float]
 
-# standard deviations, in natural logarithms of the absorbance and in absorbance
-_STRENGTH = (0.25, 0.15)  # of the dye: all channels together, each its own
-_LIGHT = (0.10, 0.06)  # of lamp and white balance: together, each
-_MIXING = 0.08  # of one channel's absorbance in another's: another dye
+# Standard deviations: (common to all channels, independent per channel).
+_GAIN = (0.25, 0.15)  # log factor of the absorbance: amount of dye
+_SHIFT = (0.10, 0.06)  # natural logarithm of intensity: lamp and white balance
+_MIXING = 0.08  # absorbance of one channel added to another: a different dye
 
 
 class Stain(BaseModel):
-    """A stain, lamp and white balance, as what they change in those at hand.
+    """A change of stain, lamp and white balance relative to the original image.
 
-    Absorbance is linear in the amount of dye (Beer and Lambert), so it is scaled, mixed and shifted there, as stain
-    augmentation in histology does (Tellez et al. 2019).
+    Absorbance is linear in the amount of dye (Beer-Lambert), so it is scaled, mixed between the channels and
+    shifted, as in stain augmentation for histology (Tellez et al. 2019).
 
     Parameters
     ----------
     mixing : three rows of three floats
-        Absorbance of red, green and blue by that of the field at hand.
+        Matrix from the original to the new absorbance of R, G and B.
     shift : three floats
-        What is added to it, in natural logarithms of intensity.
+        Added to the absorbance, in natural logarithms of intensity.
 
     Examples
     --------
     >>> thin = Stain(mixing=((0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)), shift=(0, 0, 0))
-    >>> thin.applied(np.full((1, 1, 3), 63, np.uint8)).tolist()
+    >>> thin.apply(np.full((1, 1, 3), 63, np.uint8)).tolist()
     [[[127, 127, 127]]]
     """
 
@@ -52,43 +53,43 @@ class Stain(BaseModel):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """A stain that no smear needs to have."""
-        gain = np.exp(_STRENGTH[0] * rng.standard_normal() + _STRENGTH[1] * rng.standard_normal(3))
-        shift = _LIGHT[0] * rng.standard_normal() + _LIGHT[1] * rng.standard_normal(3)
+        """Draw a random stain."""
+        gain = np.exp(_GAIN[0] * rng.standard_normal() + _GAIN[1] * rng.standard_normal(3))
+        shift = _SHIFT[0] * rng.standard_normal() + _SHIFT[1] * rng.standard_normal(3)
         mixing = np.eye(3) * gain + _MIXING * rng.standard_normal((3, 3)) * (1 - np.eye(3))
         return cls.model_validate({"mixing": _rounded(mixing), "shift": _rounded(shift)})
 
-    def applied(self, pixels: ImageArray) -> ImageArray:
-        """The same field, (h, w, 3) uint8 RGB, under this stain."""
+    def apply(self, pixels: ImageArray) -> ImageArray:
+        """Return the (H, W, 3) uint8 RGB image in this stain."""
         absorbance = -np.log((pixels.astype(np.float32) + 1) / 256)
         changed = absorbance @ np.asarray(self.mixing, np.float32).T + np.asarray(self.shift, np.float32)
         levels: ImageArray = np.clip(np.rint(256 * np.exp(-changed) - 1), 0, 255).astype(np.uint8)
         return levels
 
 
-def stain_augmentation(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """The same field under a stain drawn anew.
+def augment_stain(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
+    """Return an image in a random stain.
 
     Parameters
     ----------
-    pixels : (h, w, 3) uint8 array
+    pixels : (H, W, 3) uint8 array
         RGB.
     rng : numpy.random.Generator
 
     Returns
     -------
-    (h, w, 3) uint8 array
+    (H, W, 3) uint8 array
 
     Examples
     --------
     >>> plain = np.full((2, 2, 3), (200, 150, 160), np.uint8)
-    >>> bool((stain_augmentation(plain, np.random.default_rng(0)) == plain).all())
+    >>> bool((augment_stain(plain, np.random.default_rng(0)) == plain).all())
     False
     """
-    return Stain.draw(rng).applied(pixels)
+    return Stain.draw(rng).apply(pixels)
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> list[object]:
-    """Few enough digits for a recipe to be read."""
+    """Round to four decimals, so that recipes stay readable."""
     rounded: list[object] = np.round(values, 4).tolist()
     return rounded

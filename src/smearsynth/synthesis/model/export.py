@@ -23,7 +23,8 @@ from smearsynth.files import atomic_write
 from smearsynth.runs import StopRequest
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.conditioning import condition, paint_styles
-from smearsynth.synthesis.networks.generator import Generator, field_noise
+from smearsynth.synthesis.networks.generator import Generator
+from smearsynth.synthesis.networks.noise import field_noise
 
 _SIDE = 64  # side of the traced field, px; twice the grid if that is more
 

@@ -19,7 +19,7 @@ from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
 from smearsynth.synthesis.model.provenance import DataSource, PretrainedRecord
 from smearsynth.synthesis.networks.generator import Encoder, Generator
-from smearsynth.synthesis.styles import StyleBank
+from smearsynth.synthesis.styles.bank import StyleBank
 
 DEFAULT = "default"  # name of the shipped model
 
@@ -217,9 +217,9 @@ def read_shapes(path: Path, config: NetworkConfig) -> ShapeLibrary | ParametricS
 def _styles_match(bank: StyleBank, config: NetworkConfig) -> bool:
     """Test whether all arrays of a style bank have the shapes that the configuration implies."""
     width, n_classes = config.style_channels, len(config.class_names)
-    joint_width = width * (n_classes + 1) + n_classes  # styles of background and classes, fractions of the classes
+    joint_width = width * (n_classes + 1) + n_classes  # styles of background and classes, spreads of the classes
     mixtures = [(bank.joint, joint_width)]
-    mixtures += [(mixture, width) for mixture in (*(within.law for within in bank.within), *bank.per_class)]
+    mixtures += [(mixture, width) for mixture in (*(within.pooled for within in bank.within), *bank.per_class)]
     for mixture, size in mixtures:
         k = len(mixture.weights)
         if mixture.centres.shape != (k, size) or mixture.roots.shape != (k, size, size):
@@ -227,4 +227,4 @@ def _styles_match(bank: StyleBank, config: NetworkConfig) -> bool:
     smears = bank.smears
     if smears.ndim != 2 or not len(smears) or smears.shape[1] != joint_width:
         return False
-    return all(within.fits(width, len(smears)) for within in bank.within)
+    return all(within.is_consistent(width, len(smears)) for within in bank.within)

@@ -24,7 +24,8 @@ from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.statistics import DataStatistics
 from smearsynth.synthesis.acquisition.debris import find_debris
-from smearsynth.synthesis.acquisition.imaging import Acquisition, AcquisitionModel
+from smearsynth.synthesis.acquisition.imaging import Acquisition
+from smearsynth.synthesis.acquisition.model import AcquisitionModel
 from smearsynth.synthesis.acquisition.stain import Stain
 from smearsynth.synthesis.model.folder import (
     ACQUISITION_FILE,
@@ -48,7 +49,8 @@ from smearsynth.synthesis.model.folder import (
 from smearsynth.synthesis.model.provenance import PretrainedRecord
 from smearsynth.synthesis.model.tiling import MAX_TILE_PIXELS, encode_field, paint_field
 from smearsynth.synthesis.networks.generator import Encoder, Generator
-from smearsynth.synthesis.styles import StyleBank, Styles
+from smearsynth.synthesis.styles.bank import StyleBank
+from smearsynth.synthesis.styles.clusters import Styles
 
 # Fields were renamed after the first models were written. Hashes use the former names, so that they do not change.
 _HASHED_AS_FORMAT_1: dict[str, RecordKind] = {
@@ -208,8 +210,8 @@ class Synthesizer:
             debris=debris,
         )
         if stain is not None:
-            image = stain.applied(image)
-        return image if acquisition is None else acquisition.expose(image, labels)
+            image = stain.apply(image)
+        return image if acquisition is None else acquisition.apply(image, labels)
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
         """Reconstruct a real smear from its labels, styles and debris, without acquisition model."""

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from smearsynth.smear import ImageArray, LabelArray, Mask
 from smearsynth.synthesis.networks.conditioning import condition, paint_styles, pool_sums
-from smearsynth.synthesis.networks.generator import Encoder, Generator, field_noise
-from smearsynth.synthesis.styles import Styles
+from smearsynth.synthesis.networks.generator import Encoder, Generator
+from smearsynth.synthesis.networks.noise import field_noise
+from smearsynth.synthesis.styles.clusters import Styles
 
 # Pixels of a tile with its margins. A field of 1920 × 1200 px is one tile (about 1.1 GB in fp32).
 MAX_TILE_PIXELS = 2_400_000

@@ -1,1 +1,1 @@
-"""Generator, encoder, discriminators and perceptual features."""
+"""Neural networks: generator, encoder, discriminators and perceptual features."""

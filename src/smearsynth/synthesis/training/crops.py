@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from smearsynth.smear import ImageArray, LabelArray, Smear, relabel_sequential
 from smearsynth.synthesis.acquisition.debris import find_debris
-from smearsynth.synthesis.acquisition.stain import stain_augmentation
+from smearsynth.synthesis.acquisition.stain import augment_stain
 from smearsynth.synthesis.config import TrainingConfig
-from smearsynth.synthesis.styles import Styles
+from smearsynth.synthesis.styles.clusters import Styles
 from smearsynth.synthesis.training.discriminator_augment import draw_changes
 
 
@@ -190,8 +190,7 @@ def draw_crops(
     images = [crop.pixels for crop in crops]
     if config.stain_augmentation and styles is None:
         images = [
-            stain_augmentation(pixels, rng) if rng.random() < config.stain_augmentation else pixels
-            for pixels in images
+            augment_stain(pixels, rng) if rng.random() < config.stain_augmentation else pixels for pixels in images
         ]
     return CropBatch(
         torch.from_numpy(np.stack(images)),

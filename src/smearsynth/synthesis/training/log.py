@@ -16,7 +16,7 @@ from smearsynth.files import atomic_write
 from smearsynth.formats.images import save_png
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.networks.conditioning import condition
-from smearsynth.synthesis.networks.generator import draw_noise
+from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.training.crops import CropBatch
 from smearsynth.synthesis.training.state import TrainingState
 

@@ -22,8 +22,8 @@ from smearsynth.smear import Smear
 from smearsynth.synthesis.config import Preset, TrainingConfig
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import PerceptualFeatures
-from smearsynth.synthesis.networks.generator import draw_noise
-from smearsynth.synthesis.styles import Styles
+from smearsynth.synthesis.networks.noise import draw_noise
+from smearsynth.synthesis.styles.clusters import Styles
 from smearsynth.synthesis.training.checkpoint import load_state, save_state
 from smearsynth.synthesis.training.crops import CropBatch, ResizedSmears, crop_stream, draw_crops
 from smearsynth.synthesis.training.fine_tuning import initialise_from

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smearsynth.synthesis.config import TrainingConfig
-from smearsynth.synthesis.networks.discriminators import Judgement
+from smearsynth.synthesis.networks.discriminators import DiscriminatorOutput
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 
 Outputs = Sequence[Sequence[Tensor]]
@@ -127,7 +127,7 @@ def generator_objective(
     real: Tensor,
     fake: Tensor,
     condition: Tensor,
-    outputs: tuple[Judgement, Judgement],
+    outputs: tuple[DiscriminatorOutput, DiscriminatorOutput],
     features: PerceptualFeatures | None,
     config: TrainingConfig,
 ) -> dict[str, Tensor]:

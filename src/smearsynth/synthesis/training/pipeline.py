@@ -20,7 +20,7 @@ from smearsynth.layout.labels import LabelSource
 from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import Smear, digest
 from smearsynth.statistics import DataStatistics
-from smearsynth.synthesis.acquisition.imaging import AcquisitionModel
+from smearsynth.synthesis.acquisition.model import AcquisitionModel
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.model.card import StyleFidelity, model_card
 from smearsynth.synthesis.model.folder import ModelConfig
@@ -28,7 +28,9 @@ from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.model.tiling import encode_field
 from smearsynth.synthesis.networks.features import PerceptualFeatures
-from smearsynth.synthesis.styles import StyleBank, Styles, without_slivers
+from smearsynth.synthesis.styles.bank import StyleBank
+from smearsynth.synthesis.styles.clusters import Styles
+from smearsynth.synthesis.styles.partial_cells import drop_partial_cells
 from smearsynth.synthesis.training.loop import StepCallback, TrainingRun, fabric_for, train_networks
 from smearsynth.synthesis.training.state import TrainingState
 
@@ -84,9 +86,9 @@ def train_synthesizer(
     labels = build_label_source(smears, preset)
     _report(labels, pretrained, on_message)
     _register_smears(run.folder / "state", smears, labels.statistics, on_message)
-    preset = preset.on_features("none" if features is None else features.name)
+    preset = preset.with_features("none" if features is None else features.name)
     if preset.second:
-        preset = preset.within(labels.statistics.field_size)
+        preset = preset.limit_crops(labels.statistics.field_size)
     trained = _train_stages(smears, preset, run, features, on_message, pretrained)
     if trained is None:
         return None
@@ -231,7 +233,7 @@ def _assemble(
     parametric: bool,
 ) -> Synthesizer:
     """Build the synthesizer, without acquisition model, from the trained networks and the measured smears."""
-    whole = [without_slivers(vectors, smear) for vectors, smear in zip(styles, smears, strict=True)]
+    whole = [drop_partial_cells(vectors, smear) for vectors, smear in zip(styles, smears, strict=True)]
     return Synthesizer(
         config,
         state.average.generator.eval(),

@@ -1,0 +1,154 @@
+"""Estimation of acquisition parameters from a smear and, for blur and noise, from its reconstruction."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from smearsynth.smear import ImageArray, LabelArray, Mask
+from smearsynth.synthesis.acquisition.debris import find_debris
+from smearsynth.synthesis.acquisition.imaging import Acquisition
+
+_BLOCK = 8  # px: the illumination is smooth, so block means are sufficient
+_MIN_BLOCKS = 50  # min number of background blocks for an estimate of the illumination
+_MIN_PIXELS = 50  # min number of background pixels for an estimate of the noise
+_BLURS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, between which the blur is interpolated
+_RIM = 3  # px on either side of a cell outline, where the gradient measures the focus
+_NOISE_SIGMA = 1.5  # px: the residual of a Gaussian blur of this width is counted as noise
+_TRIMMED_FRACTION = 0.9  # fraction of the noise residuals that is used; the largest ones are unannotated specks
+
+
+def estimate_illumination(image: ImageArray, labels: LabelArray) -> npt.NDArray[np.float64]:
+    """Fit the illumination polynomial of `Acquisition` to the background of a smear.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    labels : (H, W) int32 array
+
+    Returns
+    -------
+    (15,) float64 array
+        Zeros if less than 50 blocks of 8×8 px are background.
+    """
+    height, width = (side // _BLOCK * _BLOCK for side in labels.shape)
+    background = ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0
+    background &= ~find_debris(image, labels)
+    counts = _block_sums(background[:height, :width])
+    usable = counts >= _BLOCK * _BLOCK // 2
+    if usable.sum() < _MIN_BLOCKS:
+        return np.zeros(15)
+    basis = _polynomial_basis((height // _BLOCK, width // _BLOCK))[:, usable]
+    matrix = np.concatenate([np.ones((1, basis.shape[1])), basis]).T
+    coefficients = []
+    for channel in range(3):
+        plane = np.where(background, image[..., channel], 0)[:height, :width].astype(np.float64)
+        means = _block_sums(plane)[usable] / counts[usable]
+        solution = np.linalg.lstsq(matrix, np.log(np.maximum(means, 1.0)), rcond=None)[0]
+        coefficients.append(solution[1:])  # without the constant
+    return np.concatenate(coefficients)
+
+
+def estimate_blur(real: ImageArray, reconstruction: ImageArray, labels: LabelArray) -> float:
+    """Return the blur in px that brings the rims of a reconstruction to the steepness of the real ones.
+
+    Parameters
+    ----------
+    real, reconstruction : (H, W, 3) uint8 arrays
+    labels : (H, W) int32 array
+
+    Returns
+    -------
+    float
+        0 if the reconstruction is not sharper than the real image or has no cells.
+    """
+    cells = labels > 0
+    rim = ndimage.binary_dilation(cells, iterations=_RIM) & ~ndimage.binary_erosion(cells, iterations=_RIM)
+    if not rim.any():
+        return 0.0
+    background = ndimage.binary_dilation(cells, iterations=2 * _RIM) == 0
+    target = _rim_gradient(real[..., 1].astype(np.float32), rim, background)
+    plane = reconstruction[..., 1].astype(np.float32)
+    gradients = [_rim_gradient(ndimage.gaussian_filter(plane, sigma), rim, background) for sigma in _BLURS]
+    # gradients decrease with the blur; np.interp needs increasing values
+    return float(np.interp(-target, -np.array(gradients), _BLURS))
+
+
+def measure_noise(image: ImageArray, labels: LabelArray) -> tuple[float, float]:
+    """Measure the noise of the background: the residual of a Gaussian blur of 1.5 px, without debris.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    labels : (H, W) int32 array
+
+    Returns
+    -------
+    independent, common : float
+        Root mean square in grey levels of the part that differs between the channels, and of the mean over the
+        channels. Both are 0 if less than 50 px are background.
+    """
+    background = (ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0) & ~find_debris(image, labels)
+    if background.sum() < _MIN_PIXELS:
+        return 0.0, 0.0
+    levels = image.astype(np.float32)
+    residuals = (levels - ndimage.gaussian_filter(levels, (_NOISE_SIGMA, _NOISE_SIGMA, 0)))[background]
+    common = residuals.mean(axis=1)
+    return _trimmed_rms(residuals - common[:, None]), _trimmed_rms(common)
+
+
+def estimate_noise(real: ImageArray, reconstruction: ImageArray, labels: LabelArray) -> tuple[float, float]:
+    """Return the `noise` and `correlated_noise` of `Acquisition` that a reconstruction lacks.
+
+    Parameters
+    ----------
+    real, reconstruction : (H, W, 3) uint8 arrays
+    labels : (H, W) int32 array
+    """
+    independent, common = measure_noise(real, labels)
+    independent_response, common_response, correlated_response = _noise_responses()
+    reconstruction_independent, reconstruction_common = measure_noise(reconstruction, labels)
+    noise = max(0.0, independent**2 - reconstruction_independent**2) ** 0.5 / independent_response
+    # the mean of three channels keeps a third of the variance of their independent noise
+    remainder = common**2 - reconstruction_common**2 - (noise * common_response) ** 2
+    return noise, max(0.0, remainder) ** 0.5 / correlated_response
+
+
+@cache
+def _noise_responses() -> tuple[float, float, float]:
+    """Return the result of `measure_noise` per unit of noise (both parts) and of correlated noise (common part)."""
+    grey, labels = np.full((256, 256, 3), 128, np.uint8), np.zeros((256, 256), np.int32)
+    independent, common = measure_noise(Acquisition(noise=10).apply(grey), labels)
+    correlated = measure_noise(Acquisition(correlated_noise=10).apply(grey), labels)[1]
+    return independent / 10, common / 10, correlated / 10
+
+
+def _trimmed_rms(values: npt.NDArray[np.float32]) -> float:
+    """Return the root mean square of the smallest 90 % of the absolute values."""
+    sizes = np.sort(np.abs(values), axis=None)[: int(_TRIMMED_FRACTION * values.size)]
+    return float((sizes**2).mean() ** 0.5)
+
+
+def _rim_gradient(plane: npt.NDArray[np.float32], rim: Mask, background: Mask) -> float:
+    """Return the root mean square gradient of the rims; that of the background is subtracted as noise."""
+    dy, dx = np.gradient(plane, axis=0), np.gradient(plane, axis=1)
+    squares: npt.NDArray[np.float32] = dy**2 + dx**2
+    noise = float(squares[background].mean()) if background.any() else 0.0
+    return float(np.sqrt(max(0.0, float(squares[rim].mean()) - noise)))
+
+
+def _block_sums(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return the sums over blocks of 8×8 px."""
+    height, width = plane.shape
+    sums: npt.NDArray[np.float64] = plane.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).sum((1, 3))
+    return sums
+
+
+def _polynomial_basis(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return x, y, x², xy and y² on a grid from -1 to 1, (5, H, W)."""
+    y, x = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in shape)
+    grid_y, grid_x = np.broadcast_arrays(y[:, None], x[None])
+    return np.stack([grid_x, grid_y, grid_x**2, grid_x * grid_y, grid_y**2])
