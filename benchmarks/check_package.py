@@ -1,7 +1,7 @@
 """Check the contents of a built wheel and sdist: python benchmarks/check_package.py DIST.
 
-The wheel holds the package with the shipped model and no tests or benchmarks. The sdist holds what is needed to build and
-test the package.
+The wheel holds the package with the shipped model and no tests or benchmarks. The sdist holds what is needed to
+build and test the package.
 """
 
 from __future__ import annotations

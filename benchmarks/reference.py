@@ -1,14 +1,16 @@
-"""Beside the reference: python benchmarks/reference.py PIX2PIXHD [--json] [--rounds N] [--only step|sampling].
+"""Compare the speed of smearsynth with that of pix2pixHD.
 
-PIX2PIXHD is a copy of https://github.com/NVIDIA/pix2pixHD, which is imported as it stands and runs on the CPU, one
-process, ours and theirs in turn; medians of processor time. Both have the same filters, halvings, residual blocks,
-style channels, layers of D, and losses: adversarial (least squares) and feature matching, no perceptual features.
+    python benchmarks/reference.py PIX2PIXHD [--json] [--rounds N] [--only step|sampling]
 
-* a training step of G, E and D: one crop of 256×256 px with 30 cells, one Adam step of each.
-* sampling with style pooling at 1920×1200 px and 669 cells: image and labels → styles of the instances → image.
+PIX2PIXHD is a copy of https://github.com/NVIDIA/pix2pixHD. It is imported unchanged and runs on the CPU in the same
+process, alternating with smearsynth; times are medians of processor time. Both have the same filters, downsampling
+layers, residual blocks, style channels, layers of D and losses: adversarial (least squares) and feature matching,
+no perceptual loss.
 
-The encoders differ by design where the reference allows it: ours halves the resolution once, theirs as often as
---encoder-downs says (1, as ours; its default is 4).
+* step: a training step of G, E and D on one crop of 256×256 px with 30 cells, one Adam step of each.
+* sampling: styles of all instances from image and labels, then the image, at 1920×1200 px with 669 cells.
+
+Our encoder downsamples once. That of pix2pixHD downsamples --encoder-downs times (1 as ours; its default is 4).
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ RATE = 2e-4
 
 
 class Field(NamedTuple):
-    """One crop or field: labels (H, W) int32, 1 to n all present, and an image (H, W, 3) uint8."""
+    """A crop or field: labels (H, W) int32 with all values from 0 to n, and an image (H, W, 3) uint8."""
 
     labels: np.ndarray
     image: np.ndarray
@@ -56,8 +58,8 @@ class Field(NamedTuple):
         return int(self.labels.max())
 
 
-def discs(size: tuple[int, int], cells: int, radius: int) -> Field:
-    """Discs on a jittered grid, none hidden; noise for the image (its content does not matter for the speed)."""
+def disc_field(size: tuple[int, int], cells: int, radius: int) -> Field:
+    """Return a field with discs on a jittered grid, none hidden, and noise as the image."""
     rng = np.random.default_rng(0)
     labels = np.zeros(size, np.int32)
     columns = round((cells * size[1] / size[0]) ** 0.5)
@@ -72,16 +74,16 @@ def discs(size: tuple[int, int], cells: int, radius: int) -> Field:
     return Field(labels, rng.integers(0, 255, (*size, 3), np.uint8))
 
 
-def reference(path: Path, network: NetworkConfig, encoder_downs: int) -> Any:
-    """The reference's model, built with our sizes, its calls of CUDA answered by the CPU."""
+def load_pix2pixhd(path: Path, network: NetworkConfig, encoder_downs: int) -> Any:
+    """Return the model of pix2pixHD with our layer sizes; its CUDA calls are replaced by CPU calls."""
     sys.path.insert(0, str(path))
     for kind in ("FloatTensor", "ByteTensor"):
         setattr(torch.cuda, kind, getattr(torch, kind))
     torch.Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[assignment]
-    import models.pix2pixHD_model as theirs  # type: ignore[import-not-found]
+    import models.pix2pixHD_model as pix2pixhd  # type: ignore[import-not-found]
 
-    # PyTorch has dropped `volatile`; `no_grad` is what it stood for
-    theirs.Variable = lambda tensor, **_: tensor
+    # PyTorch no longer has `volatile`; `no_grad` replaces it
+    pix2pixhd.Variable = lambda tensor, **_: tensor
     options = SimpleNamespace(
         **dict.fromkeys(("no_instance", "label_feat", "load_features", "no_lsgan", "no_ganFeat_loss"), False),
         **dict.fromkeys(("continue_train", "verbose"), False),
@@ -108,21 +110,21 @@ def reference(path: Path, network: NetworkConfig, encoder_downs: int) -> Any:
         lr=RATE,
         beta1=0.5,
     )
-    model = theirs.Pix2PixHDModel()
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its networks
+    model = pix2pixhd.Pix2PixHDModel()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its layers
         model.initialize(options)
     return model
 
 
 def as_tensors(field: Field) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Class map, instance map and image as the reference's loader gives them."""
+    """Return class map, instance map and image as the data loader of pix2pixHD does."""
     labels = torch.from_numpy(field.labels)[None, None]
     image = torch.from_numpy(field.image).permute(2, 0, 1)[None].float() / 127.5 - 1
     return (labels > 0).float(), labels, image
 
 
-def their_step(model: Any, field: Field) -> Callable[[], object]:
-    """A step as the reference's training script does it."""
+def pix2pixhd_step(model: Any, field: Field) -> Callable[[], object]:
+    """Return a training step as in the training script of pix2pixHD."""
     classes, labels, image = as_tensors(field)
 
     def step() -> None:
@@ -137,8 +139,8 @@ def their_step(model: Any, field: Field) -> Callable[[], object]:
     return step
 
 
-def our_step(network: NetworkConfig, field: Field) -> Callable[[], object]:
-    """A step of `smearsynth train`, noise included."""
+def smearsynth_step(network: NetworkConfig, field: Field) -> Callable[[], object]:
+    """Return a training step as in `smearsynth train`, including the noise."""
     training = TrainingConfig(crop=field.labels.shape, perceptual_features="none", colour=0.0)  # type: ignore[arg-type]
     preset = Preset(network=network, training=training)
     state = TrainingState.fresh(preset)
@@ -148,12 +150,12 @@ def our_step(network: NetworkConfig, field: Field) -> Callable[[], object]:
     channels = torch.ones(1, field.count + 1, dtype=torch.long)
     channels[:, 0] = 0
     batch = CropBatch(torch.from_numpy(field.image)[None], torch.from_numpy(field.labels)[None], channels)
-    draw = torch.Generator().manual_seed(0)
-    return lambda: step(batch, draw_noise((1, *field.labels.shape), network.downs, draw))
+    generator = torch.Generator().manual_seed(0)
+    return lambda: step(batch, draw_noise((1, *field.labels.shape), network.downs, generator))
 
 
-def their_sampling(model: Any, field: Field) -> Callable[[], object]:
-    """Encoder, its loop over the instances, generator."""
+def pix2pixhd_sampling(model: Any, field: Field) -> Callable[[], object]:
+    """Return encoder, pooling by a loop over the instances, and generator of pix2pixHD."""
     classes, labels, image = as_tensors(field)
 
     def sample() -> None:
@@ -163,37 +165,37 @@ def their_sampling(model: Any, field: Field) -> Callable[[], object]:
     return sample
 
 
-def our_sampling(network: NetworkConfig, field: Field) -> Callable[[], object]:
-    """Encoder, pooling, generator, as `Synthesizer.repaint` does it."""
-    both = TrainingState.fresh(Preset(network=network)).average.eval()
+def smearsynth_sampling(network: NetworkConfig, field: Field) -> Callable[[], object]:
+    """Return encoder, pooling and generator as in `Synthesizer.repaint`."""
+    networks = TrainingState.fresh(Preset(network=network)).average.eval()
     classes = np.zeros(field.count, np.int64)
 
     def sample() -> None:
-        styles = encode_field(both.encoder, field.image, field.labels, field.count)
-        paint_field(both.generator, field.labels, classes, styles, 0)
+        styles = encode_field(networks.encoder, field.image, field.labels, field.count)
+        paint_field(networks.generator, field.labels, classes, styles, 0)
 
     return sample
 
 
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Median seconds of either, and of their ratio round by round, after one that is not counted.
+def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Call both alternately and return their median times in seconds and the ratio per round, after a warm-up.
 
-    Processor time, summed over threads: other work on the machine hardly counts.
+    Processor time summed over threads depends little on other work on the machine.
     """
     times: list[list[float]] = []
     for _ in range(rounds + 1):
-        row = []
+        pair = []
         for call in (ours, theirs):
             started = time.process_time()
             call()
-            row.append(time.process_time() - started)
-        times.append(row)
-    counted = times[1:]
-    a, b = (statistics.median(column) for column in zip(*counted, strict=True))
-    ratios = sorted(theirs / ours for ours, theirs in counted)
+            pair.append(time.process_time() - started)
+        times.append(pair)
+    rounds_after_warmup = times[1:]
+    our_median, their_median = (statistics.median(column) for column in zip(*rounds_after_warmup, strict=True))
+    ratios = sorted(theirs_s / ours_s for ours_s, theirs_s in rounds_after_warmup)
     return {
-        "ours_s": a,
-        "theirs_s": b,
+        "ours_s": our_median,
+        "theirs_s": their_median,
         "ratio": statistics.median(ratios),
         "ratio_low": ratios[0],
         "ratio_high": ratios[-1],
@@ -201,32 +203,36 @@ def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
 
 
 def main() -> None:
-    """Measure all and print it."""
+    """Run the comparison and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, metavar="PIX2PIXHD")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, default=15, help="of the step; a fifth as many of the sampling")
-    parser.add_argument("--only", choices=("step", "sampling"))
-    parser.add_argument("--encoder-downs", type=int, default=1)
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="rounds of the step (default 15); sampling has a fifth of them"
+    )
+    parser.add_argument("--only", choices=("step", "sampling"), help="part to measure (default both)")
+    parser.add_argument("--encoder-downs", type=int, default=1, help="downsampling layers of their encoder")
     options = parser.parse_args()
     figures: dict[str, object] = {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "versions": f"python {platform.python_version()}, torch {torch.__version__}",
         "encoder_downs": options.encoder_downs,
     }
-    crop, field = discs((256, 256), 30, 19), discs((1200, 1920), 669, 23)
+    crop, field = disc_field((256, 256), 30, 19), disc_field((1200, 1920), 669, 23)
     for name, network in SETTINGS.items():
-        theirs = reference(options.path.resolve(), network, options.encoder_downs)
-        found = {}
+        pix2pixhd = load_pix2pixhd(options.path.resolve(), network, options.encoder_downs)
+        results = {}
         if options.only != "sampling":
-            found["step"] = in_turn(our_step(network, crop), their_step(theirs, crop), options.rounds)
+            results["step"] = compare(
+                smearsynth_step(network, crop), pix2pixhd_step(pix2pixhd, crop), options.rounds
+            )
         if options.only != "step":
-            pair = our_sampling(network, field), their_sampling(theirs, field)
-            found["sampling"] = in_turn(*pair, max(1, options.rounds // 5))
-        for what, row in found.items():
-            figures |= {f"{name}_{what}_{key}": value for key, value in row.items()}
+            pair = smearsynth_sampling(network, field), pix2pixhd_sampling(pix2pixhd, field)
+            results["sampling"] = compare(*pair, max(1, options.rounds // 5))
+        for part, row in results.items():
+            figures |= {f"{name}_{part}_{key}": value for key, value in row.items()}
             print(
-                f"{name:6} {what:9} ours {row['ours_s']:.3f} s, theirs {row['theirs_s']:.3f} s, theirs / ours "
+                f"{name:6} {part:9} smearsynth {row['ours_s']:.3f} s, pix2pixHD {row['theirs_s']:.3f} s, ratio "
                 f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})",
                 flush=True,
             )

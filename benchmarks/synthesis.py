@@ -1,8 +1,10 @@
-"""Speed, memory and style fidelity of the synthesizer: python benchmarks/synthesis.py [--json] [--device cuda].
+"""Measure speed, memory and style fidelity of the synthesizer.
 
-Every time is a median after a warm-up, with the smallest and largest beside it. Style fidelity needs the Chula
-smears (``../shared/data/chula`` or ``SMEARSYNTH_DATA``); without them those figures are null.
-The last line of stdout with ``--json`` is one JSON object.
+    python benchmarks/synthesis.py [--json] [--device cuda]
+
+Times are medians after a warm-up; for sampling, minimum and maximum are also reported. Style fidelity needs the
+Chula smears in ``../shared/data/chula`` or ``$SMEARSYNTH_DATA/chula``; without them these figures are null. With
+``--json`` the last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -39,22 +41,22 @@ PAPER_CELLS = 669
 
 
 def median_time(call: Callable[[], object], runs: int, device: torch.device) -> list[float]:
-    """Smallest, median and largest of `runs` timed calls after one that is not counted."""
+    """Return minimum, median and maximum in seconds of `runs` calls after a warm-up call."""
 
-    def once() -> float:
+    def timed_call() -> float:
         started = time.perf_counter()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    once()
-    times = [once() for _ in range(runs)]
+    timed_call()
+    times = [timed_call() for _ in range(runs)]
     return [min(times), statistics.median(times), max(times)]
 
 
-def field(model: Synthesizer, size: tuple[int, int], cells: int, rng: int = 0) -> Smear:
-    """A synthetic smear of about `cells` cells, not painted yet."""
+def unpainted_smear(model: Synthesizer, size: tuple[int, int], cells: int, rng: int = 0) -> Smear:
+    """Return a smear of (height, width) with a layout of about `cells` cells and a black image."""
     source: LabelSource = model.label_source
     mean, _ = source.statistics.counts_for(size)
     mask = source.draw(size, density=cells / mean, rng=rng)
@@ -62,34 +64,37 @@ def field(model: Synthesizer, size: tuple[int, int], cells: int, rng: int = 0) -
 
 
 def training_steps(device: str, crop: tuple[int, int], batch: int, precision: str, steps: int = 12) -> list[float]:
-    """Seconds a step of the small generator on flat smears (the data do not matter for the speed)."""
+    """Return minimum, median and maximum seconds per step of preset "cpu" on noise images."""
     rng = np.random.default_rng(0)
     labels = np.zeros((crop[0] + 32, crop[1] + 32), np.int32)
     for k in range(1, 30):
         y, x = (int(rng.integers(side - 24)) for side in labels.shape)
         labels[y : y + 20, x : x + 20] = k
     smear = Smear.from_labels(rng.integers(0, 255, (*labels.shape, 3), np.uint8), labels)
-    chosen = preset("cpu", steps=steps, batch=batch, precision=precision, crop=crop)
+    settings = preset("cpu", steps=steps, batch=batch, precision=precision, crop=crop)
     fabric = fabric_for(device, precision)
-    marks: list[float] = []
+    step_ends: list[float] = []
 
-    def mark(step: int, losses: object) -> None:
+    def record(step: int, losses: object) -> None:
         if device == "cuda":
             torch.cuda.synchronize()
-        marks.append(time.perf_counter())
+        step_ends.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
         train_networks(
-            [smear], chosen, TrainingRun(Path(folder), fabric, on_step=mark), load_features("efficientnet_lite0")
+            [smear],
+            settings,
+            TrainingRun(Path(folder), fabric, on_step=record),
+            load_features("efficientnet_lite0"),
         )
-    paces = np.diff(marks)[2:-1]  # not the first steps, not the one that saves
-    return [float(paces.min()), float(np.median(paces)), float(paces.max())]
+    seconds = np.diff(step_ends)[2:-1]  # without the first steps and the last one, which saves the state
+    return [float(seconds.min()), float(np.median(seconds)), float(seconds.max())]
 
 
 def pooling(device: torch.device) -> dict[str, float]:
-    """One pass of `index_add` against a loop over the instances, same features, same labels."""
+    """Compare `pool_instances` with a loop over the instances on the same features and labels."""
     model = Synthesizer.load(DEFAULT, device)
-    smear = field(model, PAPER_FIELD, PAPER_CELLS)
+    smear = unpainted_smear(model, PAPER_FIELD, PAPER_CELLS)
     labels = torch.from_numpy(smear.labels)[None].to(device)
     features = torch.randn(1, model.config.network.style_channels, *PAPER_FIELD, device=device)
 
@@ -104,7 +109,7 @@ def pooling(device: torch.device) -> dict[str, float]:
 
 
 def sampling(device: torch.device, precision: torch.dtype) -> dict[str, float]:
-    """Painting a field of labels, styles drawn from the bank."""
+    """Measure the time to paint a field of labels with styles from the bank."""
     model = Synthesizer.load(DEFAULT, device)
     figures = {}
     for name, size, cells in (
@@ -112,94 +117,94 @@ def sampling(device: torch.device, precision: torch.dtype) -> dict[str, float]:
         ("1024x640", (640, 1024), 190),
         ("1920x1200", PAPER_FIELD, PAPER_CELLS),
     ):
-        smear = field(model, size, cells)
+        smear = unpainted_smear(model, size, cells)
         times = median_time(lambda s=smear: model.paint(s.labels, s.classes, 0, precision=precision), 5, device)
         figures[f"sample_s_{name}"] = times[1]
         figures[f"sample_s_{name}_min"], figures[f"sample_s_{name}_max"] = times[0], times[2]
     return figures
 
 
-def _peak_of_sampling(_: int) -> float:
+def _peak_memory(_: int) -> float:
     model = Synthesizer.load(DEFAULT)
-    smear = field(model, PAPER_FIELD, PAPER_CELLS)
+    smear = unpainted_smear(model, PAPER_FIELD, PAPER_CELLS)
     model.paint(smear.labels, smear.classes, 0)
-    # not ru_maxrss: across fork and exec that still counts the parent's memory
+    # ru_maxrss also counts the memory of the parent process, across fork and exec
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def peak_megabytes() -> float | None:
-    """Peak resident memory of a fresh process that paints 1920 × 1200 on the CPU, libraries included (Linux)."""
+    """Return the peak resident memory in MiB of a new process that paints 1920 × 1200 px on the CPU (Linux)."""
     if not Path("/proc/self/status").exists():
         return None
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.map(_peak_of_sampling, [0])[0]
+        return pool.map(_peak_memory, [0])[0]
 
 
 def generation(device: torch.device, n: int = 12) -> dict[str, float]:
-    """End to end in smears a minute at the model's own size, with the share of every stage."""
+    """Measure generation with files in smears per minute, and the fraction of the time of each stage."""
     stream = SyntheticSmears(Synthesizer.load(DEFAULT, device), seed=1)
     stream.make(n)
-    shares: dict[str, float] = {}
-    since = [0.0]
+    stage_seconds: dict[str, float] = {}
+    stage_start = [0.0]
 
     def tick(stage: str) -> None:
         now = time.perf_counter()
-        shares[stage] = shares.get(stage, 0.0) + now - since[0]
-        since[0] = now
+        stage_seconds[stage] = stage_seconds.get(stage, 0.0) + now - stage_start[0]
+        stage_start[0] = now
 
     started = time.perf_counter()
     for index in range(n):
-        since[0] = time.perf_counter()
+        stage_start[0] = time.perf_counter()
         stream.make(index, tick)
-    made = time.perf_counter() - started
+    make_seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         stream.write(folder, n)
-        written = time.perf_counter() - started
-    figures = {"smears_per_minute": 60 * n / written}
-    figures |= {f"share_{stage}": spent / written for stage, spent in shares.items()}
-    return figures | {"share_writing": (written - made) / written}
+        total_seconds = time.perf_counter() - started
+    figures = {"smears_per_minute": 60 * n / total_seconds}
+    figures |= {f"fraction_{stage}": seconds / total_seconds for stage, seconds in stage_seconds.items()}
+    return figures | {"fraction_writing": (total_seconds - make_seconds) / total_seconds}
 
 
 def style(data: Path | None, model_name: str, device: torch.device) -> dict[str, float | None]:
-    """Style fidelity on Chula's test smears, and the colour spread of random draws against the real one."""
+    """Measure style fidelity on test smears, and the colours of random draws relative to the real ones."""
     names = ("style_correlation", "style_spread", "colour_spread_random", "colour_mean_error_random")
     if data is None:
         return dict.fromkeys(names)
     model = Synthesizer.load(model_name, device)
     smears = open_smears(data, split="test")
     fidelity = StyleFidelity.measure(model, smears)
-    # small fields: a colour is a mean, and the deviation of 300 draws is known to 4 %
+    # Small fields suffice for mean colours; with 300 draws their standard deviation has an error of 4 %.
     stream = SyntheticSmears(model, size=(192, 256), seed=11)
     colours = []
     for index in range(300):
         smear = stream[index]
         colours.append(mean_colours(smear.image, smear.labels > 0))
-    made = np.array(colours)
+    synthetic = np.array(colours)
     real = model.statistics
-    wanted = np.array([real.background_colour.std, real.cell_colour.std])
-    middle = np.array([real.background_colour.mean, real.cell_colour.mean])
-    ratio = made.std(0, ddof=1) / wanted
+    real_std = np.array([real.background_colour.std, real.cell_colour.std])
+    real_mean = np.array([real.background_colour.mean, real.cell_colour.mean])
+    ratio = synthetic.std(0, ddof=1) / real_std
     return {
         "style_correlation": float(fidelity.correlation.min()),
         "style_spread": float(fidelity.spread.min()),
         "style_error_grey_levels": float(fidelity.error.mean()),
         "colour_spread_random": float(ratio.flat[np.abs(ratio - 1).argmax()]),
-        "colour_mean_error_random": float(np.abs(made.mean(0) - middle).max()),
+        "colour_mean_error_random": float(np.abs(synthetic.mean(0) - real_mean).max()),
     }
 
 
 def find_data() -> Path | None:
-    """The Chula smears, when they are there."""
+    """Return the folder of the Chula smears, or None if it does not exist."""
     root = os.environ.get("SMEARSYNTH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     folder = Path(root) / "chula"
     return folder if folder.is_dir() else None
 
 
 def main() -> None:
-    """Measure all and print it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run all benchmarks and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default=DEFAULT)
@@ -222,9 +227,9 @@ def main() -> None:
         lambda: dict(style(find_data(), options.model, device)),
     ]
     for stage in stages:
-        found = stage()
-        figures |= found
-        for name, value in found.items():
+        results = stage()
+        figures |= results
+        for name, value in results.items():
             print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}", flush=True)
     if device.type == "cuda":
         figures["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20

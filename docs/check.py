@@ -1,7 +1,7 @@
-"""Check the Markdown pages: links, Python code, and command lines.  python docs/check.py
+"""Check links, Python code and command lines of the Markdown pages: python docs/check.py.
 
-Relative links and anchors must exist. Python blocks of a page run one after the other in one namespace. Every ``smearsynth``
-line of a shell block is parsed, so that an option that no longer exists is an error; nothing is executed.
+Relative links and anchors must exist. Python blocks of a page run one after the other in one namespace. Every
+``smearsynth`` line of a shell block is parsed, so that an unknown option is an error; nothing is executed.
 """
 
 from __future__ import annotations

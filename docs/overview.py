@@ -5,6 +5,7 @@ All panels show synthetic content of the shipped model: sampled cell shapes, the
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def main() -> None:
         place.set_xlabel(note, fontsize=9.5, color="#666666")
         for spine in place.spines.values():
             spine.set_color("#bbbbbb")
-    for left, right in zip(places[:-1], places[1:], strict=True):
+    for left, right in pairwise(places):
         arrow = ConnectionPatch(
             (1.01, 0.5), (-0.01, 0.5), "axes fraction", "axes fraction", axesA=left, axesB=right,
             arrowstyle="-|>", mutation_scale=16, color=INK,

@@ -1,7 +1,7 @@
-"""Files of format 1 stay readable: models, states, recipes, task models, results and caches as written at f25f8b7.
+"""Files of format 1, written at f25f8b7, stay readable: models, states, recipes, task models, results, caches.
 
-``format_1/`` holds files written by the code of f25f8b7: a tiny synthesizer with its training state, a model
-fine-tuned from it, a task model, synthetic smears, and a benefit experiment. All use the smears in ``format_1/smears``.
+``format_1/`` holds files written by the code of f25f8b7: a tiny synthesizer with its training state, a
+model fine-tuned from it, a task model, synthetic smears, and a benefit experiment. All use the smears in ``format_1/smears``.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def test_a_recipe_generates_its_smear_again() -> None:
 def test_a_training_continues_from_its_state(tmp_path: Path, run: Run) -> None:
     shutil.copytree(FORMAT_1 / "model" / "state", tmp_path / "model" / "state")
     settings = [f"--set={setting}" for setting in (
-        "discriminator_augmentation=0.2", "warmup=7", "debris=true", "filters=2", "discriminator_filters=2", "blocks=0",
-        "downs=1", "style_channels=2", "crop=32x32",
+        "discriminator_augmentation=0.2", "warmup=7", "debris=true", "filters=2", "discriminator_filters=2",
+        "blocks=0", "downs=1", "style_channels=2", "crop=32x32",
     )]  # fmt: skip
     command = ["train", FORMAT_1 / "smears", "-o", tmp_path / "model", "--preset", "tiny", "--steps", 6]
     result = run(*command, "--stain-augmentation", 0.5, *settings)

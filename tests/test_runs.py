@@ -33,16 +33,16 @@ def test_an_execution_has_silent_defaults_and_cannot_be_changed() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
     with StopRequest() as stop:
-        assert not stop.asked
+        assert not stop.requested
         os.kill(os.getpid(), number)
-        assert stop.asked
+        assert stop.requested
 
 
 def test_the_second_ctrl_c_is_immediate() -> None:
     def interrupt_twice() -> None:
         with StopRequest() as stop:
             os.kill(os.getpid(), signal.SIGINT)
-            assert stop.asked
+            assert stop.requested
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -65,7 +65,7 @@ def test_a_stop_request_works_outside_the_main_thread() -> None:
 
     def work() -> None:
         with StopRequest() as stop:
-            values.append(stop.asked)
+            values.append(stop.requested)
 
     thread = threading.Thread(target=work)
     thread.start()

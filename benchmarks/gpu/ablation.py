@@ -1,11 +1,11 @@
-"""One row of the ablation table: train a synthesizer, and judge it by what a segmenter learns from it.
+"""Compute one row of the ablation table: train a synthesizer and a segmenter on its smears.
 
     python benchmarks/gpu/ablation.py modulation gpu-data/chula /tmp/rows --network '{"modulation": true}'
 
-Needs a folder with the splits train and test. Writes the model folder OUT/NAME and the figures OUT/NAME.json: style
-fidelity on test smears, and Dice on them of a small U-Net trained on synthetic smears alone (train on synthetic,
-test on real), with the model's acquisition (`acq`) and without (`plain`). `--real` trains the U-Net on the real
-train split.
+Needs a folder with the splits train and test. Writes the model folder OUT/NAME and the results OUT/NAME.json: style
+fidelity on test smears, and the Dice on test smears of a small U-Net trained on synthetic smears only (train on
+synthetic, test on real), with the acquisition model (`acq`) and without it (`plain`). With `--real` the U-Net is
+trained on the real train split.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CROP, BATCH = 160, 6  # of the U-Net
 
 
 class UNet(nn.Module):
-    """Three halvings, group norms, one logit a pixel."""
+    """A U-Net with three downsampling layers, group normalisation and one logit per pixel."""
 
     def __init__(self, n: int = 16) -> None:
         super().__init__()
@@ -49,23 +49,24 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(n, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W), sides multiples of 8 → (B, 1, H, W) logits."""
-        passed: list[Tensor] = []
+        """Map (B, 3, H, W), with sides that are multiples of 8, to (B, 1, H, W) logits."""
+        skips: list[Tensor] = []
         for k, layer in enumerate(self.down):
             x = layer(F.max_pool2d(x, 2) if k else x)
-            passed.append(x)
-        passed.pop()
+            skips.append(x)
+        skips.pop()
         for layer in self.up:
-            x = layer(torch.cat([F.interpolate(x, scale_factor=2.0), passed.pop()], 1))
+            x = layer(torch.cat([F.interpolate(x, scale_factor=2.0), skips.pop()], 1))
         return self.last(x)
 
 
-def pixels(image: np.ndarray, device: str) -> Tensor:
+def as_tensor(image: np.ndarray, device: str) -> Tensor:
+    """Return a uint8 image as a float tensor in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image)).to(device).float() / 127.5 - 1
 
 
 def fit(smears: Sequence[Smear], seed: int, steps: int, colour: bool, device: str) -> UNet:
-    """Train a U-Net on smears by the Dice loss; `colour`: gains, shifts and noise drawn for every crop."""
+    """Train a U-Net with the Dice loss; `colour` augments every crop by random gain, shift and noise."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = UNet().to(device)
@@ -76,11 +77,11 @@ def fit(smears: Sequence[Smear], seed: int, steps: int, colour: bool, device: st
         for _ in range(BATCH):
             smear = smears[int(rng.integers(len(smears)))]
             top, left = (int(rng.integers(side - CROP + 1)) for side in smear.shape)
-            over, down = rng.choice([-1, 1], 2)
+            flip_y, flip_x = rng.choice([-1, 1], 2)
             window = np.s_[top : top + CROP, left : left + CROP]
-            crops.append((smear.image[window][::over, ::down], (smear.labels[window] > 0)[::over, ::down]))
-        x = pixels(np.stack([image for image, _ in crops]), device).permute(0, 3, 1, 2)
-        wanted = torch.from_numpy(np.stack([mask for _, mask in crops])).to(device)[:, None].float()
+            crops.append((smear.image[window][::flip_y, ::flip_x], (smear.labels[window] > 0)[::flip_y, ::flip_x]))
+        x = as_tensor(np.stack([image for image, _ in crops]), device).permute(0, 3, 1, 2)
+        target = torch.from_numpy(np.stack([mask for _, mask in crops])).to(device)[:, None].float()
         if colour:
             shape = (BATCH, 3, 1, 1)
             gain, shift, noise = (
@@ -89,8 +90,8 @@ def fit(smears: Sequence[Smear], seed: int, steps: int, colour: bool, device: st
             )
             x = x * gain + shift + noise * torch.randn_like(x)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            found = torch.sigmoid(network(x).float())
-        loss = 1 - (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
+            prediction = torch.sigmoid(network(x).float())
+        loss = 1 - (2 * (prediction * target).sum() + 1) / (prediction.sum() + target.sum() + 1)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -99,19 +100,20 @@ def fit(smears: Sequence[Smear], seed: int, steps: int, colour: bool, device: st
 
 @torch.inference_mode()
 def dice(network: UNet, smears: Sequence[Smear], device: str) -> list[float]:
-    """Dice of the cells on each smear."""
+    """Return the Dice of the cell mask of each smear."""
     scores = []
     for smear in smears:
         height, width = smear.shape
-        x = pixels(smear.image, device).permute(2, 0, 1)[None]
+        x = as_tensor(smear.image, device).permute(2, 0, 1)[None]
         x = F.pad(x, (0, -width % 8, 0, -height % 8), mode="reflect")
-        found = (network(x)[0, 0, :height, :width] > 0).cpu().numpy()
-        wanted = smear.labels > 0
-        scores.append(2 * int((found & wanted).sum()) / max(int(found.sum() + wanted.sum()), 1))
+        prediction = (network(x)[0, 0, :height, :width] > 0).cpu().numpy()
+        target = smear.labels > 0
+        scores.append(2 * int((prediction & target).sum()) / max(int(prediction.sum() + target.sum()), 1))
     return scores
 
 
-def judge(smears: Sequence[Smear], test: Sequence[Smear], arm: str, options: argparse.Namespace) -> list[dict]:
+def evaluate(smears: Sequence[Smear], test: Sequence[Smear], arm: str, options: argparse.Namespace) -> list[dict]:
+    """Return the Dice of U-Nets trained on smears, with and without colour augmentation, for each seed."""
     rows = []
     for seed in range(options.seeds):
         for colour in (False, True):
@@ -122,58 +124,61 @@ def judge(smears: Sequence[Smear], test: Sequence[Smear], arm: str, options: arg
 
 
 def train(options: argparse.Namespace, smears: Sequence[Smear], test: Sequence[Smear]) -> dict:
+    """Train a synthesizer and return its style fidelity and the Dice of U-Nets trained on its smears."""
     base = PRESETS["gpu"]
-    short = {
+    settings = {
         "steps": options.steps,
         "batch": 8,
         "crop": (192, 192),
         "discriminator_rate": 2.0,
-        "augment": 0.0,
+        "discriminator_augmentation": 0.0,
         "stain_augmentation": 0.0,
     }
-    plain = {"padding": "reflect", "debris": False, "modulation": False, "label_discriminator": False}
+    plain_network = {"padding": "reflect", "debris": False, "modulation": False, "label_discriminator": False}
     precision = "bf16" if options.device == "cuda" else "fp32"
-    training = {**base.training.model_dump(), **short, "precision": precision, **json.loads(options.training)}
-    network = {**base.network.model_dump(), **plain, **json.loads(options.network)}
-    chosen = Preset(network=NetworkConfig(**network), training=TrainingConfig(**training))
+    training = {**base.training.model_dump(), **settings, "precision": precision, **json.loads(options.training)}
+    network = {**base.network.model_dump(), **plain_network, **json.loads(options.network)}
+    row_preset = Preset(network=NetworkConfig(**network), training=TrainingConfig(**training))
     fabric = fabric_for(options.device, precision)
     run = TrainingRun(options.out / options.name, fabric, workers=2 if options.device == "cuda" else 0)
-    used = smears[: options.limit]
-    model = train_synthesizer(used, chosen, run, features=load_features(chosen.training.perceptual_features))
+    subset = smears[: options.limit]
+    model = train_synthesizer(
+        subset, row_preset, run, features=load_features(row_preset.training.perceptual_features)
+    )
     assert model is not None
     fidelity = StyleFidelity.measure(model.to(options.device), test[:36])
     figures: dict = {"correlation": float(fidelity.correlation.min()), "error": float(fidelity.error.mean())}
     print(json.dumps(figures), flush=True)
     figures["tstr"] = []
-    for arm, own in (("acq", model), ("plain", replace(model, acquisition=None))):
-        stream = SyntheticSmears(own, seed=77)
-        figures["tstr"] += judge([stream[k] for k in range(len(smears))], test, arm, options)
+    for arm, arm_model in (("acq", model), ("plain", replace(model, acquisition=None))):
+        stream = SyntheticSmears(arm_model, seed=77)
+        figures["tstr"] += evaluate([stream[k] for k in range(len(smears))], test, arm, options)
     return figures
 
 
 def main() -> None:
-    """Train and judge one row."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Train and evaluate one row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--network", default="{}", help="JSON of settings of the networks")
-    parser.add_argument("--training", default="{}", help="JSON of settings of the training")
+    parser.add_argument("--network", default="{}", help="network settings as JSON")
+    parser.add_argument("--training", default="{}", help="training settings as JSON")
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--limit", type=int, help="train the synthesizer on so many smears")
+    parser.add_argument("--limit", type=int, help="number of smears to train the synthesizer on (default all)")
     parser.add_argument("--steps", type=int, default=1300)
-    parser.add_argument("--fit", type=int, default=300, help="steps of the U-Net")
-    parser.add_argument("--seeds", type=int, default=2, help="U-Nets")
+    parser.add_argument("--fit", type=int, default=300, help="training steps of each U-Net (default 300)")
+    parser.add_argument("--seeds", type=int, default=2, help="number of U-Nets per arm (default 2)")
     parser.add_argument("--test", type=int, default=48)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--real", action="store_true", help="train the U-Nets on the real train split")
     options = parser.parse_args()
     smears, test = (
         open_smears(options.data, split=split, classes="one", scale=options.scale, cache_mb=2000)
         for split in ("train", "test")
     )
     test = list(test[: options.test])
-    figures = {"tstr": judge(smears, test, "real", options)} if options.real else train(options, smears, test)
+    figures = {"tstr": evaluate(smears, test, "real", options)} if options.real else train(options, smears, test)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{options.name}.json").write_text(json.dumps({"name": options.name, **figures}, indent=1))
 

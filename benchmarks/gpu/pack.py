@@ -1,6 +1,8 @@
-"""Pack the training split that a borrowed GPU needs into a folder git ignores: python benchmarks/gpu/pack.py DATA.
+"""Copy the train split of a data set to ``gpu-data/`` for training on a remote GPU.
 
-The folder (``gpu-data/``, under 60 MB) holds images, labels, split and licence of the train split alone.
+    python benchmarks/gpu/pack.py DATA
+
+The folder is ignored by git. It contains images, labels, split table and licence of the train split (under 60 MB).
 """
 
 from __future__ import annotations

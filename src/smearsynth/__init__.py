@@ -1,7 +1,7 @@
 """Annotated synthetic blood smears, learned from a few annotated real ones.
 
-Every command of the command line is one function here. Names are imported on first use, because PyTorch takes seconds
-to import.
+Every command of the command line is one function here. Names are imported on first use, because PyTorch takes
+seconds to import.
 
 * `open_smears`, `Smear`, `SmearFolder`, `measure`: annotated smears, folders of them, and their statistics.
 * `train`, `Synthesizer`: train a synthesizer; load and use one.

@@ -22,7 +22,7 @@ __all__ = ["SmearFolder", "as_smear_folder", "check_smears", "choose_split", "op
 class SmearFolder(Sequence[Smear]):
     """Annotated smears of a folder, each decoded on access.
 
-    Created by `open_smears`. Slices and splits are `SmearFolder` objects that share reader and cache.
+    Created by `open_smears`. Slices and splits are `SmearFolder` objects with the same reader and cache.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Names in files of format 1, as written before the fields were renamed, and their translation to current names.
 
 Format 1 is what smearsynth wrote up to revision f25f8b7. Files of that format stay readable (`to_current`).
-Hashes and recipes are still computed over the names of format 1 (`to_format_1`, `text_to_format_1`): a model keeps its
-hash, a cached result its key, and a recipe its bytes.
+Hashes and recipes are still computed over the names of format 1 (`to_format_1`, `text_to_format_1`): a model
+keeps its hash, a cached result its key, and a recipe its bytes.
 """
 
 from __future__ import annotations

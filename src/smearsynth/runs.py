@@ -74,22 +74,22 @@ class Execution:
 
 
 class StopRequest:
-    """Context manager in which the first Ctrl-C or SIGTERM sets `asked`; a second one has its usual effect.
+    """Context manager in which the first Ctrl-C or SIGTERM sets `requested`; a second one has its usual effect.
 
     Attributes
     ----------
-    asked : bool
+    requested : bool
         Whether the computation should stop at the next suitable point.
 
     Examples
     --------
     >>> with StopRequest() as stop:
-    ...     stop.asked
+    ...     stop.requested
     False
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._previous_handlers: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -105,7 +105,7 @@ class StopRequest:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.requested = True
         self._restore()
 
     def _restore(self) -> None:

@@ -50,12 +50,12 @@ def test_every_command_has_help(run: Run, command: str) -> None:
 
 
 def test_help_names_all_commands_and_is_shown_for_want_of_one(run: Run) -> None:
-    asked = run("--help")
-    assert asked.code == 0
-    assert all(f"│ {command}" in asked.out for command in COMMANDS)
+    requested = run("--help")
+    assert requested.code == 0
+    assert all(f"│ {command}" in requested.out for command in COMMANDS)
     bare = run()
     assert bare.code == 2
-    assert bare.out.split() == asked.out.split()
+    assert bare.out.split() == requested.out.split()
     assert bare.err == ""
 
 

@@ -42,9 +42,9 @@ def test_more_cells_than_can_fit_are_reported(run: Run, tmp_path: Path, tiny_fol
     assert ran.code == 0
     manifest = lines_of(tmp_path / "manifest.jsonl")
     missing = sum(line["requested"] - line["placed"] for line in manifest)
-    asked = sum(line["requested"] for line in manifest)
+    requested = sum(line["requested"] for line in manifest)
     assert missing > 0
-    assert f"{missing} of {asked} cells could not be placed; see manifest.jsonl" in ran.err
+    assert f"{missing} of {requested} cells could not be placed; see manifest.jsonl" in ran.err
     for line in manifest:
         assert cells_in(tmp_path / "labels" / f"{line['name']}.png") == line["placed"]
         assert line["classes"] == {"cell": line["placed"]}

@@ -117,7 +117,7 @@ def test_a_dry_run_lists_bad_smears(run: Run, tmp_path: Path) -> None:
     ran = run("train-task", "contours", folder, "-o", tmp_path / "m", *TINY, "--dry-run")
     assert ran.code == 2
     assert "smear-01.png" in ran.err
-    assert "1 of 3 smears cannot be used" in ran.err
+    assert "1 of 3 smears cannot be read" in ran.err
 
 
 def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_run_cut_short_goes_on(run: Run, smear_folder: Path, tmp_path: Path) -
     assert "stopped at step 1; run the same command again" in first.out
     early = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "found")
     assert early.code == 2
-    assert "not finished: run the same `smearsynth train-task` again" in early.err
+    assert "not finished; run the same `smearsynth train-task` again" in early.err
     assert run(*line).code == 0
     other = run(*line, "--seed", 3)
     assert other.code == 2
@@ -148,7 +148,7 @@ def test_a_model_of_unknown_content_is_not_passed_off_as_one_of_these_smears(
     (tmp_path / "m" / "SHA256SUMS").unlink()
     ran = run(*line)
     assert ran.code == 0
-    assert "noted the names of its smears, not their content; if images or labels have changed" in ran.err
+    assert "stored the names of its smears but not their content; if images or labels have changed" in ran.err
 
 
 def test_ctrl_c_keeps_what_was_learned(
@@ -195,9 +195,9 @@ def test_ctrl_c_amid_an_estimate_or_the_training_of_a_judge_ends_the_command(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("counting",), "unknown task 'counting'; choose one of segmentation, detection, contours"),
-        (("contours", "--preset", "gpu"), "unknown preset 'gpu' of contours"),
-        (("contours", "--augment", "mixup"), "augment: Input should be 'none', 'classic', 'copy-paste' or 'both'"),
+        (("counting",), "'counting' is not one of 'segmentation', 'detection', 'contours'"),
+        (("contours", "--preset", "gpu"), "'gpu' is not one of 'cpu', 'paper', 'tiny'"),
+        (("contours", "--augment", "mixup"), "'mixup' is not one of 'none', 'classic', 'copy-paste', 'both'"),
         (("contours", "--weights", "x.pth"), "contours is trained from scratch; leave out --weights"),
         (("detection", "--weights", "none.pth"), "none.pth: no such weight file"),
         (("contours", "--split", "dev"), "has no split 'dev'"),
@@ -235,12 +235,12 @@ def test_a_prediction_that_fails_leaves_no_labels_of_the_one_before(
         Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(photos / f"{name}.png")
     line = ("predict", tmp_path / "m", photos, "-o", photos / "out", "--device", "cpu")
     first = run(*line)
-    assert "1 images in folders" in first.err
+    assert "1 images in subfolders" in first.err
     assert "2 of 2 images" in first.out
     (photos / "b.png").write_bytes(b"")
     second = run(*line)
     assert second.code == 2
-    assert "1 images in folders" in second.err  # what was written is not among them
+    assert "1 images in subfolders" in second.err  # what was written is not among them
     assert [file.name for file in (photos / "out" / "labels").iterdir()] == ["a.png"]
     assert [file.name for file in (photos / "out" / "overlays").iterdir()] == ["a.png"]
 
@@ -252,7 +252,7 @@ def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, 
     bare = write_folder(tmp_path / "bare", [blank])
     assert run("train-task", "contours", data, "-o", tmp_path / "m", *TINY).code == 0
     line = ("score", tmp_path / "m", bare, "--device", "cpu")
-    assert "1 smear: AP is not defined, for none has a cell" in run(*line).out
+    assert "1 smear: AP is not defined without annotated cells" in run(*line).out
     found = json.loads(run(*line, "--json").out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert (found["value"], found["ap50"], found["tp"]) == (None, None, 0)
 
@@ -260,7 +260,7 @@ def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, 
 def test_predict_names_what_is_wrong(run: Run, smear_folder: Path, tmp_path: Path) -> None:
     none = run("predict", tmp_path / "none", smear_folder, "-o", tmp_path / "out")
     assert none.code == 2
-    assert "no such model folder; make one with `smearsynth train-task`" in none.err
+    assert "no such model folder; train one with `smearsynth train-task`" in none.err
     assert run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
     photo = tmp_path / "photo.png"
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(photo)

@@ -88,7 +88,7 @@ def test_bad_starts_are_told_before_anything_is_written(
         assert said in error_of(run("train", smear_folder, "-o", out, *TINY, "--pretrained", start))
         assert not out.exists()
     line = error_of(run("train", smear_folder, "-o", tiny_folder, *TINY, "--pretrained", tiny_folder))
-    assert line == f"error: --pretrained {tiny_folder} is the output folder; name another folder for the new model"
+    assert line == f"error: {tiny_folder} is the folder of the pretrained model; choose another output folder"
     line = error_of(
         run("train", smear_folder, "-o", out, *TINY, "--pretrained", tiny_folder, "--set", "modulation=true")
     )

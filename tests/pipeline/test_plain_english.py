@@ -24,8 +24,8 @@ TERMS = {
     r"\bslips?\b": "simulated label errors",
     r"\bplanted\b|\bplant(ing)? cop": "positive controls",
     r"\b(the|a|of|its|no|more|median|held.out) lead\b|\blead (of|above)\b": "margin",
-    r"\b(the|a|this|that|what|its|same) shares?\b|\bshares? of\b": "fraction",
-    r"\bvaried\b": "augmented",
+    r"\b(the|a|its|same) shares?\b|\bshares? of\b": "fraction",
+    r"\bvaried (stain|light)\b|`varied`|[\"']varied[\"']": "augmented",
     r"\bmade up\b": "false positives",
     r"\bas many steps\b": "equal step counts",
     r"--start\b": "--pretrained",
@@ -50,7 +50,7 @@ TERMS = {
 # Documents the field names of files of format 1, which keep their names.
 EXEMPT = {
     "migrations.py": TERMS.keys(),
-    "formats.md": (r"\bvaried\b", r"\bmottled?\b"),
+    "formats.md": (r"\bvaried (stain|light)\b|`varied`|[\"']varied[\"']", r"\bmottled?\b"),
     "CHANGELOG.md": TERMS.keys(),
 }
 

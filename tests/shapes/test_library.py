@@ -120,7 +120,7 @@ def test_library_round_trip(tmp_path: Path):
     loaded = ShapeLibrary.load(path)
     assert (loaded.contours == library.contours).all()
     assert (loaded.classes == library.classes).all()
-    assert (loaded.class_names, again.report) == (library.class_names, library.report)
+    assert (loaded.class_names, loaded.report) == (library.class_names, library.report)
     assert np.array_equal(loaded.smears, library.smears)
     assert [file.name for file in tmp_path.iterdir()] == ["shapes.safetensors"]
     path.write_bytes(path.read_bytes()[:-10])

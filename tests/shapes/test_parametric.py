@@ -17,14 +17,14 @@ from smearsynth.shapes.parametric import ParametricShapes
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[ShapeLibrary, ParametricShapes, ShapeLibrary]:
+def fit_result() -> tuple[ShapeLibrary, ParametricShapes, ShapeLibrary]:
     library = library_of(np.concatenate([wavy_ellipses(400), wavy_ellipses(200, seed=1, spicules=0.03)]))
     model = ParametricShapes.fit(library)
     return library, model, model.sample(600, rng=0)
 
 
-def test_samples_have_the_distributions_of_the_library(fitted):
-    library, _, samples = fitted
+def test_samples_have_the_distributions_of_the_library(fit_result):
+    library, _, samples = fit_result
     assert samples.areas().mean() == pytest.approx(library.areas().mean(), rel=0.03)
     assert samples.areas().std() == pytest.approx(library.areas().std(), rel=0.15)
     real, synthetic = shape_measures(library.contours), shape_measures(samples.contours)
@@ -36,16 +36,16 @@ def test_samples_have_the_distributions_of_the_library(fitted):
     assert stats.ks_2samp(real["compactness"], shape_measures(discs)["compactness"]).statistic > 0.9
 
 
-def test_samples_are_valid_centred_contours(fitted):
-    _, _, samples = fitted
+def test_samples_are_valid_centred_contours(fit_result):
+    _, _, samples = fit_result
     assert are_simple(samples.contours).all()
     assert np.abs(polygon_centroids(samples.contours)).max() < 1e-2
     steps = np.linalg.norm(np.roll(samples.contours, -1, axis=1) - samples.contours, axis=2)
     assert (steps.std(axis=1) / steps.mean(axis=1)).max() < 0.01
 
 
-def test_model_contains_no_contour_of_a_real_cell(fitted, tmp_path: Path):
-    library, model, samples = fitted
+def test_model_contains_no_contour_of_a_real_cell(fit_result, tmp_path: Path):
+    library, model, samples = fit_result
     # The size of the model does not grow with the number of cells ...
     model.save(tmp_path / "shapes.json")
     size = (tmp_path / "shapes.json").stat().st_size
@@ -60,8 +60,8 @@ def test_model_contains_no_contour_of_a_real_cell(fitted, tmp_path: Path):
     assert to_samples.min() > 0.5 * between_real.min()
 
 
-def test_model_round_trip_and_seeds(fitted, tmp_path: Path):
-    _, model, _ = fitted
+def test_model_round_trip_and_seeds(fit_result, tmp_path: Path):
+    _, model, _ = fit_result
     model.save(tmp_path / "shapes.json")
     loaded = ParametricShapes.load(tmp_path / "shapes.json")
     assert loaded == model

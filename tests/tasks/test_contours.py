@@ -1,3 +1,5 @@
+"""Tests of the contour model and of the separation of touching cells."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,14 +9,14 @@ import torch
 from smears import analytic_smear, disc_mask, random_smear
 from smearsynth.metrics.matching import label_ious, match
 from smearsynth.smear import Smear
-from smearsynth.tasks import Contours, fit
-from smearsynth.tasks.contours import contour_mask, separate_cells
+from smearsynth.tasks.contours import Contours, contour_mask, separate_cells
+from smearsynth.tasks.fitting import fit
 
-PAIR = analytic_smear((64, 96), [(30, 32, 14), (56, 32, 14)])  # touching discs
+TOUCHING_CELLS = analytic_smear((64, 96), [(30, 32, 14), (56, 32, 14)])
 
 
 def large_cells(seed: int) -> Smear:
-    """A field of cells of 28 px, most of which touch: an FCN-8s thinks in 8 px."""
+    """Return a field of cells of 28 px, most of which touch; an FCN-8s resolves details of 8 px."""
     rng = np.random.default_rng(seed)
     centres = [(x, y) for x in range(16, 128, 27) for y in range(16, 128, 27) if rng.random() < 0.7]
     discs = [(x + rng.uniform(-2, 2), y + rng.uniform(-2, 2), rng.uniform(13, 15)) for x, y in centres]
@@ -22,8 +24,8 @@ def large_cells(seed: int) -> Smear:
 
 
 @pytest.fixture(scope="module")
-def learned() -> Contours:
-    """A small model that has seen eight fields of large cells."""
+def trained_model() -> Contours:
+    """A small model trained on eight fields of large cells."""
     model = Contours.preset("tiny", steps=200, crop=(96, 96), learning_rate=5e-3)
     fit(model, [large_cells(k) for k in range(8)], validation=[])
     return model
@@ -33,9 +35,8 @@ def learned() -> Contours:
 
 
 def test_a_contour_lies_on_both_sides_of_every_outline() -> None:
-    labels = PAIR.labels
-    contour = contour_mask(labels, 2)
-    assert contour[32, 42:45].all()  # where the two meet
+    contour = contour_mask(TOUCHING_CELLS.labels, 2)
+    assert contour[32, 42:45].all()  # between the cells
     assert not contour[32, 30]
     assert not contour[5, 5]
     disc = analytic_smear((64, 64), [(32, 32, 15)]).labels
@@ -45,31 +46,31 @@ def test_a_contour_lies_on_both_sides_of_every_outline() -> None:
     assert areas == sorted(areas)
 
 
-def test_true_maps_give_the_true_cells_back() -> None:
-    for smear in (PAIR, *(large_cells(k) for k in range(5))):
+def test_true_masks_give_the_true_cells() -> None:
+    for smear in (TOUCHING_CELLS, *(large_cells(k) for k in range(5))):
         labels = separate_cells(
             (smear.labels > 0).astype(float), contour_mask(smear.labels, 3).astype(float), smoothing=1
         )
-        found = match(label_ious(labels, smear.labels), 0.8)
-        assert (found.tp, found.fp) == (smear.count, 0)
+        matches = match(label_ious(labels, smear.labels), 0.8)
+        assert (matches.tp, matches.fp) == (smear.count, 0)
 
 
-def test_touching_cells_are_one_unless_a_contour_stands_out_between_them() -> None:
-    cells, neck = (PAIR.labels > 0).astype(float), contour_mask(PAIR.labels, 2)
+def test_touching_cells_are_separated_by_a_ridge_of_the_given_depth() -> None:
+    cells, contours = (TOUCHING_CELLS.labels > 0).astype(float), contour_mask(TOUCHING_CELLS.labels, 2)
     inside = 0.0001
-    for between, wanted in ((inside, 1), (10 * inside, 1), (1000 * inside, 2), (1.0, 2)):
-        contours = np.where(neck, between, inside)
-        assert separate_cells(cells, contours, smoothing=0).max() == wanted
-    assert separate_cells(cells, np.where(neck, 10 * inside, inside), smoothing=0, depth=2).max() == 2
+    for ridge, count in ((inside, 1), (10 * inside, 1), (1000 * inside, 2), (1.0, 2)):
+        assert separate_cells(cells, np.where(contours, ridge, inside), smoothing=0).max() == count
+    assert separate_cells(cells, np.where(contours, 10 * inside, inside), smoothing=0, depth=2).max() == 2
 
 
-def test_cells_keep_their_whole_area_and_meet_along_the_contour() -> None:
-    labels = separate_cells((PAIR.labels > 0).astype(float), contour_mask(PAIR.labels, 3).astype(float))
-    assert ((labels > 0) == (PAIR.labels > 0)).all()
-    assert label_ious(labels, PAIR.labels).max(1) == pytest.approx([1, 1], abs=0.05)
+def test_separated_cells_cover_the_mask_and_meet_at_the_contour() -> None:
+    smear = TOUCHING_CELLS
+    labels = separate_cells((smear.labels > 0).astype(float), contour_mask(smear.labels, 3).astype(float))
+    assert ((labels > 0) == (smear.labels > 0)).all()
+    assert label_ious(labels, smear.labels).max(1) == pytest.approx([1, 1], abs=0.05)
 
 
-def test_small_cells_that_are_all_contour_stay_and_specks_go() -> None:
+def test_cells_smaller_than_their_contour_are_kept_and_specks_are_removed() -> None:
     smear = analytic_smear((64, 64), [(20, 20, 4), (45, 45, 1)])
     cells, contours = (smear.labels > 0).astype(float), contour_mask(smear.labels, 4).astype(float)
     assert separate_cells(cells, contours, min_area=10).max() == 1
@@ -77,14 +78,14 @@ def test_small_cells_that_are_all_contour_stay_and_specks_go() -> None:
     assert separate_cells(cells * 0, contours).max() == 0
 
 
-# Learning.
+# Training.
 
 
-def test_the_loss_is_the_sum_of_both_heads() -> None:
+def test_the_loss_is_the_sum_of_both_outputs() -> None:
     model = Contours.preset("tiny")
     smears = [random_smear(0)]
-    truth = torch.from_numpy(np.stack([smears[0].labels > 0, contour_mask(smears[0].labels, 3)]))[None]
-    perfect = 30.0 * truth - 15
+    target = torch.from_numpy(np.stack([smears[0].labels > 0, contour_mask(smears[0].labels, 3)]))[None]
+    perfect = 30.0 * target - 15
 
     def loss_of(logits: torch.Tensor) -> float:
         model.network.forward = lambda images: logits  # type: ignore[method-assign]
@@ -92,28 +93,28 @@ def test_the_loss_is_the_sum_of_both_heads() -> None:
 
     assert loss_of(perfect) < 0.01
     assert loss_of(-perfect) > 1.8
-    for spoilt in (0, 1):
-        half = perfect.clone()
-        half[:, spoilt] *= -1
-        assert loss_of(half) == pytest.approx(loss_of(-perfect) / 2, rel=0.1)
+    for output in (0, 1):
+        one_inverted = perfect.clone()
+        one_inverted[:, output] *= -1
+        assert loss_of(one_inverted) == pytest.approx(loss_of(-perfect) / 2, rel=0.1)
 
 
-def test_it_learns_to_tell_touching_cells_apart(learned: Contours) -> None:
-    found = learned.predict(PAIR.image)
-    assert found.counts() == {"cell": 2}
-    assert found.labels is not None
-    assert label_ious(found.labels, PAIR.labels).max(0).min() > 0.7
+def test_a_trained_model_separates_touching_cells(trained_model: Contours) -> None:
+    prediction = trained_model.predict(TOUCHING_CELLS.image)
+    assert prediction.counts() == {"cell": 2}
+    assert prediction.labels is not None
+    assert label_ious(prediction.labels, TOUCHING_CELLS.labels).max(0).min() > 0.7
 
 
-def test_it_is_scored_by_the_ap_of_its_boxes(learned: Contours) -> None:
-    unseen = [large_cells(100 + k) for k in range(6)]
-    found, fresh = learned.evaluate(unseen), Contours.preset("tiny", seed=1).evaluate(unseen)
-    assert found.metric == "ap"
-    assert found.ap50 is not None
-    assert found.ap50 > 0.6 > fresh.value + 0.4
-    assert found.value < found.ap50
-    tp, fp, fn = found.counts
-    assert tp + fn == sum(smear.count for smear in unseen)
+def test_a_trained_model_has_a_higher_box_ap_than_an_untrained_one(trained_model: Contours) -> None:
+    test_smears = [large_cells(100 + k) for k in range(6)]
+    trained, untrained = trained_model.evaluate(test_smears), Contours.preset("tiny", seed=1).evaluate(test_smears)
+    assert trained.metric == "ap"
+    assert trained.ap50 is not None
+    assert trained.ap50 > 0.6 > untrained.value + 0.4
+    assert trained.value < trained.ap50
+    tp, fp, fn = trained.counts
+    assert tp + fn == sum(smear.count for smear in test_smears)
     assert tp > fp + fn
-    assert found.precision is not None
-    assert found.precision.ap().ap == pytest.approx(found.value, abs=1e-6)
+    assert trained.precision is not None
+    assert trained.precision.ap().ap == pytest.approx(trained.value, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Pictures of predictions: errors have colours of their own."""
+"""Tests of the pictures of predictions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy.typing as npt
 from smears import analytic_smear
 from smearsynth.smear import ImageArray, Smear
 from smearsynth.tasks.base import Prediction
-from smearsynth.tasks.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, prediction_example
+from smearsynth.tasks.pictures import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    TRUE_POSITIVE,
+    prediction_example,
+    prediction_picture,
+)
 
 
 def halves(picture: ImageArray, smear: Smear) -> tuple[ImageArray, ImageArray]:
@@ -24,6 +30,31 @@ def perfect_prediction(smear: Smear) -> Prediction:
     return Prediction.of_labels(smear.labels, np.ones(smear.count), ("cell",))
 
 
+# One prediction.
+
+
+def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
+    image = np.full((20, 30, 3), 200, np.uint8)
+    boxes = np.array([[2, 3, 12, 10], [15, 5, 29.6, 19.7]], np.float32)
+    prediction = Prediction(boxes, np.ones(2, np.float32), np.array([0, 1]), ("red cell", "white cell"))
+    picture = prediction_picture(image, prediction)
+    y, x = np.nonzero((picture != 200).any(2))
+    assert (x.min(), x.max(), y.min(), y.max()) == (2, 29, 3, 19)
+    assert (picture[3, 2] != picture[5, 15]).any()
+    assert (picture[6, 6] == 200).all()
+    assert (image == 200).all()
+
+
+def test_outlines_are_drawn_inside_the_cells_if_there_are_labels() -> None:
+    smear = analytic_smear()
+    changed = (prediction_picture(smear.image, perfect_prediction(smear)) != smear.image).any(2)
+    assert 0 < changed.sum() < (smear.labels > 0).sum()
+    assert set(smear.labels[changed].tolist()) == {1, 2, 3}
+
+
+# Errors.
+
+
 def test_false_negatives_and_false_positives_have_their_colours() -> None:
     smear = analytic_smear()
     boxes = np.concatenate([smear.boxes()[1:], [[2, 40, 14, 52]]]).astype(np.float32)
@@ -36,7 +67,17 @@ def test_false_negatives_and_false_positives_have_their_colours() -> None:
     assert not has_colour(right, FALSE_NEGATIVE).any()
 
 
-def test_correct_cells_have_one_colour_on_both_sides() -> None:
+def test_a_cell_of_another_class_is_a_false_positive_and_a_false_negative() -> None:
+    class_names = ("red cell", "white cell")
+    smear = analytic_smear(discs=[(30, 30, 10)], classes=[0], class_names=class_names)
+    boxes = smear.boxes().astype(np.float32)
+    prediction = Prediction(boxes, np.ones(1, np.float32), np.array([1]), class_names)
+    left, right = halves(prediction_example(smear, prediction, "detection"), smear)
+    assert has_colour(left, FALSE_NEGATIVE).any()
+    assert has_colour(right, FALSE_POSITIVE).any()
+
+
+def test_true_positives_have_one_colour_on_both_sides() -> None:
     smear = analytic_smear()
     for half in halves(prediction_example(smear, perfect_prediction(smear), "contours"), smear):
         assert has_colour(half, TRUE_POSITIVE).any()

@@ -32,10 +32,11 @@ _LINE_EVERY = 30.0  # seconds between two progress lines in a log file
 
 @dataclass
 class _Stage:
-    """State of one progress bar: its first count, when that was reported, and when a line was last printed."""
+    """State of one progress bar: its first and last counts, the time of the first, and that of the last line."""
 
     bar: TaskID
     first: int
+    last: int
     started: float
     printed: float
 
@@ -92,11 +93,12 @@ class TerminalProgress(Progress):
         now = self._clock()
         stage = self._stages.get(name)
         if stage is None:
-            stage = _Stage(self._bars.add_task(name, total=total, detail=""), done, now, now)
+            stage = _Stage(self._bars.add_task(name, total=total, detail=""), done, done, now, now)
             self._stages[name] = stage
-        if done < stage.first:  # another training, or the same stage again
+        if done < stage.last:  # another training, or the same stage again
             stage.first, stage.started = done, now
             self._bars.reset(stage.bar, total=total)
+        stage.last = done
         self._bars.update(stage.bar, completed=done, total=total)
         pace = (now - stage.started) / max(done - stage.first, 1)
         if losses:

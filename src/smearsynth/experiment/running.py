@@ -121,7 +121,7 @@ def run_all(
     with StopRequest() as stop:
 
         def is_stopped() -> bool:
-            return stop.asked or time.monotonic() > deadline
+            return stop.requested or time.monotonic() > deadline
 
         if workers == 1:
             items: list[Work] = [*pools, *jobs]

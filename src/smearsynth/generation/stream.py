@@ -269,7 +269,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             writer = open_writer(folder, format=format, class_names=self.model.class_names)
             _check_images(folder)
             for index in range(n):
-                if stop.asked:
+                if stop.requested:
                     break
                 try:
                     recipes.append(self._written(writer, index) or self._write_smear(writer, index))

@@ -1,4 +1,4 @@
-"""Labels drawn over the image they belong to: an outline per cell, no two touching cells of one colour."""
+"""Overlays of labels on images: one outline per cell, with different colours for touching cells."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from smearsynth.formats.images import save_png
 from smearsynth.formats.palette import colour_indices, palette_colours
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 
-# The annotation palette is made for a black ground. These stand out from stained cells and pale plasma alike.
+# The annotation palette is for a black background. These colours contrast with stained cells and pale plasma.
 OUTLINE_COLOURS = (
     (0, 72, 214), (0, 132, 61), (255, 106, 0), (0, 168, 204),
     (17, 17, 17), (106, 190, 0), (214, 0, 28), (98, 0, 190),
 )  # fmt: skip
-_MOST = 255  # colours of an indexed PNG beside the transparent one
-_NEAR = 5  # px, the window in which two cells are neighbours that the eye must keep apart
+_MAX_COLOURS = 255  # colours of an indexed PNG, apart from the transparent one
+_NEIGHBOURHOOD = 5  # px; cells within this window have different colours
 
 
 def overlay(smear: Smear, *, fill: float = 0.0, width: int = 1) -> ImageArray:
-    """Draw the outline of every cell over the image.
+    """Draw the outline of each cell over the image.
 
-    An outline is the cell's own outermost pixels, so where two cells touch both outlines are seen, side by
-    side in two colours. A cell cut by the border of the field stays open there.
+    The outline consists of the outermost pixels of the cell, so that both outlines of two touching cells are
+    visible. There is no outline along the image border.
 
     Parameters
     ----------
     smear : Smear
     fill : float
-        Opacity, 0 to 1, of the colour laid over the whole cell.
+        Opacity of the colour over the whole cell, 0 to 1.
     width : int
-        Of the outlines in px, grown into the cell.
+        Width of the outlines, px, inside the cell.
 
     Returns
     -------
     (H, W, 3) uint8 array
-        RGB; the smear itself is left as it is.
+        RGB.
 
     Raises
     ------
     OptionError
-        For an opacity outside 0 to 1, or a width below 1.
+        If the opacity is outside 0 to 1, or the width is below 1 px.
 
     Examples
     --------
@@ -59,16 +59,16 @@ def overlay(smear: Smear, *, fill: float = 0.0, width: int = 1) -> ImageArray:
     [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 0, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
     """
     if not 0 <= fill <= 1:
-        raise OptionError(f"an opacity of {fill} is not within 0 to 1")
+        raise OptionError(f"opacity {fill}; it must be from 0 to 1")
     edge = cell_edges(smear.labels, width)
-    painted = smear.image.copy()
+    image = smear.image.copy()
     colours = _colours(_indices(smear))
     if fill:
         cells = smear.labels > 0
-        mixed = (1 - fill) * painted[cells] + fill * colours[smear.labels[cells]]
-        painted[cells] = np.rint(mixed).astype(np.uint8)
-    painted[edge] = colours[smear.labels[edge]]
-    return painted
+        blend = (1 - fill) * image[cells] + fill * colours[smear.labels[cells]]
+        image[cells] = np.rint(blend).astype(np.uint8)
+    image[edge] = colours[smear.labels[edge]]
+    return image
 
 
 def write_overlay_png(
@@ -79,59 +79,63 @@ def write_overlay_png(
     width: int = 1,
     tags: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write `overlay` as a PNG, whole or not at all.
+    """Write `overlay` as a PNG file, atomically.
 
     Parameters
     ----------
     path : Path or str
-        The file to write; its folder is made when missing.
+        File to write; its folder is created if missing.
     smear : Smear
     fill, width
-        As in `overlay`.
+        See `overlay`.
     tags : mapping of str to str, optional
         Text tags of the PNG, such as ``{"synthetic": "true"}``.
 
     Returns
     -------
     Path
-        The file written.
+        The written file.
 
     Raises
     ------
     DataError
-        When the file cannot be written.
+        If the file cannot be written.
     OptionError
-        As for `overlay`.
+        See `overlay`.
 
     Examples
     --------
     >>> import tempfile
     >>> empty = Smear(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.int32), np.array([], int))
-    >>> written = write_overlay_png(Path(tempfile.mkdtemp()) / "empty.png", empty)
-    >>> Image.open(written).size
+    >>> path = write_overlay_png(Path(tempfile.mkdtemp()) / "empty.png", empty)
+    >>> Image.open(path).size
     (6, 4)
     """
     path = Path(path)
-    painted = overlay(smear, fill=fill, width=width)
+    image = overlay(smear, fill=fill, width=width)
     with atomic_write(path) as temporary:
-        save_png(temporary, painted, tags)
+        save_png(temporary, image, tags)
     return path
 
 
 def overlay_layers(smear: Smear, width: int = 1) -> tuple[bytes, bytes]:
-    """Give outlines and filled cells as two transparent pictures to be laid over the image.
+    """Draw outlines and filled cells as two transparent images of the smear's size.
 
     Parameters
     ----------
     smear : Smear
     width : int
-        Of the outlines, px.
+        Width of the outlines, px.
 
     Returns
     -------
     outlines, cells : bytes
-        Indexed PNGs of the smear's size. Labels that need more than 255 colours, which only noise does,
-        use some of them again.
+        Indexed PNG files. Colours repeat if the labels need more than 255 of them, as labels of pure noise do.
+
+    Raises
+    ------
+    OptionError
+        If the width is below 1 px.
 
     Examples
     --------
@@ -142,7 +146,7 @@ def overlay_layers(smear: Smear, width: int = 1) -> tuple[bytes, bytes]:
     >>> np.asarray(Image.open(io.BytesIO(cells))).tolist()
     [[0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
     """
-    indices = _indices(smear) % _MOST
+    indices = _indices(smear) % _MAX_COLOURS
     table = np.concatenate([[0], indices + 1]).astype(np.uint8)
     cells = table[smear.labels]
     palette = _palette(int(indices.max(initial=-1)) + 1).tobytes()
@@ -151,7 +155,7 @@ def overlay_layers(smear: Smear, width: int = 1) -> tuple[bytes, bytes]:
 
 
 def cell_edges(labels: LabelArray, width: int = 1) -> Mask:
-    """Pixels of cells within `width` steps, up, down or aside, of another cell or of the background.
+    """Find the pixels of cells within `width` px of another cell or of the background, in 4-connected steps.
 
     Parameters
     ----------
@@ -165,7 +169,7 @@ def cell_edges(labels: LabelArray, width: int = 1) -> Mask:
     Raises
     ------
     OptionError
-        For a width below 1.
+        If the width is below 1 px.
 
     Examples
     --------
@@ -173,38 +177,39 @@ def cell_edges(labels: LabelArray, width: int = 1) -> Mask:
     [[0, 1, 1, 0], [0, 1, 1, 0]]
     """
     if width < 1:
-        raise OptionError(f"an outline {width} px wide cannot be seen; give a width of at least 1")
+        raise OptionError(f"outline width {width} px; it must be at least 1 px")
     edge = np.zeros(labels.shape, np.bool_)
-    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
+    horizontal, vertical = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    edge[1:] |= vertical
+    edge[:-1] |= vertical
     if width > 1:
-        # What lies across a contact is an edge pixel already, so growing never leaves the cell.
+        # Pixels across a contact line are edge pixels themselves, so that the dilation stays inside the cell.
         edge = ndimage.binary_dilation(edge & (labels > 0), iterations=width - 1)
     edge &= labels > 0
     return edge
 
 
 def _indices(smear: Smear) -> npt.NDArray[np.int64]:
-    """Give the colour of each instance, (n,), as an index; cells that nearly touch differ too."""
-    grown = ndimage.maximum_filter(smear.labels, size=_NEAR)
-    return colour_indices(np.where(smear.labels > 0, smear.labels, grown), smear.count)
+    """Return the colour index of each instance, (n,); cells that almost touch have different colours."""
+    dilated = ndimage.maximum_filter(smear.labels, size=_NEIGHBOURHOOD)
+    return colour_indices(np.where(smear.labels > 0, smear.labels, dilated), smear.count)
 
 
 def _palette(count: int) -> npt.NDArray[np.uint8]:
-    """Give (count, 3) RGB: the outline colours, then ever new hues."""
+    """Return (count, 3) RGB: the outline colours, followed by further hues."""
     return np.concatenate([np.array(OUTLINE_COLOURS, np.uint8), palette_colours(count)[len(OUTLINE_COLOURS) :]])
 
 
 def _colours(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Give the RGB of each label, (n + 1, 3); row 0, the background's, is not for use."""
-    chosen = _palette(int(indices.max(initial=-1)) + 1)[indices]
-    return np.concatenate([np.zeros((1, 3), np.uint8), chosen])
+    """Return the RGB of each label, (n + 1, 3); row 0, the background, is not used."""
+    rgb = _palette(int(indices.max(initial=-1)) + 1)[indices]
+    return np.concatenate([np.zeros((1, 3), np.uint8), rgb])
 
 
 def _indexed_png(pixels: npt.NDArray[np.uint8], palette: bytes) -> bytes:
+    """Encode palette indices as a PNG, with 0 transparent."""
     image = Image.fromarray(pixels)
     image.putpalette(b"\0\0\0" + palette)
     buffer = io.BytesIO()

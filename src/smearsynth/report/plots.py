@@ -1,4 +1,4 @@
-"""Curves of synthetic and real smears as coordinates of a small SVG plot, which the template draws."""
+"""Curves of real and synthetic smears as coordinates of a small SVG plot, which a template draws."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from smearsynth.statistics import DataStatistics
+from smearsynth.statistics.records import DataStatistics
 
-WIDTH, HEIGHT = 480, 260  # of the plot's view box, px
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40  # margins for the axes
+WIDTH, HEIGHT = 480, 260  # view box of a plot, px
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40  # margins for the axes, px
+_MAX_DISTANCE = 4.0  # range of the x axis, mean cell diameters
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark of an axis: its place in px and its text."""
+    """Tick of an axis: its position in px and its label."""
 
-    at: float
+    position: float
     text: str
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of one quantity against distance, in coordinates of the view box.
+    """Plot of one quantity against distance, in coordinates of the view box.
 
     Parameters
     ----------
     title, x_name, y_name, note : str
     real, synthetic : str
-        SVG path data of the curves; empty where there is none. Gaps are left where a value is undefined.
+        SVG path data of the curves, with gaps at undefined values; empty without values.
     band : str
         SVG path data of real mean ± one standard deviation, or empty.
     x_ticks, y_ticks : list of Tick
-    chance : float or None
-        Height of the line of complete randomness, px.
+    reference : float or None
+        y position of the reference line at 1, px.
     """
 
     title: str
@@ -48,7 +49,7 @@ class Plot:
     band: str
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    chance: float | None = None
+    reference: float | None = None
 
     @property
     def frame(self) -> tuple[int, int, int, int]:
@@ -58,35 +59,38 @@ class Plot:
 
 @dataclass(frozen=True)
 class _Axes:
-    right: float  # of x, diameters
-    high: float  # of y
+    """Linear axes from 0 to `_MAX_DISTANCE` and from 0 to `y_max`."""
 
-    def place(self, x: float, y: float) -> Point:
+    y_max: float
+
+    def transform(self, x: float, y: float) -> Point:
         return (
-            _LEFT + (WIDTH - _LEFT - _RIGHT) * x / self.right,
-            HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * y / self.high,
+            _LEFT + (WIDTH - _LEFT - _RIGHT) * x / _MAX_DISTANCE,
+            HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * y / self.y_max,
         )
 
-    def path(self, runs: Sequence[Sequence[Point]], end: str = "") -> str:
-        lines = []
-        for run in runs:
-            placed = (self.place(*point) for point in run)
-            lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in placed) + end)
-        return "".join(lines)
+    def path(self, segments: Sequence[Sequence[Point]], end: str = "") -> str:
+        """Return SVG path data; `end` closes each segment with ``Z``."""
+        parts = []
+        for segment in segments:
+            points = (self.transform(*point) for point in segment)
+            parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + end)
+        return "".join(parts)
 
     def x_ticks(self) -> list[Tick]:
-        return [Tick(self.place(k, 0)[0], str(k)) for k in range(math.floor(self.right) + 1)]
+        return [Tick(self.transform(k, 0)[0], str(k)) for k in range(math.floor(_MAX_DISTANCE) + 1)]
 
     def y_ticks(self) -> list[Tick]:
+        """Return at most six ticks at multiples of 1, 2 or 5 times a power of ten."""
         step = next(
-            step * 10**power for power in range(-4, 12) for step in (1, 2, 5) if self.high <= 5 * step * 10**power
+            step * 10**power for power in range(-4, 12) for step in (1, 2, 5) if self.y_max <= 5 * step * 10**power
         )
-        count = math.floor(self.high / step + 1e-9)
-        return [Tick(self.place(0, k * step)[1], f"{k * step:g}") for k in range(count + 1)]
+        count = math.floor(self.y_max / step + 1e-9)
+        return [Tick(self.transform(0, k * step)[1], f"{k * step:g}") for k in range(count + 1)]
 
 
 def pair_correlation_plot(real: DataStatistics, synthetic: DataStatistics | None) -> Plot:
-    """Plot how often two cells lie at a distance, relative to chance, with the real smears' deviation.
+    """Plot the pair correlation g(r), with the standard deviation between real smears.
 
     Parameters
     ----------
@@ -107,73 +111,77 @@ def pair_correlation_plot(real: DataStatistics, synthetic: DataStatistics | None
     >>> plot.real, plot.synthetic, [tick.text for tick in plot.x_ticks]
     ('', '', ['0', '1', '2', '3', '4'])
     """
-    known = real.pair_correlation
-    mean = list(zip(known.distance, known.mean, strict=True))
-    spread = list(zip(known.distance, known.mean, known.std, strict=True))
-    found = [] if synthetic is None else _points(synthetic.pair_correlation.mean)
-    # A wild deviation in a nearly empty bin must not flatten the curves.
-    tops = [y for _, y in mean + found] + [min(y + std, 2 * y) for _, y, std in spread]
-    axes = _Axes(4.0, _high(tops))
-    low = [(x, max(0.0, y - std)) for x, y, std in spread]
-    high = [(x, min(axes.high, y + std)) for x, y, std in spread]
-    rings = [
-        [*upper, *reversed(lower)] for upper, lower in zip(_runs(high), _runs(low), strict=True) if len(upper) > 1
-    ]
+    g = real.pair_correlation
+    real_curve = list(zip(g.distance, g.mean, strict=True))
+    spread = list(zip(g.distance, g.mean, g.std, strict=True))
+    synthetic_curve = [] if synthetic is None else _curve(synthetic.pair_correlation.mean)
+    # A large deviation in an almost empty bin must not flatten the curves.
+    tops = [y for _, y in real_curve + synthetic_curve] + [min(y + std, 2 * y) for _, y, std in spread]
+    axes = _Axes(_upper_limit(tops))
+    lower = _segments([(x, max(0.0, y - std)) for x, y, std in spread])
+    upper = _segments([(x, min(axes.y_max, y + std)) for x, y, std in spread])
+    polygons = [[*high, *reversed(low)] for high, low in zip(upper, lower, strict=True) if len(high) > 1]
     return Plot(
         title="Pair correlation",
-        x_name="distance between centres, mean cell diameters",
+        x_name="distance between cell centres, mean cell diameters",
         y_name="g(r)",
-        note="How often two cells lie at a distance, relative to chance (1, dashed). Band: real mean ± 1 std.",
-        real=axes.path(_runs(mean)),
-        synthetic=axes.path(_runs(found)),
-        band=axes.path(rings, "Z") if real.smears > 1 else "",
+        note="Frequency of cell pairs at a distance, relative to random positions (dashed line at 1). Band: real "
+        "mean ± 1 SD.",
+        real=axes.path(_segments(real_curve)),
+        synthetic=axes.path(_segments(synthetic_curve)),
+        band=axes.path(polygons, "Z") if real.smears > 1 else "",
         x_ticks=axes.x_ticks(),
         y_ticks=axes.y_ticks(),
-        chance=axes.place(0, 1)[1],
+        reference=axes.transform(0, 1)[1],
     )
 
 
 def nearest_plot(real: DataStatistics, synthetic: DataStatistics | None) -> Plot:
-    """Plot the share of cells whose nearest neighbour lies at a distance; parameters as above.
+    """Plot the distribution of the distance to the nearest neighbour.
+
+    Parameters
+    ----------
+    real : DataStatistics
+    synthetic : DataStatistics or None
 
     Returns
     -------
     Plot
     """
-    known = _points(_shares(real))
-    found = [] if synthetic is None else _points(_shares(synthetic))
-    # The last bin gathers all that is farther, so it is no density.
-    known, found = known[:-1], found[:-1]
-    axes = _Axes(4.0, _high([y for _, y in known + found]))
+    real_curve = _curve(_percentages(real))
+    synthetic_curve = [] if synthetic is None else _curve(_percentages(synthetic))
+    # The last bin contains all larger distances, so it is no density.
+    real_curve, synthetic_curve = real_curve[:-1], synthetic_curve[:-1]
+    axes = _Axes(_upper_limit([y for _, y in real_curve + synthetic_curve]))
     return Plot(
-        title="Nearest neighbour",
-        x_name="distance between centres, mean cell diameters",
+        title="Nearest-neighbour distance",
+        x_name="distance between cell centres, mean cell diameters",
         y_name="% of cells",
-        note="Distance from each whole cell to the nearest other one, in bins of a tenth of a diameter.",
-        real=axes.path(_runs(known)),
-        synthetic=axes.path(_runs(found)),
+        note="Distance from each whole cell to the nearest other cell, in bins of 0.1 mean cell diameters.",
+        real=axes.path(_segments(real_curve)),
+        synthetic=axes.path(_segments(synthetic_curve)),
         band="",
         x_ticks=axes.x_ticks(),
         y_ticks=axes.y_ticks(),
     )
 
 
-def _shares(data: DataStatistics) -> list[float]:
+def _percentages(data: DataStatistics) -> list[float]:
     total = sum(data.nearest_histogram)
     return [100 * count / total if total else math.nan for count in data.nearest_histogram]
 
 
-def _points(values: Sequence[float]) -> list[Point]:
-    """Values at the middles of equal bins over 0 to 4 diameters."""
-    return [((i + 0.5) * 4.0 / len(values), value) for i, value in enumerate(values)]
+def _curve(values: Sequence[float]) -> list[Point]:
+    """Return points at the centres of equal bins over the x axis."""
+    return [((i + 0.5) * _MAX_DISTANCE / len(values), value) for i, value in enumerate(values)]
 
 
-def _high(values: Sequence[float]) -> float:
-    """Give the upper end of an axis that shows these values and 1."""
+def _upper_limit(values: Sequence[float]) -> float:
+    """Return the upper end of an axis that contains the values and 1."""
     return 1.06 * max([1.0, *(value for value in values if math.isfinite(value))])
 
 
-def _runs(points: Sequence[Point]) -> list[list[Point]]:
-    """Split a curve where values are undefined."""
-    cuts = [-1, *(i for i, (_, y) in enumerate(points) if not math.isfinite(y)), len(points)]
-    return [list(points[a + 1 : b]) for a, b in pairwise(cuts) if b > a + 1]
+def _segments(points: Sequence[Point]) -> list[list[Point]]:
+    """Split a curve at undefined values."""
+    gaps = [-1, *(i for i, (_, y) in enumerate(points) if not math.isfinite(y)), len(points)]
+    return [list(points[a + 1 : b]) for a, b in pairwise(gaps) if b > a + 1]

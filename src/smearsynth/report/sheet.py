@@ -1,4 +1,4 @@
-"""The contact sheet: one HTML file, with all its images in it, by which to judge synthetic smears."""
+"""Contact sheet: one HTML file with synthetic smears, their labels, and a comparison with real smears."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from smearsynth.report.html import data_uri, jpeg_uri, template, write_page
 from smearsynth.report.overlays import overlay_layers
 from smearsynth.report.plots import HEIGHT, WIDTH, nearest_plot, pair_correlation_plot
 from smearsynth.smear import Smear
-from smearsynth.statistics import DataStatistics, measure_smear
+from smearsynth.statistics.measuring import measure_smear
+from smearsynth.statistics.records import DataStatistics
 
-MAX_SIDE = 1280  # px of an embedded image; larger smears are shown smaller
-_COLUMN = 640  # px, about the width of a picture on the page
+MAX_SIDE = 1280  # longer side of an embedded image, px; larger images are reduced
+_DISPLAY_WIDTH = 640  # approximate width of an image on the page, px
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the sheet shows of one smear.
+    """Content of the sheet for one smear.
 
     Parameters
     ----------
     name : str
     count : str
-        Number of cells in words.
+        Number of cells as text.
     details : str
         Size, scale and classes.
     width, height : int
-        Of the embedded pictures, px.
+        Size of the embedded images, px.
     image, outlines, cells : str
         Data URIs.
     recipe : list of (str, str)
-        Keys and values; empty where none is known.
+        Keys and values; empty without a recipe.
     """
 
     name: str
@@ -58,36 +59,37 @@ def write_contact_sheet(
     facts: Mapping[str, str],
     recipes: Sequence[Mapping[str, object]] | None = None,
 ) -> Path:
-    """Write synthetic smears, and their statistics beside the real ones', as one HTML file.
+    """Write a page that shows synthetic smears and compares their statistics with those of real smears.
 
-    The file needs no network and nothing beside it. Every smear is shown plain and with its labels; images
-    over 1280 px are shown smaller, while statistics are of the smears as they are.
+    The page is one HTML file without external resources. It shows each smear without and with its labels. Images
+    with a side above 1280 px are reduced; statistics are measured at full size.
 
     Parameters
     ----------
     path : Path or str
-        The file to write; its folder is made when missing.
+        Output file; its folder is created if it does not exist.
     smears : sequence of Smear
-        The synthetic ones, of any sizes; read once, one at a time. May be empty.
+        Synthetic smears of any size, read once and one at a time. Can be empty.
     real : DataStatistics
-        Of the smears that the synthesizer was trained on.
+        Statistics of the real smears, usually those that the synthesizer was trained on.
     title : str
+        Title of the page.
     facts : mapping of str to str
-        What the smears were made by and may be used for (model, hash, seed, command, licence), in order.
+        Provenance of the smears (model, hash, seed, command, licence), in display order.
     recipes : sequence of mapping, optional
-        What each smear can be made again by, in the order of `smears`.
+        Recipe of each smear, in the order of `smears`.
 
     Returns
     -------
     Path
-        The file written.
+        The output file.
 
     Raises
     ------
     DataError
-        When the file cannot be written; what was there before is left.
+        If the file cannot be written; an existing file is kept.
     OptionError
-        When there is not one recipe per smear.
+        If the numbers of recipes and smears differ.
 
     Examples
     --------
@@ -98,7 +100,7 @@ def write_contact_sheet(
     >>> labels[10:20, 10:20] = 1
     >>> smear = Smear(np.full((40, 60, 3), 200, np.uint8), labels, np.array([0]), name="first")
     >>> target = Path(tempfile.mkdtemp()) / "sheet.html"
-    >>> sheet = write_contact_sheet(target, [smear], real=measure([smear]), title="Try", facts={"seed": "1"})
+    >>> sheet = write_contact_sheet(target, [smear], real=measure([smear]), title="Example", facts={"seed": "1"})
     >>> text = sheet.read_text(encoding="utf-8")
     >>> "first" in text, "Synthetic images" in text
     (True, True)
@@ -113,7 +115,7 @@ def write_contact_sheet(
     html = template("contact_sheet.html").render(
         title=title,
         cards=cards,
-        cell_count=_counted(sum(row.count for row in rows), "cell"),
+        cell_count=_quantity(sum(row.count for row in rows), "cell"),
         rows=compare(real, synthetic),
         plots=[pair_correlation_plot(real, synthetic), nearest_plot(real, synthetic)],
         plot_size=(WIDTH, HEIGHT),
@@ -125,39 +127,39 @@ def write_contact_sheet(
 
 
 def _card(smear: Smear, index: int, recipe: Mapping[str, object]) -> Card:
-    shown = smear.resized(min(1.0, MAX_SIDE / max(smear.shape)))
-    height, width = shown.shape
-    # Outlines of one pixel would vanish where the page shows a picture at half its size.
-    outlines, cells = overlay_layers(shown, max(1, round(width / _COLUMN)))
+    preview = smear.resized(min(1.0, MAX_SIDE / max(smear.shape)))
+    height, width = preview.shape
+    # Outlines of one pixel would be invisible where the page displays an image at half its size.
+    outlines, cells = overlay_layers(preview, max(1, round(width / _DISPLAY_WIDTH)))
     return Card(
         name=smear.name or f"smear {index + 1}",
-        count=_counted(smear.count, "cell"),
-        details=_details(smear, shown),
+        count=_quantity(smear.count, "cell"),
+        details=_details(smear, preview),
         width=width,
         height=height,
-        image=jpeg_uri(shown.image, comment="synthetic=true"),  # a picture saved from the sheet still says it
+        image=jpeg_uri(preview.image, comment="synthetic=true"),  # marks images saved from the page
         outlines=data_uri("png", outlines),
         cells=data_uri("png", cells),
-        recipe=[(str(key), _plain(value)) for key, value in recipe.items()],
+        recipe=[(str(key), _as_text(value)) for key, value in recipe.items()],
     )
 
 
-def _details(smear: Smear, shown: Smear) -> str:
+def _details(smear: Smear, preview: Smear) -> str:
     """Describe size, scale and classes in one line."""
     parts = [f"{smear.shape[1]} × {smear.shape[0]} px"]
     if smear.um_per_px is not None:
         parts.append(f"{smear.um_per_px:.3g} µm per px")
-    if shown is not smear:
-        parts.append(f"shown at {shown.shape[1] / smear.shape[1]:.0%}")
+    if preview is not smear:
+        parts.append(f"displayed at {preview.shape[1] / smear.shape[1]:.0%}")
     if len(smear.class_names) > 1:
-        counts = [int((smear.classes == kind).sum()) for kind in range(len(smear.class_names))]
+        counts = [int((smear.classes == class_id).sum()) for class_id in range(len(smear.class_names))]
         parts += [f"{count} {name}" for count, name in zip(counts, smear.class_names, strict=True) if count]
     return " · ".join(parts)
 
 
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+def _quantity(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _plain(value: object) -> str:
+def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -166,7 +166,7 @@ def fit(
             state.step += 1
             state.losses.append(loss.detach())
             complete = state.step == config.steps
-            ending = complete or stop.asked or time.monotonic() > deadline
+            ending = complete or stop.requested or time.monotonic() > deadline
             row = None
             if state.step % config.validate_every == 0 or complete:
                 row = _measure(task, state, validation or [])

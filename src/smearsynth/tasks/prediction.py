@@ -199,7 +199,7 @@ def write_predictions(
     try:
         with StopRequest() as stop:
             for name, path in images.items():
-                if stop.asked:
+                if stop.requested:
                     break
                 image = read_rgb(path)
                 prediction = _predict_scaled(task, image, scale)

@@ -1,4 +1,4 @@
-"""Conditioning: what the generator is told about a field, and styles that go into instances and out again."""
+"""Conditioning: boundaries, one-hot classes, and pooling and painting of styles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smearsynth.synthesis.networks.conditioning import (
 
 
 def looped_means(features: torch.Tensor, labels: torch.Tensor, n: int) -> torch.Tensor:
-    """The literal form of instance-wise pooling: one mask per instance."""
+    """Reference implementation of instance-wise pooling with one mask per instance."""
     means = torch.zeros(len(features), n + 1, features.shape[1], dtype=torch.float64)
     for b in range(len(features)):
         for k in range(n + 1):
@@ -30,46 +30,54 @@ def random_labels(n: int, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor
     return torch.from_numpy(np.random.default_rng(seed).integers(0, n + 1, shape).astype(np.int32))
 
 
-def test_boundaries_lie_on_both_sides_and_between_four_neighbours_only():
+def test_boundaries_are_on_both_sides_of_four_neighbours():
     labels = torch.zeros(1, 5, 6, dtype=torch.int32)
     labels[0, 2, 2] = 1
     labels[0, 2:, 4:] = 2
 
     assert instance_boundaries(labels)[0].int().tolist() == [
         [0, 0, 0, 0, 0, 0],
-        [0, 0, 1, 0, 1, 1],  # above both instances, and not diagonal to the single pixel
+        [0, 0, 1, 0, 1, 1],  # above both instances, but not diagonal to the single pixel
         [0, 1, 1, 1, 1, 1],
         [0, 0, 1, 1, 1, 0],
         [0, 0, 0, 1, 1, 0],
     ]
 
 
-def test_touching_cells_have_a_boundary_and_one_cell_to_the_edge_has_none():
+def test_touching_cells_have_a_boundary_and_the_image_border_has_none():
     touching = torch.tensor([[[1, 1, 1, 2, 2, 2]]], dtype=torch.int32)
-    alone = torch.full((1, 4, 4), 7, dtype=torch.int32)
+    single = torch.full((1, 4, 4), 7, dtype=torch.int32)
 
     assert instance_boundaries(touching)[0, 0].tolist() == [False, False, True, True, False, False]
-    assert not instance_boundaries(alone).any()
+    assert not instance_boundaries(single).any()
 
 
-def test_boundaries_tell_ids_apart_that_eight_or_sixteen_bits_would_not():
+def test_boundaries_of_ids_that_are_equal_in_eight_or_sixteen_bits():
     labels = torch.tensor([[[1, 257, 65793]]], dtype=torch.int32)
 
     assert instance_boundaries(labels).all()
 
 
-def test_condition_is_one_hot_over_classes_with_the_boundary_last():
+def test_condition_has_one_hot_classes_and_boundaries():
     labels = torch.tensor([[[0, 1, 2, 3]], [[0, 0, 1, 1]]], dtype=torch.int32)
     channels_of = torch.tensor([[0, 2, 1, 2], [0, 1, 0, 0]])
 
-    given = condition(labels, channels_of, 2)
+    result = condition(labels, channels_of, 2)
 
-    assert given.dtype == torch.float32
-    assert given.shape == (2, 4, 1, 4)
-    assert given[0, :3, 0].argmax(0).tolist() == [0, 2, 1, 2]
-    assert given[1, :3, 0].argmax(0).tolist() == [0, 0, 1, 1]
-    assert torch.equal(given[:, :3].sum(1), torch.ones(2, 1, 4))
-    assert given[:, 3, 0].tolist() == [[1, 1, 1, 1], [0, 1, 1, 0]]
+    assert result.dtype == torch.float32
+    assert result.shape == (2, 4, 1, 4)
+    assert result[0, :3, 0].argmax(0).tolist() == [0, 2, 1, 2]
+    assert result[1, :3, 0].argmax(0).tolist() == [0, 0, 1, 1]
+    assert torch.equal(result[:, :3].sum(1), torch.ones(2, 1, 4))
+    assert result[:, 3, 0].tolist() == [[1, 1, 1, 1], [0, 1, 1, 0]]
+
+
+def test_debris_is_the_last_channel():
+    labels = torch.tensor([[[0, 1, 0]]])
+    debris = torch.tensor([[[False, False, True]]])
+    result = condition(labels, torch.tensor([[0, 1]]), 1, debris)
+    assert result.shape == (1, 4, 1, 3)
+    assert result[0, 3, 0].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("n", [5, 300, 1200])
@@ -89,11 +97,11 @@ def test_items_of_a_batch_do_not_mix():
     assert pool_instances(features, labels, 3)[..., 0].tolist() == [[0, 2, 0, 0], [0, 0, 0, 5]]
 
 
-def test_labels_without_a_pixel_pool_to_zero():
+def test_labels_without_pixels_have_zero_means():
     labels = torch.tensor([[[0, 4], [4, 4]]], dtype=torch.int32)
     features = torch.full((1, 2, 2, 2), 3.0)
 
-    # memory that was something else before: uninitialised rows would show it
+    # Freed memory with NaN would show uninitialised rows.
     for _ in range(20):
         torch.full((1, 900, 2), float("nan"))
         pooled = pool_instances(features, labels, 900)[0]
@@ -102,7 +110,7 @@ def test_labels_without_a_pixel_pool_to_zero():
 
 
 @pytest.mark.parametrize("largest", [255, 256, 999, 1000, 32767, 32768, 65535, 65536, 70000])
-def test_large_ids_keep_their_own_style(largest):
+def test_large_ids_have_separate_styles(largest):
     labels = torch.zeros(1, 6, 8, dtype=torch.int32)
     labels[0, 1:3, 1:4], labels[0, 4:, 5:] = largest - 1, largest
     features = torch.zeros(1, 1, 6, 8)
@@ -114,7 +122,7 @@ def test_large_ids_keep_their_own_style(largest):
     assert torch.equal(paint_styles(pooled, labels), features)
 
 
-def test_sums_and_areas_add_up():
+def test_sums_and_areas_cover_all_pixels():
     labels = random_labels(9, (3, 20, 30))
     features = torch.randn(3, 2, 20, 30)
 
@@ -124,7 +132,7 @@ def test_sums_and_areas_add_up():
     assert areas.sum(1).flatten().tolist() == [600] * 3
 
 
-def test_painting_inverts_pooling():
+def test_painting_is_the_inverse_of_pooling():
     labels = random_labels(12, (2, 24, 24))
     styles = torch.randn(2, 13, 4)
 
@@ -142,21 +150,21 @@ def test_gradients_flow_through_pooling_and_painting():
     painted = paint_styles(pool_instances(features, labels, 3), labels)
     painted[0, 0, 2, 2].backward()
 
-    # the mean over an instance: every pixel of it counts one over its area, no other counts
-    inside = labels[0] == labels[0, 2, 2]
-    torch.testing.assert_close(features.grad[0, 0], inside.double() / inside.sum(), atol=1e-6, rtol=0)
+    # Every pixel of the instance has the weight 1 / area; other pixels have none.
+    mask = labels[0] == labels[0, 2, 2]
+    torch.testing.assert_close(features.grad[0, 0], mask.double() / mask.sum(), atol=1e-6, rtol=0)
     assert not features.grad[0, 1].any()
 
 
-def test_a_whole_field_is_pooled_without_drift():
-    # one float32 sum over a million pixels of one value is wrong by up to a per cent
+def test_pooling_of_a_large_field_is_accurate():
+    # A single float32 sum over a million equal values has an error of up to 1 %.
     labels = torch.zeros(1, 1000, 1000, dtype=torch.int32)
     features = torch.full((1, 1, 1000, 1000), 0.3)
 
     assert pool_instances(features, labels, 0).item() == pytest.approx(0.3, abs=2e-5)
 
 
-def test_features_of_half_precision_are_pooled_in_single():
+def test_bf16_features_are_pooled_in_float32():
     labels = torch.zeros(1, 64, 64, dtype=torch.int32)
     features = torch.full((1, 1, 64, 64), 0.5, dtype=torch.bfloat16)
 

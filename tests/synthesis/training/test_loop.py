@@ -119,12 +119,12 @@ def test_stop_request_saves_and_the_run_continues_with_the_same_result(smears, w
 @pytest.mark.parametrize("reads", range(5))
 def test_every_completed_step_is_saved_at_any_time_of_the_request(smears, tmp_path, monkeypatch, reads):
     class LateRequest(StopRequest):
-        """Request that arrives after `reads` reads of `asked`: at every possible moment of a step."""
+        """Request that arrives after `reads` reads of `requested`: at every possible moment of a step."""
 
         remaining = reads
 
         def __getattribute__(self, name: str):
-            if name == "asked":
+            if name == "requested":
                 LateRequest.remaining -= 1
                 return LateRequest.remaining < 0
             return super().__getattribute__(name)

@@ -92,7 +92,7 @@ def test_errors_are_reported_before_anything_is_written(
     output = tmp_path / "m"
     with pytest.raises(OptionError, match="setting perceptual_features: `features` sets it, too"):
         train(smear_folder, output, settings={"perceptual_features": "none"}, features="vgg19")
-    with pytest.raises(OptionError, match="perceptual_features: Input should be 'efficientnet_lite0'"):
+    with pytest.raises(OptionError, match="features 'vgg'"):
         train(smear_folder, output, preset="tiny", features="vgg")
     with pytest.raises(DataError, match="does not exist"):
         train(tmp_path / "nowhere", output)

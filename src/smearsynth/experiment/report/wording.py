@@ -92,11 +92,11 @@ def setup(result: BenefitResult) -> Iterator[tuple[str, str]]:
 
 
 def _synthetic_smears(facts: Facts) -> str:
-    stain = "varied beyond the training smears" if facts.stain == "augmented" else "as in the training smears"
+    stain = "augmented beyond the training smears" if facts.stain == "augmented" else "as in the training smears"
     percent = f"{100 * facts.synthetic_fraction:.0f} %"
     return (
         f"{counted(facts.synthetic, 'smear')} in RD+SD, with {percent} of the training crops; stain {stain}; "
-        "illumination varied beyond the training smears, with haze"
+        "illumination augmented beyond the training smears, with haze"
     )
 
 

@@ -152,7 +152,7 @@ def export_sampler(model: Synthesizer, path: Path) -> None:
                 output_names=["image"],
                 dynamic_shapes=(*shapes[:3], tuple(shapes[3:])),
             )
-        if stop.asked:
+        if stop.requested:
             raise KeyboardInterrupt
         assert program is not None
         program.model.doc_string = side_rule(model)

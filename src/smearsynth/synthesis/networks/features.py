@@ -170,7 +170,7 @@ class VGG19(PerceptualFeatures):
                 ) from None
         else:
             if not file.is_file():
-                raise ModelError("does not exist; name a file with the weights of torchvision's vgg19", file)
+                raise ModelError("no such weight file; check the path", file)
             network = torchvision.models.vgg19(weights=None)
             try:
                 network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))

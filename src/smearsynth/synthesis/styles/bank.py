@@ -143,7 +143,8 @@ class StyleBank:
             members = classes == c
             cells[members] += spreads[c] * self.within[c].draw(index, int(members.sum()), rng)
         # The encoder ends in tanh, so the generator was not trained on values outside [-1, 1].
-        return np.clip(np.concatenate([means[:1], cells]), -1, 1).astype(np.float32)
+        styles: Styles = np.clip(np.concatenate([means[:1], cells]), -1, 1).astype(np.float32)
+        return styles
 
     def _joint_clusters(self) -> npt.NDArray[np.int64]:
         """Return the joint cluster of each training smear, (n,)."""

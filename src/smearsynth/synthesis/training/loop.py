@@ -204,7 +204,7 @@ class _Recorder:
         self.log.add(losses)
         finished = state.step == self.preset.training.steps
         # `asked` is read once per step. A later request ends the next step, so that every completed step is saved.
-        self.ended = finished or stop.asked or (self.deadline is not None and time.monotonic() > self.deadline)
+        self.ended = finished or stop.requested or (self.deadline is not None and time.monotonic() > self.deadline)
         row = None
         if state.step % run.log_every == 0 or self.ended:
             row = self.log.write(state.step, rate)

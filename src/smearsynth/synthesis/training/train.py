@@ -286,8 +286,9 @@ def _prepare(
         if settings.get("perceptual_features") is not None:
             raise OptionError("setting perceptual_features: `features` sets it, too; remove one of them")
         settings["perceptual_features"] = features if isinstance(features, str) else features.name
+        features = load_features(features) if isinstance(features, str) else features
     config = choose_preset(preset, smears.class_names, settings, pretrained)
-    if not isinstance(features, PerceptualFeatures):
+    if features is None:
         features = load_features(config.training.perceptual_features)
     device = select_device(execution.device)
     if read_all:
