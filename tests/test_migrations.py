@@ -1,7 +1,8 @@
 """Files of format 1, written at f25f8b7, stay readable: models, states, recipes, task models, results, caches.
 
-``format_1/`` holds files written by the code of f25f8b7: a tiny synthesizer with its training state, a
-model fine-tuned from it, a task model, synthetic smears, and a benefit experiment. All use the smears in ``format_1/smears``.
+``format_1/`` holds files written by the code of f25f8b7: a tiny synthesizer with its training state, a model
+fine-tuned from it, a task model, synthetic smears, and a benefit experiment. All use the smears in
+``format_1/smears``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from smearsynth import Synthesizer, SyntheticSmears, open_smears
 from smearsynth.evaluation.audit.record import Audit
 from smearsynth.evaluation.realism.realism import Realism
 from smearsynth.experiment.experiment import Experiment, Source
-from smearsynth.experiment.plan import Settings, digests
+from smearsynth.experiment.plan import Settings, smear_digests
 from smearsynth.experiment.records import BenefitResult, SynthesizerFacts
-from smearsynth.experiment.running import work_of
+from smearsynth.experiment.running import remaining_work
 from smearsynth.generation.recipe import Recipe
 from smearsynth.migrations import text_to_format_1, to_current, to_format_1
 from smearsynth.tasks import load_model
@@ -63,7 +64,7 @@ def test_a_recipe_is_read_and_written_byte_by_byte(manifest: str) -> None:
 
 def test_a_recipe_generates_its_smear_again() -> None:
     image = FORMAT_1 / "generated" / "smear-000000.png"
-    recipe = Recipe.of_image(image)
+    recipe = Recipe.from_image(image)
     assert recipe is not None
     smear = SyntheticSmears.from_recipe(recipe, FORMAT_1 / "model")[recipe.index]
     from smearsynth.formats.images import read_rgb
@@ -112,12 +113,12 @@ def test_cached_runs_of_an_experiment_are_used(tmp_path: Path, monkeypatch: pyte
     model = Synthesizer.load(FORMAT_1 / "model")
     facts = SynthesizerFacts(hash=model.hash, name="analytic", smears=6, misfit=None)
     shutil.copytree(FORMAT_1 / "benefit", tmp_path / "benefit")
-    known = digests(train, "train"), digests(test, "test")
+    known = smear_digests(train, "train"), smear_digests(test, "test")
     sources = {len(train): Source(FORMAT_1 / "model", facts)}
     experiment = Experiment(train, test, known, settings, sources, tmp_path / "benefit", "cpu")
-    assert work_of(experiment) == []
+    assert remaining_work(experiment) == []
     experiment.settings = settings.model_copy(update={"synthetic_fraction": 0.4})
-    assert len(work_of(experiment)) > 0
+    assert len(remaining_work(experiment)) > 0
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("benefit-*.json")), ids=lambda path: path.stem)

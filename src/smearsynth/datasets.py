@@ -287,7 +287,7 @@ def as_smear_folder(data: Path | str | SmearFolder, *, cache_mb: float = 0.0) ->
 
 
 def choose_split(
-    smears: SmearFolder, split: str | None, *, default: str, limit: int | None = None
+    smears: SmearFolder, split: str | None, *, default: str | None, limit: int | None = None
 ) -> tuple[SmearFolder, str | None]:
     """Return the smears of a split and its name.
 
@@ -296,7 +296,7 @@ def choose_split(
     smears : SmearFolder
     split : str or None
         None selects the split `default` if it exists, else all smears.
-    default : str
+    default : str or None
     limit : int, optional
         Return only the first smears.
 

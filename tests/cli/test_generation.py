@@ -161,7 +161,7 @@ def test_smears_without_a_whole_cell_have_no_law(run: Run, tmp_path: Path, kind:
     for arguments in (("stats", data, "--layout"), ("masks", "--data", data, "-o", tmp_path / "k")):
         for more in ((), ("--json",)) if arguments[0] == "stats" else (("--layout", "contact"),):
             ran = run(*arguments, *more)
-            assert error_of(ran).startswith(f"error: {data}: no whole cell to take a shape from")
+            assert error_of(ran).startswith(f"error: {data}: no whole cell to extract a shape from")
             assert ran.out == ""
     assert not (tmp_path / "k").exists()
 

@@ -189,7 +189,7 @@ def test_data_without_a_whole_cell_names_the_folder(run: Run, tmp_path: Path, ki
         ("masks", "--data", data, "-o", out, "--explain"),
     ):
         line = error_of(run(*arguments))
-        assert line.startswith(f"error: {data}: no whole cell to take a shape from")
+        assert line.startswith(f"error: {data}: no whole cell to extract a shape from")
         assert line.endswith("add smears with whole cells")
         assert not out.exists()
 

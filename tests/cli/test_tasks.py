@@ -26,7 +26,7 @@ def test_from_annotated_smears_to_counts(run: Run, smear_folder: Path, tmp_path:
     made = run("train-task", task, smear_folder, "-o", tmp_path / "m", *TINY)
     assert made.code == 0, made
     assert f"model: {tmp_path / 'm'}" in made.out
-    assert "validation: 0." in made.out
+    assert "validation score: 0." in made.out
     assert load_model(tmp_path / "m").name == task
     found = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "found", "--device", "cpu")
     assert found.code == 0, found
@@ -52,7 +52,7 @@ def test_a_model_is_scored_on_the_test_split(
     assert found["tp"] + found["fn"] == sum(smear.count for smear in test)
     told = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--split", "train", "--limit", 2)
     assert told.out.startswith("2 smears: ")
-    assert told.out.rstrip().endswith("missed")
+    assert told.out.rstrip().endswith("false negatives")
 
 
 def test_a_model_is_put_to_use_at_the_scale_it_learned_at(run: Run, smear_folder: Path, tmp_path: Path) -> None:
@@ -60,13 +60,13 @@ def test_a_model_is_put_to_use_at_the_scale_it_learned_at(run: Run, smear_folder
     assert made.code == 0, made
     assert load_model(tmp_path / "m").scale == 0.5
     ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
-    assert "cells are looked for at 0.5 times the size" in ran.err
+    assert "images are resized by 0.5, the training scale of the model" in ran.err
     wanted = load_model(tmp_path / "m").evaluate(open_smears(smear_folder, split="test", scale=0.5))
     assert json.loads(ran.out)["value"] == pytest.approx(wanted.value)
     other = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--scale", 1)
-    assert "learned from smears at 0.5 times their size, these are read at 1 times" in other.err
+    assert "the model was trained at scale 0.5, images are read at scale 1" in other.err
     found = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "out", "--device", "cpu")
-    assert "cells are looked for at 0.5 times the size" in found.err
+    assert "images are resized by 0.5, the training scale of the model" in found.err
     wrong = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "out", "--scale", 0)
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
 
@@ -79,7 +79,7 @@ def test_smears_without_a_cell_teach_nothing(run: Run, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", blank)
     ran = run("train-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
     assert ran.code == 2
-    assert "no smear to learn from has a cell" in ran.err
+    assert "no training smear has a cell" in ran.err
     assert not (tmp_path / "m").exists()
 
 
@@ -91,7 +91,7 @@ def test_the_train_split_alone_is_learned_from(run: Run, tmp_path: Path) -> None
         image.write_bytes(b"")
     ran = run("train-task", "segmentation", folder, "-o", tmp_path / "m", *TINY)
     assert ran.code == 0, ran
-    assert "for want of held-out smears with cells" in ran.out
+    assert "none, no smear with cells was held out" in ran.out
 
 
 def test_a_detector_learns_the_classes_of_the_data(run: Run, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_dry_run_says_how_long_it_takes_and_leaves_nothing(run: Run, smear_fol
     ran = run("train-task", "contours", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
     assert ran.code == 0
     assert "6 smears, all readable; classes cell" in ran.out
-    assert "4 steps at 0." in ran.out
+    assert "4 steps of 0." in ran.out
     assert not (tmp_path / "m").exists()
 
 

@@ -54,7 +54,7 @@ def test_a_run_starts_with_a_model_and_says_so(
     assert made.config.pretrained is not None
     assert made.config.pretrained.hash == start.hash == stored(tmp_path / "m")["pretrained"]
     shown = run("info", tmp_path / "m")
-    assert "started with" in shown.out
+    assert "pretrained model" in shown.out
     assert "MIT (analytic), CC0-1.0 (analytic)" in " ".join(shown.out.split())
     assert run("generate", "-m", tmp_path / "m", "-o", tmp_path / "g", "-n", 1).code == 0
     assert "MIT (analytic), CC0-1.0 (analytic)" in (tmp_path / "g" / "contact-sheet.html").read_text()
@@ -65,7 +65,7 @@ def test_the_networks_are_those_of_the_model_in_the_dry_run_too(
 ) -> None:
     seen: list[NetworkConfig] = []
     monkeypatch.setattr(
-        "smearsynth.synthesis.training.pipeline.benchmark_steps",
+        "smearsynth.synthesis.training.train.benchmark_steps",
         lambda smears, preset, *rest: seen.append(preset.network) or {},
     )
     arguments = ("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run")
@@ -92,7 +92,10 @@ def test_bad_starts_are_told_before_anything_is_written(
     line = error_of(
         run("train", smear_folder, "-o", out, *TINY, "--pretrained", tiny_folder, "--set", "modulation=true")
     )
-    assert line == "error: --set modulation: --pretrained brings the generator and the encoder; leave one out"
+    assert line == (
+        "error: setting modulation: generator and encoder are those of the pretrained model; "
+        "remove this setting, or train without a pretrained model"
+    )
     assert not out.exists()
 
 
@@ -166,13 +169,13 @@ def test_all_settings_are_explained_without_data(run: Run) -> None:
     for name in {*NetworkConfig.model_fields, *TrainingConfig.model_fields} - {"class_names", "scale"}:
         assert f" {name} " in text
     assert "(reflect, zeros)" in text
-    assert "classes, boundaries and styles scale" in text
+    assert "Settings for --set" in text
 
 
 def test_crops_larger_than_the_smears_are_told_before_training(
     run: Run, smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smearsynth.synthesis.training.pipeline.benchmark_steps", lambda *given: {})
+    monkeypatch.setattr("smearsynth.synthesis.training.train.benchmark_steps", lambda *given: {})
     ran = run("train", smear_folder, "-o", tmp_path / "m", *TINY, "--dry-run", "--set", "crop=128x96")
     assert ran.code == 0
     assert "crops of 128×96 px are larger than the smears (96×96 px)" in ran.err

@@ -144,9 +144,9 @@ def test_layout_and_styles_have_the_same_reference_smear(
     of_styles: list[int | None] = []
     draw_styles = StyleBank.draw
 
-    def record_style(bank: StyleBank, *arguments: Any, smear: int | None = None) -> Styles:
-        of_styles.append(smear)
-        return draw_styles(bank, *arguments, smear=smear)
+    def record_style(bank: StyleBank, *arguments: Any, reference: int | None = None) -> Styles:
+        of_styles.append(reference)
+        return draw_styles(bank, *arguments, reference=reference)
 
     monkeypatch.setattr(StyleBank, "draw", record_style)
     for index in range(5):

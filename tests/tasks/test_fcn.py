@@ -14,7 +14,7 @@ from smearsynth.tasks.fcn import Fcn8s, as_input, collate, collate_masks, dice_l
 def small_network(outputs: int = 1) -> Fcn8s:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Fcn8s(FcnConfig(filters=4, head=8, dropout=0.0), outputs).eval()
+        return Fcn8s(FcnConfig(filters=4, head=8, dropout=0.5), outputs).eval()
 
 
 def random_images(batch: int) -> torch.Tensor:
@@ -45,7 +45,9 @@ def test_padding_does_not_count_in_the_loss() -> None:
     assert target.sum((1, 2)).tolist() == [int((smear.labels > 0).sum()) for smear in smears]
     logits = 20.0 * target - 10
     wrong_padding = torch.where(batch.valid, logits, 10.0)
-    assert float(dice_loss(wrong_padding, target, batch.valid)) == float(dice_loss(logits, target, batch.valid))
+    loss = float(dice_loss(logits, target, batch.valid))
+    assert float(dice_loss(wrong_padding, target, batch.valid)) == loss
+    assert float(dice_loss(logits, target | ~batch.valid, batch.valid)) == loss
 
 
 def test_a_batch_without_cells_has_a_gradient_towards_no_cells() -> None:

@@ -108,8 +108,10 @@ def realism(
         )
     if quiz is not None:
         from smearsynth.evaluation.realism.quiz import write_quiz
+        from smearsynth.evaluation.splits import split_for_comparison
 
-        key = write_quiz(quiz, smears, synthetic, rng=comparison.seed)
+        compared = split_for_comparison(smears, comparison.split).compared[: comparison.limit]
+        key = write_quiz(quiz, compared, synthetic, rng=comparison.seed)
         say(err, f"quiz: {quiz}, key: {key}")
     if figure is not None and result.labels is not None:
         from smearsynth.evaluation.figures import disagreements_figure

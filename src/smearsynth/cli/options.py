@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar, get_arg
 import typer
 
 from smearsynth.cli.terminal import err, say
-from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.datasets import SmearFolder, choose_split, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.runs import Execution, Progress
 
@@ -106,9 +106,7 @@ class DataOptions(ReadingOptions):
 
     def choose(self, smears: SmearFolder, default_split: str | None = None) -> SmearFolder:
         """Return the smears of the split and up to the limit."""
-        split = self.split or (default_split if default_split in smears.splits else None)
-        smears = smears.split(split) if split else smears
-        return smears[: self.limit] if self.limit else smears
+        return choose_split(smears, self.split, default=default_split, limit=self.limit)[0]
 
 
 @dataclass(frozen=True)
@@ -247,6 +245,8 @@ def perceptual_features(text: str | None, vgg: Path | None) -> PerceptualFeature
     PerceptualFeatures or str or None
         Loaded features for a folder or for vgg19 with a weight file; any other name as it is.
     """
+    if text is None and vgg is not None:
+        raise OptionError("--vgg is the weight file of the features vgg19; add --features vgg19")
     if text is None:
         return None
     if text == "vgg19":

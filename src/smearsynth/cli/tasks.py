@@ -24,7 +24,7 @@ from smearsynth.cli.options import (
     command_of,
 )
 from smearsynth.cli.terminal import TerminalProgress, out, say
-from smearsynth.datasets import SmearFolder
+from smearsynth.datasets import SmearFolder, choose_split
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.tasks.base import Evaluation
@@ -168,11 +168,11 @@ class ScoredDataOptions:
     ] = "auto"
     limit: Limit = None
 
-    def select(self, data: Path, model_scale: float) -> SmearFolder:
-        """Open the smears, at the training scale of the model unless another scale was given."""
-        scale = model_scale if self.scale is None else self.scale
-        reading = DataOptions(self.format, scale, self.binary, self.split, self.classes, self.limit)
-        return reading.select(data, default_split="test")
+    def select(self, data: Path, scale: float) -> tuple[SmearFolder, str | None]:
+        """Open the smears at a scale; return them and the name of their split."""
+        reading = DataOptions(self.format, scale, self.binary, classes=self.classes)
+        smears = reading.open(data, classes=self.classes)
+        return choose_split(smears, self.split, default="test", limit=self.limit)
 
 
 def score(
@@ -184,16 +184,18 @@ def score(
 ) -> None:
     """Score a model on annotated smears: Dice or AP, true positives, false positives, false negatives."""
     from smearsynth.runs import select_device
+    from smearsynth.tasks.prediction import choose_scale
     from smearsynth.tasks.registry import load_model
-    from smearsynth.tasks.scoring import score as score_model
+    from smearsynth.tasks.scoring import score_smears
 
     with TerminalProgress(quiet=json) as progress:
-        execution = where.execution(progress)
         task = load_model(model, select_device(where.device))
-        smears = reading.select(data, task.scale)
-        evaluation = score_model(task, smears, execution=execution)
+        smears, split = reading.select(data, choose_scale(task, reading.scale, progress))
+        evaluation = score_smears(task, smears, progress)
     if json:
-        print(dumps(_figures(evaluation) | {"images": [asdict(image) for image in evaluation.images]}))
+        print(
+            dumps(_figures(evaluation) | {"split": split, "images": [asdict(image) for image in evaluation.images]})
+        )
         return
     say(out, _score_line(evaluation, len(smears)))
 

@@ -135,7 +135,7 @@ class Experiment:
             mixture = [settings.synthetic_count(job.reals), settings.synthetic_fraction]
             parts += [self._source(job.reals).hash, job.seed, *(mixture if arm.real else [job.reals])]
             # Results made before this name changed stay valid.
-            light = to_format_1("benefit", {"light": "augmented"})["light"]
+            light = to_format_1("recipe", {"light": "augmented"})["light"]
             parts.append(f"{_format_1_stain(settings.stain_for(job.arm))} stain, {light} light")
         return cache_key(*parts)
 

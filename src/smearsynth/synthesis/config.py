@@ -95,7 +95,7 @@ class TrainingConfig(_Config):
         "efficientnet_lite0", description="network of the perceptual loss"
     )
     colour: float = Field(
-        5.0, ge=0, description="weight of the L1 colour loss at 1/4 of the resolution; the paper has none"
+        5.0, ge=0, description="weight of the L1 colour loss at 1/16 of the resolution; the paper has none"
     )
     r1: float = Field(0.0, ge=0, description="weight of the R1 gradient penalty of the discriminators")
     label_weight: float = Field(1.0, ge=0, description="weight of the loss of the label discriminator")

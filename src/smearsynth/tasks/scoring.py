@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smearsynth.datasets import SmearFolder, choose_split, open_smears
 from smearsynth.errors import error_location
-from smearsynth.runs import Execution, Progress, select_device
+from smearsynth.runs import SILENT, Execution, Progress, select_device
 from smearsynth.smear import Smear
 from smearsynth.tasks.base import Evaluation, Task
 from smearsynth.tasks.prediction import choose_scale
@@ -72,8 +72,13 @@ def score(
     else:
         smears = open_smears(data, scale=choose_scale(task, scale, execution.progress))
     smears, _ = choose_split(smears, split, default="test", limit=limit)
+    return score_smears(task, smears, execution.progress)
+
+
+def score_smears(task: Task, smears: SmearFolder, progress: Progress = SILENT) -> Evaluation:
+    """Score a loaded model on all smears of a folder, as read; see `score`."""
     with error_location(smears.root):
-        return task.evaluate(_counted(smears, execution.progress))
+        return task.evaluate(_counted(smears, progress))
 
 
 def _counted(smears: SmearFolder, progress: Progress) -> Iterator[Smear]:
