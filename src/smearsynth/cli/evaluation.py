@@ -196,7 +196,12 @@ def check_layout(
     reading: DataOptions,
     model: Model = "default",
     draws: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of synthetic fields of each layout.", min=4)
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of synthetic fields of each layout. Default: one per real smear, at least 40.",
+            min=4,
+        ),
     ] = None,
     figure: FigureFile = None,
     seed: Seed = 0,

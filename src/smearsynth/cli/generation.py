@@ -69,17 +69,15 @@ class ContentOptions:
     ] = None
     seed: Seed = 0
 
-    def stream_options(self, scale: float) -> StreamOptions:
-        """Return the options of `SyntheticSmears`; `scale` is that of the model."""
-        from smearsynth.generation.style_source import load_reference
-
+    def stream_options(self) -> StreamOptions:
+        """Return the options of `SyntheticSmears`."""
         return {
             "size": parse_size(self.size),
             "layout": self.layout,
             "density": self.density,
             "mix": parse_mix(self.mix),
             "style": self.style,
-            "style_of": [load_reference(text, scale) for text in self.style_of or ()],
+            "style_of": self.style_of or (),
             "stain": self.stain,
             "light": self.light,
             "seed": self.seed,
@@ -122,22 +120,18 @@ def generate(
     The output folder receives images/, the annotation, manifest.jsonl and contact-sheet.html.
     """
     from smearsynth.generation.generate import generate as generate_smears
-    from smearsynth.runs import select_device
-    from smearsynth.synthesis.model.synthesizer import Synthesizer
 
     with TerminalProgress() as progress:
-        execution = where.execution(progress)
-        synthesizer = Synthesizer.load(model, select_device(where.device))
         recipes = generate_smears(
             output,
             n,
-            model=synthesizer,
+            model=model,
             format=format,
             verify=verification.verify,
             segmenter=verification.segmenter,
             sheet=sheet,
-            execution=execution,
-            **content.stream_options(synthesizer.config.data.scale),
+            execution=where.execution(progress),
+            **content.stream_options(),
         )
     count = f"{len(recipes)} of {n}" if len(recipes) < n else str(n)
     say(out, f"{count} smears in {output}")

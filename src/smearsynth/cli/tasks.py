@@ -76,6 +76,7 @@ def train_task(
     task: Annotated[
         Literal["segmentation", "detection", "contours"],
         typer.Argument(
+            metavar="TASK",
             help="Segmentation (FCN-8s), detection (Faster R-CNN), or detection from segmented contours (FCN-8s).",
             show_default=False,
         ),
