@@ -26,7 +26,12 @@ _FIELDS: dict[RecordKind, dict[str, str]] = {
     "statistics": {"empty_shares": "empty_fractions"},
     "acquisition": {"mottle": "correlated_noise"},
     "recipe": {"mottle": "correlated_noise"},
-    "task": {"least_area": "min_area", "least_anchor": "min_anchor"},
+    "task": {
+        "least_area": "min_area",
+        "least_anchor": "min_anchor",
+        "sure": "score_threshold",
+        "began_with": "initial_weights",
+    },
     "benefit": {"share": "synthetic_fraction", "best_by": "select_by", "at_hand": "subsets"},
     "realism": {"caught": "detection_rates"},
     "audit": {

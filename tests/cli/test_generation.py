@@ -129,7 +129,7 @@ def test_a_class_without_shapes_cannot_be_asked_for(run: Run, tmp_path: Path) ->
     data = write_folder(tmp_path / "data", [smear])
     drawing = ("masks", "--data", data, "-n", 2)
     line = error_of(run(*drawing, "-o", tmp_path / "out", "--mix", "white cell=1"))
-    assert "mix asks for white cell, which has no shape; there are shapes of: red cell" in line
+    assert "mix includes white cell, which has no shape; classes with shapes: red cell" in line
     assert left_behind(tmp_path / "out") == []
     assert run(*drawing, "-o", tmp_path / "out", "--mix", "red cell=1,white cell=0").code == 0
     assert "the classes are cell" in error_of(run(*drawing, "-o", tmp_path, "--classes", "one", "--mix", "x=1"))
@@ -138,12 +138,12 @@ def test_a_class_without_shapes_cannot_be_asked_for(run: Run, tmp_path: Path) ->
 # Smears that say little or nothing of layouts.
 
 
-def test_one_smear_is_enough_but_for_a_certificate(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
+def test_one_smear_is_enough_except_for_a_layout_check(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
     data, model, out = write_folder(tmp_path / "data", [random_smear(3)]), tmp_path / "m", tmp_path / "k"
     ran = run("stats", data, "--layout")
     assert ran.code == 0
     assert "Contact layout parameters, fitted to 1 smear " in ran.out
-    assert "as smears usually do" in " ".join(ran.out.split())
+    assert "do not determine the spread between smears" in " ".join(ran.out.split())
     assert run("train", data, "-o", model, "--preset", "tiny", "--steps", 1).code == 0
     for source in (("-m", model), ("--data", data)):
         ran = run("masks", *source, "--layout", "contact", "-o", out, "-n", 6)

@@ -129,7 +129,7 @@ def test_synthesizers_start_from_a_pretrained_model(
     assert model.pretrained is not None
     assert model.pretrained.hash == Synthesizer.load(tiny_folder).hash
     assert BenefitResult.load(out / "benefit.json").facts.stain == "augmented"
-    assert "stain varied beyond the training smears" in (out / "report.md").read_text()
+    assert "stain augmented beyond the training smears" in (out / "report.md").read_text()
     # synthetic smears that are used alone have the original stain
     pools = [stain_and_count(path) for path in (out / "synthetic").iterdir()]
     assert sorted(pools) == [("own", 6), ("varied", 2)]  # names of format 1

@@ -129,10 +129,14 @@ def test_images_are_found_in_files_and_folders(images: Path, smear_folder: Path,
         find_images(images)
 
 
-def test_images_of_subfolders_are_counted(smear_folder: Path, tmp_path: Path) -> None:
+def test_images_of_subfolders_are_counted(
+    smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert images_below(smear_folder.parent, tmp_path) == 2 * 9  # images and labels
     assert images_below(smear_folder, tmp_path) == 0
     assert images_below(smear_folder.parent, smear_folder) == 0
+    monkeypatch.chdir(smear_folder.parent)
+    assert images_below(smear_folder.parent, Path(smear_folder.name)) == 0  # relative to the absolute path
 
 
 # write_predictions.

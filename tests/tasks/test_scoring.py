@@ -14,7 +14,7 @@ from smearsynth.smear import ImageArray
 from smearsynth.tasks.base import Prediction
 from smearsynth.tasks.detection import Detection
 from smearsynth.tasks.folder import save_model
-from smearsynth.tasks.scoring import score
+from smearsynth.tasks.scoring import score, score_smears
 from task_models import CLASS_NAMES, AnalyticModel, RecordedProgress, analytic_model, tiny_segmentation
 
 
@@ -67,6 +67,13 @@ def test_a_path_is_opened_at_the_training_scale(smear_folder: Path, tmp_path: Pa
     assert progress.messages == [other_scale, other_scale]
     score(model, open_smears(smear_folder, limit=1, scale=0.5), execution=execution)
     assert progress.messages == [other_scale, other_scale]
+
+
+def test_score_smears_uses_all_smears_as_read(smear_folder: Path) -> None:
+    model, smears, progress = tiny_segmentation(), open_smears(smear_folder, scale=0.5), RecordedProgress()
+    assert score_smears(model, smears, progress) == model.evaluate(smears)
+    assert progress.items[-1] == ("scoring", 9, 9)
+    assert progress.messages == []
 
 
 def test_an_unknown_class_is_an_error_that_names_the_smear(smear_folder: Path) -> None:

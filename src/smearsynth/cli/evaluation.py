@@ -199,7 +199,7 @@ def check_layout(
         int | None,
         typer.Option(
             metavar="N",
-            help="Number of synthetic fields of each layout. Default: one per real smear, at least 40.",
+            help="Number of synthetic fields of each layout. Default: one per real smear, at least 300.",
             min=4,
         ),
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -25,6 +25,9 @@ from smearsynth.cli.options import (
 from smearsynth.cli.terminal import TerminalProgress, err, out, say
 from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.formats.listing import IMAGE_FOLDER
+
+if TYPE_CHECKING:  # Numba takes a second to import
+    from smearsynth.layout.labels import LabelSource
 
 
 def stats(
@@ -115,7 +118,6 @@ def masks(
 ) -> None:
     """Write synthetic instance masks: label images and the paper's colour palette, without images."""
     from smearsynth.generation.options import checked_size
-    from smearsynth.layout.figure4 import write_figure4
     from smearsynth.layout.labels import LabelSource, write_labels
     from smearsynth.synthesis.model.synthesizer import Synthesizer
 
@@ -130,16 +132,7 @@ def masks(
         source = Synthesizer.load(model).label_source
     size = size or source.statistics.field_size
     if explain:
-        write_figure4(
-            size,
-            None,
-            source.shapes,
-            cell_size=source.statistics.cell_size,
-            n_init=source.n_init(size),
-            rng=content.seed,
-            path=output,
-        )
-        say(out, f"figure: {output}")
+        _draw_figure4(source, size, content.seed, output)
         return
     if content.layout == "contact" and source.contact is None:
         say(err, "fitting the layout, about 30 s")
@@ -156,3 +149,18 @@ def masks(
         )
     missing = sum(labels.requested - labels.placed for labels in layouts)
     say(out, f"{content.n} masks in {output}" + (f"; {missing} cells could not be placed" if missing else ""))
+
+
+def _draw_figure4(source: LabelSource, size: tuple[int, int], seed: int, path: Path) -> None:
+    from smearsynth.layout.figure4 import write_figure4
+
+    write_figure4(
+        size,
+        None,
+        source.shapes,
+        cell_size=source.statistics.cell_size,
+        n_init=source.n_init(size),
+        rng=seed,
+        path=path,
+    )
+    say(out, f"figure: {path}")

@@ -153,21 +153,21 @@ class Evaluation:
     precision: PrecisionRecord | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of_boxes(cls, pairs: Iterable[tuple[Smear, Prediction]], sure: float = 0.0) -> Evaluation:
+    def of_boxes(cls, pairs: Iterable[tuple[Smear, Prediction]], score_threshold: float = 0.0) -> Evaluation:
         """Score the boxes predicted in each smear.
 
         Parameters
         ----------
         pairs : iterable of (Smear, Prediction)
             Iterated once.
-        sure : float
+        score_threshold : float
             Smallest score of the cells that are counted; AP uses all cells.
         """
         predictions, annotations, images = [], [], []
         for smear, prediction in pairs:
             predictions.append(Detections(prediction.boxes, prediction.classes, prediction.scores))
             annotations.append(Detections(smear.boxes(), true_classes(smear, prediction.class_names)))
-            certain = prediction.scores >= sure
+            certain = prediction.scores >= score_threshold
             same_class = prediction.classes[certain][:, None] == annotations[-1].classes
             matched = match(box_ious(prediction.boxes[certain], annotations[-1].boxes) * same_class)
             images.append(ImageScore(smear.name, matched.f1, matched.tp, matched.fp, matched.fn))

@@ -54,7 +54,7 @@ class DetectionConfig(TaskConfig):
     """Configuration of a detection model."""
 
     network: DetectorConfig = DetectorConfig()
-    sure: float = Field(0.5, ge=0, le=1, description="smallest score of a cell that is counted")
+    score_threshold: float = Field(0.5, ge=0, le=1, description="smallest score of a cell that is counted")
 
 
 class Detection(Task):
@@ -177,16 +177,17 @@ class Detection(Task):
         )
 
     def predict(self, image: ImageArray) -> Prediction:
-        """Return boxes and classes of the cells with a score of at least `config.sure`."""
+        """Return boxes and classes of the cells with a score of at least `config.score_threshold`."""
         output = self.candidates(image)
-        certain = output.scores >= self.config.sure
+        certain = output.scores >= self.config.score_threshold
         return Prediction(
             output.boxes[certain], output.scores[certain], output.classes[certain], output.class_names
         )
 
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
-        """Compute AP of all boxes, with counts of those with a score of at least `config.sure`."""
-        return Evaluation.of_boxes(((smear, self.candidates(smear.image)) for smear in smears), self.config.sure)
+        """Compute AP of all boxes, with counts of those with a score of at least `config.score_threshold`."""
+        candidates = ((smear, self.candidates(smear.image)) for smear in smears)
+        return Evaluation.of_boxes(candidates, self.config.score_threshold)
 
     def _set_limits(self, limit: int) -> None:
         """Set the largest number of proposals and of cells per image."""

@@ -84,7 +84,7 @@ class _Record(BaseModel):
     smearsynth: str
     config: dict[str, Any]
     weights_sha256: str
-    began_with: str | None = None  # hash of the initial weights; earlier versions did not store it
+    initial_weights: str | None = None  # hash of the initial weights; earlier versions did not store it
     scale: float = 1.0  # nor the scale
     report: FitReport
 
@@ -181,7 +181,7 @@ def save_state(folder: Path, state: FitState) -> None:
         "task": state.task.name,
         "config": state.task.config.model_dump(mode="json"),
         "smears": state.smears,
-        "began_with": state.task.initial_weights,
+        "initial_weights": state.task.initial_weights,
         "step": state.step,
         "history": state.history,
         "best_score": state.best_score,
@@ -210,7 +210,8 @@ def load_state(folder: Path, state: FitState) -> bool:
     try:
         with safe_open(path, "pt") as file:
             record = to_current("task", json.loads(file.metadata()["record"]))
-        _check_same_run(record["task"], record["config"], record["smears"], record.get("began_with"), state, folder)
+        initial_weights = record.get("initial_weights")
+        _check_same_run(record["task"], record["config"], record["smears"], initial_weights, state, folder)
         state.fill(safetensors.torch.load_file(path), record)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise ModelError(f"the training state is damaged ({error}); delete it to start again", path) from error
@@ -244,7 +245,7 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
         smearsynth=version("smearsynth"),
         config=task.config.model_dump(mode="json"),
         weights_sha256=hashlib.sha256(content).hexdigest(),
-        began_with=task.initial_weights,
+        initial_weights=task.initial_weights,
         scale=task.scale,
         report=report,
     )
@@ -271,7 +272,7 @@ def finished_report(folder: Path, state: FitState) -> FitReport | None:
     if not (folder / _CONFIG).exists():
         return None
     record = _read_record(folder)
-    _check_same_run(record.task, record.config, record.report.smears, record.began_with, state, folder)
+    _check_same_run(record.task, record.config, record.report.smears, record.initial_weights, state, folder)
     _read_weights(folder, record, state.task)
     return record.report
 
@@ -337,15 +338,15 @@ def _read_weights(folder: Path, record: _Record, task: Task) -> None:
 
 
 def _check_same_run(
-    name: str, stored: dict[str, Any], smears: str, began_with: str | None, state: FitState, folder: Path
+    name: str, stored: dict[str, Any], smears: str, initial_weights: str | None, state: FitState, folder: Path
 ) -> None:
     task = state.task
     if name != task.name:
         raise ModelError(f"contains a model of {name}, not {task.name}; choose another folder", folder)
     settings = _flat(task.config.model_dump(mode="json")) | {"smears": state.smears}
     stored_settings = _flat(stored) | {"smears": smears}
-    if began_with and task.initial_weights:  # whether a weight file was used is a setting; which file is not
-        settings["weights"], stored_settings["weights"] = task.initial_weights, began_with
+    if initial_weights and task.initial_weights:  # whether a weight file was used is a setting; which file is not
+        settings["weights"], stored_settings["weights"] = task.initial_weights, initial_weights
     for key in sorted(stored_settings.keys() | settings.keys()):
         if stored_settings.get(key) != settings.get(key) and not (
             key == "smears" and _is_older(smears, state.smears)

@@ -147,7 +147,7 @@ def find_images(path: Path | str) -> dict[str, Path]:
 
 def images_below(path: Path | str, output: Path) -> int:
     """Count the images in subfolders that `find_images` does not read, except those of the output folder."""
-    path = Path(path)
+    path, output = Path(path).resolve(), output.resolve()
     top = path / IMAGE_FOLDER if (path / IMAGE_FOLDER).is_dir() else path
     folders = (folder for folder in top.rglob("*") if folder.is_dir() and not folder.is_relative_to(output))
     return sum(len(image_files(folder)) for folder in folders)

@@ -56,7 +56,7 @@ def test_synthetic_smears_are_described_if_they_were_used() -> None:
     result = make_result(("segmentation",), ("RD", "RD+SD"), (60,))
     values = dict(setup(with_facts(result, stain="augmented")))
     assert values["Synthetic smears"].startswith(
-        "900 smears in RD+SD, with 50 % of the training crops; stain varied"
+        "900 smears in RD+SD, with 50 % of the training crops; stain augmented"
     )
     assert values["Synthesizer for 60 real smears"] == "mine, 60 smears, hash f00df00df00d"
     assert (
