@@ -151,7 +151,7 @@ def test_one_smear_is_enough_except_for_a_layout_check(run: Run, tmp_path: Path,
         counts = {line["requested"] for line in lines_of(out / "masks.jsonl")}
         assert len(counts) > 1  # not the same smear again and again
     line = error_of(run("check-layout", data, "-m", model))
-    assert line == f"error: {data}: 1 smears are too few for an envelope; give 4 at least"
+    assert line == f"error: {data}: an envelope needs at least 4 smears, here: 1; add smears"
 
 
 @pytest.mark.parametrize("kind", ["no cells", "all cut"])

@@ -234,7 +234,7 @@ def compare_layouts(
     measure = _FieldMeter(on_field)
     real = [measure(smear.labels, smear.count) for smear in smears]
     if len(real) < _MIN_SMEARS:
-        raise DataError(f"{len(real)} smears are too few for an envelope; give at least {_MIN_SMEARS}")
+        raise DataError(f"an envelope needs at least {_MIN_SMEARS} smears, here: {len(real)}; add smears")
     whole_areas = np.concatenate([field.measurement.areas[~field.measurement.cut] for field in real])
     if not len(whole_areas):
         raise DataError(f"no whole cell in the {len(real)} smears; give smears with cells to compare layouts")
