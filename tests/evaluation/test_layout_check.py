@@ -94,7 +94,7 @@ def test_the_table_marks_what_is_outside(check):
 
 
 def test_too_few_smears_are_refused(fitted):
-    with pytest.raises(DataError, match="2 smears are too few"):
+    with pytest.raises(DataError, match="at least 4 smears, here: 2"):
         compare_layouts(list(adhesive_smears(2, 4)), fitted)
 
 
@@ -119,5 +119,5 @@ def test_a_folder_is_checked_with_a_model_or_its_folder(smear_folder, tiny, tiny
     assert check_layout(smear_folder, tiny, draws=4, rng=1).to_json() != result.to_json()
     with pytest.raises(ModelError):
         check_layout(smear_folder, smear_folder)
-    with pytest.raises(DataError, match=f"^{smear_folder}: 3 smears are too few"):
+    with pytest.raises(DataError, match=f"^{smear_folder}: an envelope needs at least 4 smears, here: 3"):
         check_layout(open_smears(smear_folder, split="test"), tiny)
