@@ -33,7 +33,7 @@ from smearsynth.synthesis.networks.features import PerceptualFeatures
 
 _MIN_SMEARS = 4
 _HALVINGS = 5
-_DISTANCES = ("kid", "fid", "density", "coverage")
+_DISTANCES = ("KID", "FID", "density", "coverage")  # names in the table
 _CACHE_MB = 2000  # the segmenter reads the smears many times
 
 Stage = Callable[[str, int, int], object]
