@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/smearsynth demo -o demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # Style, types, and the direction of imports.
 lint: $(VENV)/.installed
