@@ -142,3 +142,19 @@ def _put(labels, colours, stamp, x, y, label, n_colours, rng):
     here[window] = label
     hues[window] = free[rng.integers(len(free))]
     return True
+
+
+def as_rows(layout):
+    """Return the placed cells of a layout as an array, for comparison."""
+    return np.stack(
+        [
+            layout.x,
+            layout.y,
+            layout.shape,
+            layout.angle,
+            layout.scale,
+            layout.mirrored,
+            layout.colours,
+            layout.classes,
+        ]
+    )

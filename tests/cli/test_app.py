@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from command_line import error_of, left_behind
 from conftest import Run
@@ -259,26 +258,6 @@ def test_no_permission_to_write_is_one_line(
 
 
 # A full disk.
-
-
-@pytest.fixture
-def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let so many images be written, and of the next one the first bytes."""
-
-    def after(images: int) -> None:
-        left = [images]
-
-        def full(self: Image.Image, path: Any, *args: Any, **options: Any) -> None:
-            left[0] -= isinstance(path, Path)
-            if left[0] < 0 and isinstance(path, Path):
-                path.write_bytes(b"\x89PNG")
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            saved(self, path, *args, **options)
-
-        monkeypatch.setattr(Image.Image, "save", full)
-
-    saved = Image.Image.save
-    return after
 
 
 @pytest.mark.parametrize("images", [0, 1, 2, 5])

@@ -212,26 +212,6 @@ def test_masks_do_not_come_among_smears(run: Run, tmp_path: Path, tiny_folder: P
     assert left_behind(data) == before
 
 
-@pytest.fixture
-def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let so many images be written, and of the next one the first bytes."""
-
-    def after(images: int) -> None:
-        left = [images]
-
-        def full(self: Image.Image, path: Any, *args: Any, **options: Any) -> None:
-            left[0] -= isinstance(path, Path)
-            if left[0] < 0 and isinstance(path, Path):
-                path.write_bytes(b"\x89PNG")
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            saved(self, path, *args, **options)
-
-        monkeypatch.setattr(Image.Image, "save", full)
-
-    saved = Image.Image.save
-    return after
-
-
 def test_a_full_disk_while_drawing_masks_or_figures_is_one_line(
     run: Run, tmp_path: Path, tiny_folder: Path, disk_full: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from layout_reference import ellipses, red_cells, reference_layout
+from layout_reference import as_rows, ellipses, red_cells, reference_layout
 from smearsynth.layout import Workspace, ring_layout, uniform_layout
 from smearsynth.layout.painting import paint_labels
 
@@ -33,21 +33,6 @@ def test_whole_layouts_are_those_of_the_reference_and_not_uniform():
     assert abs(differs_by(of_ring, of_slow)) < 4
     assert differs_by(of_uniform, of_ring) > 6
     assert differs_by(of_uniform, of_slow) > 4
-
-
-def as_rows(layout):
-    return np.stack(
-        [
-            layout.x,
-            layout.y,
-            layout.shape,
-            layout.angle,
-            layout.scale,
-            layout.mirrored,
-            layout.colours,
-            layout.classes,
-        ]
-    )
 
 
 def test_fewer_cells_begin_as_more_do():

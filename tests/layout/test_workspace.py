@@ -7,25 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from layout_reference import ellipses
+from layout_reference import as_rows, ellipses
 from smearsynth.errors import DataError, OptionError
 from smearsynth.layout import Workspace, ring_layout, uniform_layout
 from smearsynth.shapes import ShapeLibrary
-
-
-def as_rows(layout):
-    return np.stack(
-        [
-            layout.x,
-            layout.y,
-            layout.shape,
-            layout.angle,
-            layout.scale,
-            layout.mirrored,
-            layout.colours,
-            layout.classes,
-        ]
-    )
 
 
 def test_the_same_seed_gives_the_same_layout_whatever_the_buffers():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,31 +12,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from model_folders import FILES, sign
 from smearsynth.errors import ModelError
 from smearsynth.synthesis.model.folder import read_config, read_networks, verify_folder
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-
-FILES = (
-    "config.json",
-    "weights.safetensors",
-    "styles.safetensors",
-    "statistics.json",
-    "shapes.safetensors",
-    "layout.json",
-    "acquisition.json",
-)
-
-
-@pytest.fixture
-def copy(tiny_folder: Path, tmp_path: Path) -> Path:
-    """Copy of a model folder, for modification."""
-    return Path(shutil.copytree(tiny_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("state", "samples")))
-
-
-def sign(folder: Path) -> None:
-    """Update the checksums to the modified files."""
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(FILES)]
-    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 def edit_json(name: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:

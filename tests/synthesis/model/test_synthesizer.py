@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,34 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from model_folders import FILES, sign
 from smears import analytic_smear
 from smearsynth.errors import DataError, ModelError
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.smear import Smear
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-
-FILES = (
-    "config.json",
-    "weights.safetensors",
-    "styles.safetensors",
-    "statistics.json",
-    "shapes.safetensors",
-    "layout.json",
-    "acquisition.json",
-)
-
-
-@pytest.fixture
-def copy(tiny_folder: Path, tmp_path: Path) -> Path:
-    """Copy of a model folder, for modification."""
-    return Path(shutil.copytree(tiny_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("state", "samples")))
-
-
-def sign(folder: Path) -> None:
-    """Update the checksums to the modified files."""
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(FILES)]
-    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 @pytest.fixture(scope="module")
