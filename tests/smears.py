@@ -93,6 +93,30 @@ def empty_smear(size: tuple[int, int] = (30, 40), name: str = "empty") -> Smear:
     return Smear(image, np.zeros(size, np.int32), np.zeros(0, np.int64), name=name)
 
 
+def partly_annotated(smear: Smear, left: int) -> Smear:
+    """Return the smear with annotation only left of column `left`: cells beyond it are there but have no label."""
+    unlabelled = np.zeros(smear.count + 1, bool)
+    unlabelled[np.unique(smear.labels[:, left:])] = True
+    unlabelled[0] = False
+    hidden = unlabelled[smear.labels]
+    ignored = hidden.copy()
+    ignored[:, left:] = True
+    return Smear.from_labels(
+        smear.image,
+        np.where(hidden, 0, smear.labels),
+        smear.classes,
+        class_names=smear.class_names,
+        um_per_px=smear.um_per_px,
+        name=smear.name,
+        ignored=ignored,
+    )
+
+
+def unannotated(smear: Smear) -> Smear:
+    """Return the smear with every pixel ignored and without labels."""
+    return partly_annotated(smear, 0)
+
+
 def crowded_smear(size: tuple[int, int], count: int, radius: int = 22, seed: int = 0) -> Smear:
     """Return a field of (height, width) with many equal discs at random positions, quick to make in any size."""
     rng = np.random.default_rng(seed)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smears import analytic_smear, random_smear, write_folder
-from smearsynth.datasets import SmearFolder, as_smear_folder, check_smears, choose_split, open_smears
+from smears import analytic_smear, partly_annotated, random_smear, write_folder
+from smearsynth.datasets import SmearCache, SmearFolder, as_smear_folder, check_smears, choose_split, open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import Entry
 from smearsynth.formats.labels import LabelReader
@@ -89,6 +89,22 @@ def test_the_cache_avoids_decoding_and_has_a_limited_size(
     assert reads == ["smear-00", "smear-01", "smear-02", "smear-03"]
     folder[0], folder[1]
     assert reads[4:] == ["smear-01"]
+
+
+def test_the_cache_keeps_ignored_pixels() -> None:
+    smear = partly_annotated(random_smear(0), 50)
+    cache = SmearCache(1_000_000)
+    cache.put(smear)
+    copy = cache.get(smear.name)
+    assert copy is not None
+    assert copy.ignored is not None
+    assert smear.ignored is not None
+    assert (copy.ignored == smear.ignored).all()
+    copy.ignored[:] = False
+    again = cache.get(smear.name)
+    assert again is not None
+    assert again.ignored is not None
+    assert (again.ignored == smear.ignored).all()
 
 
 def test_memory_is_independent_of_the_number_of_smears(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from smears import analytic_smear, disc_mask, random_smear
+from smears import analytic_smear, disc_mask, partly_annotated, random_smear
 from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import Smear, check_image, check_scale, digest, relabel_sequential, touching_pairs
 
@@ -102,6 +103,70 @@ def test_a_crop_has_renumbered_instances() -> None:
 def test_crops_outside_the_field_are_rejected(window: tuple[int, int, int, int]) -> None:
     with pytest.raises(OptionError, match="is not inside the field of 80×64"):
         analytic_smear((64, 80)).cropped(*window)
+
+
+def test_ignored_pixels_never_overlap_cells() -> None:
+    smear = analytic_smear((64, 80))
+    everything = np.ones(smear.shape, bool)
+    made = Smear.from_labels(smear.image, smear.labels, ignored=everything)
+    assert made.ignored is not None
+    assert (made.ignored == (smear.labels == 0)).all()
+    assert not made.background().any()
+    assert made.annotated_area() == smear.areas().sum()
+    assert everything.all()  # the argument is not modified
+    with pytest.raises(DataError, match=r"a: \d+ ignored pixels belong to cells"):
+        replace(smear, ignored=everything, name="a")
+
+
+@pytest.mark.parametrize("ignored", [np.zeros((64, 79), bool), np.zeros((64, 80), np.uint8)])
+def test_ignored_pixels_of_another_shape_or_type_are_rejected(ignored: np.ndarray) -> None:
+    smear = analytic_smear((64, 80))
+    with pytest.raises(DataError, match=r"ignored pixels must be \(64, 80\) bool"):
+        replace(smear, ignored=ignored)
+    with pytest.raises(DataError, match=r"ignored pixels must be \(64, 80\) bool"):
+        Smear.from_labels(smear.image, smear.labels, ignored=ignored)
+
+
+def test_an_empty_ignored_region_is_none() -> None:
+    smear = analytic_smear()
+    assert Smear.from_labels(smear.image, smear.labels, ignored=np.zeros(smear.shape, bool)).ignored is None
+    assert Smear.from_labels(smear.image, smear.labels, ignored=smear.labels > 0).ignored is None
+    assert replace(smear, ignored=np.zeros(smear.shape, bool)).ignored is None
+    assert smear.annotated_area() == smear.labels.size
+    assert (smear.background() == (smear.labels == 0)).all()
+
+
+def test_cells_at_an_ignored_region_are_incomplete() -> None:
+    smear = analytic_smear((60, 90), [(15, 15, 6), (40, 15, 6), (70, 40, 6), (3, 40, 6)])
+    assert smear.incomplete().tolist() == smear.cut_by_border().tolist() == [False, False, False, True]
+    ignored = np.zeros(smear.shape, bool)
+    ignored[:, 47:60] = True  # the second disc ends at column 46
+    assert replace(smear, ignored=ignored).incomplete().tolist() == [False, True, False, True]
+    ignored[:, 47] = False
+    assert replace(smear, ignored=ignored).incomplete().tolist() == [False, False, False, True]
+
+
+def test_ignored_pixels_follow_size_and_window() -> None:
+    smear = partly_annotated(analytic_smear((64, 80)), 48)
+    assert smear.ignored is not None
+    half = smear.resized(0.5)
+    assert half.ignored is not None
+    assert (half.ignored == smear.ignored[1::2, 1::2]).all()
+    crop = smear.cropped(2, 40, 30, 30)
+    assert crop.ignored is not None
+    assert (crop.ignored == smear.ignored[2:32, 40:70]).all()
+    assert smear.cropped(0, 0, 64, 40).ignored is None
+    copy = pickle.loads(pickle.dumps(smear))
+    assert (copy.ignored == smear.ignored).all()
+
+
+def test_the_digest_includes_ignored_pixels() -> None:
+    smear = analytic_smear()
+    first, second = np.zeros(smear.shape, bool), np.zeros(smear.shape, bool)
+    assert digest(replace(smear, ignored=first)) == digest(smear)
+    first[0, 0], second[0, 1] = True, True
+    digests = {digest(smear), digest(replace(smear, ignored=first)), digest(replace(smear, ignored=second))}
+    assert len(digests) == 3
 
 
 def test_the_digest_depends_only_on_image_labels_and_classes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
+from smearsynth.formats.reading import ReadingReport
+from smearsynth.formats.reading import ReadingReport
 from smearsynth.formats.registry import open_reader
+from smearsynth.geometry import Outline
 from smearsynth.runs import SILENT, Progress
-from smearsynth.smear import ImageArray, Smear, check_scale
+from smearsynth.smear import ImageArray, Mask, Smear, check_scale
 
 __all__ = ["SmearFolder", "as_smear_folder", "check_smears", "choose_split", "open_smears"]
 
@@ -134,6 +138,26 @@ class SmearFolder(Sequence[Smear]):
         """Notes on the folder that are no errors, one line each."""
         return self._reader.notes
 
+    @property
+    def found(self) -> str:
+        """What was found in the folder, such as "COCO outlines, 1,240 in 60 images"."""
+        return self._reader.found
+
+    @property
+    def report(self) -> ReadingReport:
+        """Number of cells of the smears that were read so far, and what was left out and why."""
+        return self._reader.report
+
+    @property
+    def found(self) -> str:
+        """What was found in the folder, such as "COCO outlines, 1,240 in 60 images"."""
+        return self._reader.found
+
+    @property
+    def report(self) -> ReadingReport:
+        """Number of cells of the smears that were read so far, and what was left out and why."""
+        return self._reader.report
+
     def _view(self, entries: Sequence[Entry]) -> SmearFolder:
         return SmearFolder(self._reader, entries, self._scale, self._cache)
 
@@ -170,6 +194,8 @@ class SmearCache:
             entry.class_names,
             entry.um_per_px,
             name,
+            None if entry.ignored is None else _unpack(entry.ignored, entry.labels.shape),
+            entry.full_outlines,
         )
 
     def put(self, smear: Smear) -> None:
@@ -177,6 +203,8 @@ class SmearCache:
         # Instance ids mostly fit 16 bits, which halves the memory.
         narrow = np.uint16 if smear.count <= np.iinfo(np.uint16).max else np.int32
         size = smear.image.nbytes + smear.labels.size * np.dtype(narrow).itemsize
+        ignored = None if smear.ignored is None else np.packbits(smear.ignored)
+        size += 0 if ignored is None else ignored.nbytes
         if size > self._limit:
             return
         while self._smears and self._size + size > self._limit:
@@ -187,6 +215,8 @@ class SmearCache:
             smear.classes.copy(),
             smear.class_names,
             smear.um_per_px,
+            ignored,
+            smear.full_outlines,
             size,
         )
         self._size += size
@@ -198,7 +228,14 @@ class _CachedSmear(NamedTuple):
     classes: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     um_per_px: float | None
+    ignored: npt.NDArray[np.uint8] | None  # eight pixels per byte
+    full_outlines: tuple[Outline | None, ...] | None
     size: int
+
+
+def _unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> Mask:
+    """Return the mask (H, W) of the bits that `numpy.packbits` packed."""
+    return np.unpackbits(packed, count=math.prod(shape)).reshape(shape).astype(bool)
 
 
 def open_smears(
@@ -219,7 +256,7 @@ def open_smears(
     path : Path or str
         Folder of images with label images or colour-palette masks, or a COCO file or its folder.
     format : str
-        One of `smearsynth.formats.FORMATS`, or "auto" to detect it.
+        One of `smearsynth.formats.READ_FORMATS`, or "auto" to detect it.
     split : str, optional
         Use only this split (of `split.csv`, or of one COCO file per split).
     scale : float
@@ -267,6 +304,8 @@ def open_smears(
     if not cache_mb >= 0:
         raise OptionError(f"cache_mb must not be negative, got {cache_mb}")
     reader = open_reader(Path(path), format, classes=classes, binary=binary)
+    if not reader.shows_cells:
+        raise reader.no_outlines()
     folder = SmearFolder(reader, reader.entries, scale, SmearCache(int(cache_mb * 1e6)))
     if split is not None:
         folder = folder.split(split)
@@ -311,7 +350,7 @@ def choose_split(
 
 
 def check_smears(smears: SmearFolder, progress: Progress = SILENT) -> None:
-    """Read every smear and report those that cannot be read.
+    """Read every smear; report the number of cells, what was left out, and the smears that cannot be read.
 
     Raises
     ------
@@ -319,8 +358,10 @@ def check_smears(smears: SmearFolder, progress: Progress = SILENT) -> None:
         If a smear cannot be read; each problem is a message to `progress`.
     """
     problems = smears.check()
-    for problem in problems:
-        progress.message(problem)
+    report = smears.report
+    for line in (*report.notes(), *problems):
+        progress.message(line)
+    progress.message(f"{report.cells:,} cells in {report.smears:,} smears")
     if problems:
         raise DataError(
             f"{len(problems)} of {len(smears)} smears cannot be read, see the messages above", smears.root

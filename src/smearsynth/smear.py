@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.geometry import Outline, transform
 
 ImageArray = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 LabelArray = npt.NDArray[np.int32]  # (H, W), 0 = background, 1..n = cell instances
@@ -36,6 +37,11 @@ class Smear:
         Pixel size in µm.
     name : str
         File name without extension, or the name of a synthetic smear.
+    ignored : (H, W) bool array, optional
+        Pixels without annotation: it is unknown whether they show cells. They are excluded from losses, statistics
+        and scores, and contain no pixel of a cell. A mask without a pixel becomes None.
+    full_outlines : tuple of Outline or None, optional
+        For each instance its outline with the part under other cells; None for a cell that no other cell covers.
 
     Raises
     ------
@@ -57,6 +63,8 @@ class Smear:
     class_names: tuple[str, ...] = ("cell",)
     um_per_px: float | None = None
     name: str = ""
+    ignored: Mask | None = None
+    full_outlines: tuple[Outline | None, ...] | None = None
 
     def __post_init__(self) -> None:
         check_image(self.image, self.name)
@@ -84,6 +92,27 @@ class Smear:
                 f"but there are {len(self.class_names)} class names",
                 self.name or None,
             )
+        if self.ignored is not None:
+            self._check_ignored(self.ignored)
+            if not self.ignored.any():
+                object.__setattr__(self, "ignored", None)
+        if self.full_outlines is not None:
+            if len(self.full_outlines) != n:
+                raise DataError(
+                    f"{len(self.full_outlines)} full outlines are given for {n} cells", self.name or None
+                )
+            if not any(self.full_outlines):
+                object.__setattr__(self, "full_outlines", None)
+
+    def _check_ignored(self, ignored: Mask) -> None:
+        _check_ignored_shape(ignored, self.labels, self.name)
+        overlap = int((ignored & (self.labels > 0)).sum())
+        if overlap:
+            raise DataError(
+                f"{overlap} ignored pixels belong to cells; use Smear.from_labels, which removes them from the "
+                "ignored region",
+                self.name or None,
+            )
 
     @classmethod
     def from_labels(
@@ -95,6 +124,8 @@ class Smear:
         class_names: Sequence[str] = ("cell",),
         um_per_px: float | None = None,
         name: str = "",
+        ignored: Mask | None = None,
+        full_outlines: Sequence[Outline | None] | None = None,
     ) -> Smear:
         """Return a smear from integer labels with any ids, which are renumbered to 1..n in ascending order.
 
@@ -107,6 +138,10 @@ class Smear:
             ``classes[k]`` is the class of id ``k + 1``, for all ids up to the largest one. Default: all 0.
         class_names, um_per_px, name
             As in `Smear`.
+        ignored : (H, W) bool array, optional
+            As in `Smear`; pixels of cells are removed from it.
+        full_outlines : sequence of Outline or None, optional
+            As in `Smear`, for all ids up to the largest one, as `classes`.
 
         Raises
         ------
@@ -127,7 +162,12 @@ class Smear:
         if classes is not None and len(ids) and ids[-1] > len(classes):
             raise DataError(f"labels range up to {ids[-1]}, but {len(classes)} classes are given", name or None)
         classes = np.zeros(len(ids), np.int64) if classes is None else np.asarray(classes, np.int64)[ids - 1]
-        return cls(image.astype(np.uint8, copy=False), instances, classes, tuple(class_names), um_per_px, name)
+        if ignored is not None:
+            _check_ignored_shape(ignored, instances, name)
+            ignored = ignored & (instances == 0)
+        full = None if full_outlines is None else tuple(full_outlines[i - 1] for i in ids.tolist())
+        pixels = image.astype(np.uint8, copy=False)
+        return cls(pixels, instances, classes, tuple(class_names), um_per_px, name, ignored, full)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -159,11 +199,38 @@ class Smear:
         cut[edge] = True
         return cut[1:]
 
+    def incomplete(self) -> Mask:
+        """Test for each instance whether it may lack a part, (n,) bool: it touches the border or an ignored pixel.
+
+        Examples
+        --------
+        >>> labels = np.array([[0, 0, 0, 0, 0], [0, 1, 0, 2, 0], [0, 0, 0, 0, 0]], np.int32)
+        >>> ignored = np.zeros((3, 5), bool)
+        >>> ignored[0, 4] = True
+        >>> Smear(np.zeros((3, 5, 3), np.uint8), labels, np.array([0, 0]), ignored=ignored).incomplete().tolist()
+        [False, True]
+        """
+        incomplete = self.cut_by_border()
+        if self.ignored is not None:
+            near = ndimage.binary_dilation(self.ignored, np.ones((3, 3), bool))
+            touching = np.unique(self.labels[near])
+            incomplete[touching[touching > 0] - 1] = True
+        return incomplete
+
+    def background(self) -> Mask:
+        """Return the annotated background, (H, W) bool: pixels that are neither of a cell nor ignored."""
+        background: Mask = self.labels == 0
+        return background if self.ignored is None else background & ~self.ignored
+
+    def annotated_area(self) -> int:
+        """Return the number of pixels that are not ignored; 0 for a smear without annotation."""
+        return self.labels.size - (0 if self.ignored is None else int(self.ignored.sum()))
+
     def resized(self, scale: float) -> Smear:
         """Return the smear at `scale` times its size.
 
-        The image is resampled with an antialiasing Lanczos filter, the labels with nearest neighbour. Instances
-        without a pixel at the new size are removed.
+        The image is resampled with an antialiasing Lanczos filter, the labels and the ignored pixels with nearest
+        neighbour. Instances without a pixel at the new size are removed.
         """
         if scale == 1.0:
             return self
@@ -171,10 +238,29 @@ class Smear:
         # A copy, because the pixels of a Pillow image are read-only and PyTorch warns about such arrays.
         image = np.array(Image.fromarray(self.image).resize((width, height), Image.Resampling.LANCZOS))
         labels = np.asarray(Image.fromarray(self.labels).resize((width, height), Image.Resampling.NEAREST))
+        ignored = None
+        if self.ignored is not None:
+            mask = Image.fromarray(self.ignored.astype(np.uint8))
+            ignored = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST)) > 0
         pixel = None if self.um_per_px is None else self.um_per_px / scale
         return Smear.from_labels(
-            image, labels, self.classes, class_names=self.class_names, um_per_px=pixel, name=self.name
+            image,
+            labels,
+            self.classes,
+            class_names=self.class_names,
+            um_per_px=pixel,
+            name=self.name,
+            ignored=ignored,
+            full_outlines=self._moved_outlines(scale=(width / self.shape[1], height / self.shape[0])),
         )
+
+    def _moved_outlines(
+        self, scale: tuple[float, float] = (1, 1), offset: tuple[float, float] = (0, 0)
+    ) -> list[Outline | None] | None:
+        if self.full_outlines is None:
+            return None
+        moved = [None if outline is None else transform(outline, scale, offset) for outline in self.full_outlines]
+        return [outline if isinstance(outline, Outline) else None for outline in moved]
 
     def cropped(self, top: int, left: int, height: int, width: int) -> Smear:
         """Return the window of `height` × `width` px with its upper left pixel at (`top`, `left`).
@@ -200,6 +286,8 @@ class Smear:
             self.classes,
             class_names=self.class_names,
             name=self.name,
+            ignored=None if self.ignored is None else self.ignored[window],
+            full_outlines=self._moved_outlines(offset=(-left, -top)),
         )
         return replace(crop, um_per_px=self.um_per_px)
 
@@ -233,9 +321,9 @@ def check_scale(scale: float) -> None:
 
 
 def digest(smear: Smear) -> str:
-    """Return a hash of the image, labels and classes of a smear.
+    """Return a hash of the image, labels, classes and ignored pixels of a smear.
 
-    The name and the pixel size are ignored.
+    It does not depend on the name and the pixel size.
 
     Parameters
     ----------
@@ -255,6 +343,9 @@ def digest(smear: Smear) -> str:
     sha256 = hashlib.sha256(repr((smear.shape, smear.class_names)).encode())
     for array in (smear.image, smear.labels, smear.classes):
         sha256.update(np.ascontiguousarray(array).tobytes())
+    # Smears without ignored pixels keep the hash of earlier versions, which runs and caches have stored.
+    if smear.ignored is not None:
+        sha256.update(b"ignored" + np.packbits(smear.ignored).tobytes())
     return sha256.hexdigest()[:16]
 
 
@@ -330,6 +421,14 @@ def touching_pairs(labels: LabelArray) -> npt.NDArray[np.int64]:
         a, b = first[contact].astype(np.int64), second[contact].astype(np.int64)
         codes.append(np.unique(np.minimum(a, b) * n + np.maximum(a, b)))
     return np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
+
+
+def _check_ignored_shape(ignored: Mask, labels: LabelArray, name: str) -> None:
+    if ignored.dtype != np.bool_ or ignored.shape != labels.shape:
+        raise DataError(
+            f"ignored pixels must be {labels.shape} bool, as the labels, got {ignored.shape} {ignored.dtype}",
+            name or None,
+        )
 
 
 def _size(array: npt.NDArray[np.generic]) -> str:

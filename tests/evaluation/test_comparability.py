@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation_smears import DIAMETER, without_cells
+from smears import analytic_smear, unannotated
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.comparability import (
@@ -16,6 +17,7 @@ from smearsynth.evaluation.comparability import (
     open_data,
     scale_of,
 )
+from smearsynth.smear import Smear
 
 
 def test_a_path_is_opened_and_an_open_folder_stays_as_it_is(smear_folder):
@@ -47,3 +49,11 @@ def test_facts_of_a_folder_do_not_need_its_images(smear_folder, smears):
     assert (folder_of(folder), scale_of(folder), name_of(folder, 1)) == (smear_folder, 0.5, "smear-01")
     assert (folder_of(smears), scale_of(smears), name_of(smears, 1)) == (None, 1.0, "smear-01")
     assert np.isclose(scale_of(folder[2:]), 0.5)
+
+
+def test_cells_at_an_ignored_region_do_not_count_for_the_diameter():
+    smear = analytic_smear((60, 100), [(20, 30, 8), (70, 30, 16)])
+    cut = np.where(np.arange(100) < 62, smear.labels, 0)
+    ignored = np.broadcast_to(np.arange(100) >= 62, smear.shape).copy()
+    marked = Smear.from_labels(smear.image, cut, ignored=ignored)
+    assert median_diameter([marked, unannotated(smear)]) == pytest.approx(16, rel=0.05)

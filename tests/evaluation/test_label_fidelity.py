@@ -91,3 +91,24 @@ def test_progress_counts_smears(smears, limits):
     calibrate_limits(smears[:3], DarkSegmenter(), DIAMETER, on_smear=done.append)
     label_fidelity(smears[:2], DarkSegmenter(), limits, DIAMETER, on_smear=done.append)
     assert done == [1, 2, 3, 1, 2]
+
+
+def test_cells_in_ignored_pixels_are_not_missing(mislabelled, limits):
+    ignored = np.zeros(SIZE, bool)
+    ignored[:40, 45:] = True  # around the cell without a label
+    marked = Smear(mislabelled.image, mislabelled.labels, mislabelled.classes, ignored=ignored)
+    result = label_fidelity([marked], DarkSegmenter(), limits, DIAMETER)
+    assert (result.wrong, result.missing, result.cells) == (1, 0, 3)
+    assert label_fidelity([mislabelled], DarkSegmenter(), limits, DIAMETER).missing == 1
+
+
+def test_segmented_pixels_that_are_ignored_do_not_lower_the_iou():
+    smear = analytic_smear(SIZE, ((40, 40, 12),))
+    cut = np.where(np.arange(SIZE[1]) < 40, smear.labels, 0)
+    ignored = np.broadcast_to(np.arange(SIZE[1]) >= 40, SIZE).copy()
+    agreement = compare_labels(cut, smear.labels > 0, 24.0, ignored)
+    assert agreement.ious.tolist() == [1.0]
+    assert len(agreement.areas) == 0
+    assert compare_labels(cut, smear.labels > 0, 24.0).ious[0] < 0.95
+    everything = compare_labels(np.zeros(SIZE, np.int32), smear.labels > 0, 24.0, np.ones(SIZE, bool))
+    assert len(everything.areas) == len(everything.ious) == 0

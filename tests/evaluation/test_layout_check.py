@@ -1,12 +1,14 @@
 """The layout check: it accepts layouts of the same model, rejects others, and reports what differs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from layout_reference import ellipses
+from smears import partly_annotated, unannotated
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, ModelError
 from smearsynth.evaluation.layout_check import LAYOUTS, check_layout, compare_layouts
@@ -121,3 +123,15 @@ def test_a_folder_is_checked_with_a_model_or_its_folder(smear_folder, tiny, tiny
         check_layout(smear_folder, smear_folder)
     with pytest.raises(DataError, match=f"^{smear_folder}: an envelope needs at least 4 smears, here: 3"):
         check_layout(open_smears(smear_folder, split="test"), tiny)
+
+
+def test_partly_annotated_smears_pass_with_their_own_layout(fitted):
+    source = LabelSource(SHAPES.shapes, fitted.statistics, ADHESIVE)
+    smears = [partly_annotated(smear, 230) for smear in adhesive_smears(30, 2)]
+    result = compare_layouts([*smears, unannotated(smears[0])], source, layouts=("contact",), draws=100, rng=3)
+    assert result.smears == 30
+    marked = set(result.outside("contact"))
+    unmarked = [replace(smear, ignored=None) for smear in smears]
+    plain = compare_layouts(unmarked, source, layouts=("contact",), draws=100, rng=3)
+    assert len(marked) <= 1
+    assert {"empty_areas", "pair_correlation"} <= set(plain.outside("contact"))

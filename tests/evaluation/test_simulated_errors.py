@@ -6,6 +6,7 @@ import pytest
 from evaluation_smears import DIAMETER, SIZE
 from smears import analytic_smear
 from smearsynth.evaluation.simulated_errors import SIMULATED_ERRORS, simulate_errors
+from smearsynth.smear import Smear
 
 
 def simulate(kind, discs, seed=0):
@@ -55,3 +56,17 @@ def test_cells_that_the_border_cuts_are_not_damaged(kind):
 def test_the_same_seed_simulates_the_same_errors():
     discs = ((20, 20, 9), (60, 25, 9), (30, 70, 12))
     assert np.array_equal(simulate("shifted", discs, 5)[1], simulate("shifted", discs, 5)[1])
+
+
+def test_errors_are_outside_of_ignored_pixels():
+    smear = analytic_smear(SIZE, ((20, 20, 9), (20, 70, 9)))
+    ignored = np.zeros(SIZE, bool)
+    ignored[:, 45:] = True
+    ignored[79:] = True  # touches the second cell
+    marked = Smear.from_labels(smear.image, smear.labels, ignored=ignored)
+    for seed in range(8):
+        labels, errors = simulate_errors(marked, "deleted", DIAMETER, np.random.default_rng(seed))
+        assert [int(labels[20, 20]), len(errors)] == [0, 1]
+        labels, errors = simulate_errors(marked, "added", DIAMETER, np.random.default_rng(seed))
+        added = np.argwhere(labels == 3)
+        assert not errors or not ignored[tuple(np.rint(added.mean(axis=0)).astype(int))]

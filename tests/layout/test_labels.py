@@ -53,7 +53,7 @@ def test_invalid_parameters_are_refused(change):
 
 @pytest.mark.parametrize("layout", ["ring", "uniform"])
 def test_a_mean_of_no_cells_draws_none(layout):
-    labels, classes, cells = draw_labels((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
+    labels, classes, cells, _ = draw_labels((60, 80), DISCS, (0, 0), layout=layout, cell_size=14, rng=1)
     assert not labels.any()
     assert (len(classes), cells.placed, cells.requested) == (0, 0, 0)
 

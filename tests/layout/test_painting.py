@@ -9,6 +9,7 @@ from matplotlib.path import Path
 
 from layout_reference import ellipses
 from smearsynth.errors import DataError, OptionError
+from smearsynth.geometry import fill
 from smearsynth.layout import (
     InteractionParameters,
     Layout,
@@ -18,7 +19,14 @@ from smearsynth.layout import (
     ring_layout,
     uniform_layout,
 )
-from smearsynth.layout.painting import PALETTE, overlap_fraction, paint_colours, paint_labels, paint_window
+from smearsynth.layout.painting import (
+    PALETTE,
+    full_outlines,
+    overlap_fraction,
+    paint_colours,
+    paint_labels,
+    paint_window,
+)
 
 DISCS = ellipses([(7, 7), (8, 6)])
 SIZES = ellipses([(4, 4), (23, 20), (70, 40), (130, 120)])
@@ -155,3 +163,28 @@ def test_the_palette_is_distinguishable():
     distances = np.linalg.norm(PALETTE[:, None].astype(float) - PALETTE[None], axis=2)
     assert len(PALETTE) > 8
     assert (distances + 999 * np.eye(len(PALETTE))).min() > 60
+
+
+def test_the_hidden_part_of_a_cell_is_in_its_full_outline():
+    below, above = one_cell((60, 80), 0, 30, 30), one_cell((60, 80), 1, 38, 33, 0.3)
+    columns = {
+        name: np.concatenate([getattr(below, name), getattr(above, name)])
+        for name in ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
+    }
+    both = replace(below, **columns, requested=2)
+    labels = paint_labels(both, DISCS)
+    outline, none = full_outlines(both, DISCS, labels)
+    assert none is None
+    whole = np.zeros((60, 80), bool)
+    window = fill(outline, (60, 80))
+    rows, cols = window.mask.shape
+    whole[window.y : window.y + rows, window.x : window.x + cols] = window.mask
+    assert (whole == (paint_labels(below, DISCS) > 0)).all()
+    assert ((labels == 1) & ~whole).sum() == 0
+    # A line of background beside the cell above is not covered.
+    lined = replace(both, lines=np.array([True, False]))
+    outline = full_outlines(lined, DISCS, paint_labels(lined, DISCS))[0]
+    assert (fill(outline, (60, 80)).mask == window.mask).all()
+    # Cells that do not overlap have none.
+    apart = replace(both, x=np.array([20, 60]))
+    assert full_outlines(apart, DISCS, paint_labels(apart, DISCS)) == (None, None)

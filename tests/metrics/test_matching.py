@@ -7,7 +7,14 @@ import pytest
 
 from smears import analytic_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.metrics.matching import box_ious, dice, label_ious, match
+from smearsynth.metrics.matching import (
+    box_ious,
+    dice,
+    ignored_box_fractions,
+    ignored_label_fractions,
+    label_ious,
+    match,
+)
 
 
 def shift(labels: np.ndarray, columns: int) -> np.ndarray:
@@ -85,3 +92,17 @@ def test_dice_decreases_with_the_shift() -> None:
     assert scores == sorted(scores, reverse=True)
     empty = np.zeros_like(cells)
     assert (dice(empty, empty), dice(empty, cells)) == (1.0, 0.0)
+
+
+def test_ignored_fractions_equal_pixel_counts() -> None:
+    rng = np.random.default_rng(0)
+    ignored = rng.random((30, 40)) < 0.4
+    starts = rng.integers(0, 20, (10, 2))
+    boxes = np.concatenate([starts, starts + rng.integers(1, 10, (10, 2))], 1)
+    expected = [ignored[y0:y1, x0:x1].mean() for x0, y0, x1, y1 in boxes]
+    assert ignored_box_fractions(boxes, ignored).tolist() == pytest.approx(expected)
+    outside = np.array([[35.0, 25.0, 50.0, 40.0], [50.0, 50.0, 60.0, 60.0]])
+    assert ignored_box_fractions(outside, ignored).tolist() == pytest.approx([ignored[25:, 35:].mean(), 0])
+    labels = np.zeros((30, 40), np.int32)
+    labels[3:9, 5:17] = 1
+    assert ignored_label_fractions(labels, ignored, 2).tolist() == pytest.approx([ignored[3:9, 5:17].mean(), 0])

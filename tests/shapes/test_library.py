@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cell_contours import library_of, wavy_ellipses
-from smears import analytic_smear, disc_mask
+from smears import analytic_smear, disc_mask, unannotated
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.shapes.library import ShapeLibrary
 from smearsynth.smear import Smear
@@ -153,3 +154,14 @@ def test_odds_follow_the_order_of_the_classes():
     ):
         with pytest.raises(OptionError, match=message):
             library.odds(mix)
+
+
+def test_cells_at_an_ignored_region_are_excluded():
+    smear = analytic_smear((60, 120), [(20, 30, 10), (60, 30, 10), (100, 30, 10)])
+    ignored = np.zeros(smear.shape, bool)
+    ignored[:, 71:80] = True  # the second cell ends at column 70
+    report = ShapeLibrary.from_smears([replace(smear, ignored=ignored)]).report
+    assert report is not None
+    assert (report.total, report.kept, report.border) == (3, 2, 1)
+    with pytest.raises(DataError, match="no whole cell"):
+        ShapeLibrary.from_smears([unannotated(smear)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smears import analytic_smear, empty_smear
+from smears import analytic_smear, crowded_smear, empty_smear, partly_annotated, unannotated
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
 from smearsynth.smear import Smear
@@ -76,3 +76,68 @@ def test_chula_has_plausible_statistics(real_data: Path):
     curve = np.array(statistics.pair_correlation.mean)
     assert curve[:5].max() < 0.1  # cells do not lie on top of each other
     assert 1.0 < np.nanargmax(curve) * BIN_WIDTH < 1.3  # cells adhere
+
+
+def test_an_unannotated_half_does_not_change_the_statistics():
+    # 12 × 6 squares; beyond column 120 they are there but have no label.
+    labels = np.zeros((120, 240), np.int32)
+    for k in range(72):
+        labels[20 * (k % 6) + 5 : 20 * (k % 6) + 15, 20 * (k // 6) + 5 : 20 * (k // 6) + 15] = k + 1
+    image = np.where(labels[..., None] > 0, 40, 200).repeat(3, axis=2).astype(np.uint8)
+    whole = Smear(image, labels, np.zeros(72, np.int64))
+    half = partly_annotated(whole, 120)
+    assert half.count == 36
+    row, reference = measure_smear(half), measure_smear(whole)
+    assert row.density == pytest.approx(reference.density)
+    assert row.coverage == pytest.approx(reference.coverage)
+    assert row.background_colour == (200, 200, 200)
+    assert row.cell_width == reference.cell_width.model_copy(update={"n": 36})
+    assert row.expected_count == 72
+    # Unlabelled, the right half would look empty: a quarter of the area 2 diameters away from any cell.
+    assert row.empty_fractions == pytest.approx(reference.empty_fractions, abs=0.03)
+    assert row.nearest.mean == pytest.approx(20)
+
+
+def test_cells_at_an_ignored_region_have_no_size_and_no_nearest_neighbour():
+    smear = analytic_smear((60, 200), [(20, 30, 8), (60, 30, 8), (100, 30, 8), (140, 30, 8)])
+    ignored = np.zeros(smear.shape, bool)
+    ignored[:, 109:132] = True  # touches the third cell, starts the fourth
+    row = measure_smear(Smear(smear.image, smear.labels, smear.classes, ignored=ignored))
+    assert row.cell_diameter.n == 2
+    assert row.border_fraction == 0
+    assert row.nearest.n == 2
+    assert measure_smear(smear).cell_diameter.n == measure_smear(smear).nearest.n == 4
+
+
+def test_intensity_corrects_for_cells_cut_by_an_ignored_region():
+    rng = np.random.default_rng(3)
+    rows = []
+    for _ in range(30):
+        discs = [(x, y, 8.0) for x, y in rng.uniform(-20, 220, (20, 2))]
+        smear = analytic_smear((200, 200), discs)
+        window = np.ones(smear.shape, bool)
+        window[:, 40:160] = False
+        cut = np.where(window, 0, smear.labels)
+        rows.append(measure_smear(Smear.from_labels(smear.image, cut, smear.classes, ignored=window)))
+    expected = 1e6 * 20 / 240**2
+    assert np.mean([row.intensity for row in rows]) == pytest.approx(expected, rel=0.07)
+    assert np.mean([row.density for row in rows]) > 1.1 * expected
+
+
+def test_unannotated_smears_have_no_statistics_and_do_not_count():
+    blank = unannotated(analytic_smear())
+    row = measure_smear(blank)
+    assert (row.count, row.annotated, row.expected_count) == (0, False, 0)
+    assert all(math.isnan(value) for value in (row.density, row.intensity, row.coverage, *row.background_colour))
+    both, alone = measure([analytic_smear(), blank]), measure([analytic_smear()])
+    assert both.count == alone.count
+    assert both.density == alone.density
+    assert both.class_counts == alone.class_counts
+    assert both.pair_correlation.mean == pytest.approx(alone.pair_correlation.mean, nan_ok=True)
+    assert math.isnan(measure([blank]).density.mean)
+
+
+def test_rows_of_fully_annotated_smears_expect_their_count():
+    for size, count in (((480, 640), 60), ((321, 333), 7)):
+        row = measure_smear(crowded_smear(size, count))
+        assert row.expected_count == row.count

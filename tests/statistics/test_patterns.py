@@ -117,3 +117,43 @@ def test_empty_fractions_of_a_half_covered_field():
 def test_empty_distances_are_infinite_without_cells():
     assert np.isinf(empty_distances(np.zeros((4, 4), np.int32), 4)).all()
     assert empty_distances(np.ones((4, 4), np.int32), 4).tolist() == [0] * 16
+
+
+def test_pair_correlation_of_random_points_is_one_beside_an_ignored_region():
+    rng = np.random.default_rng(0)
+    ignored = np.zeros((600, 800), bool)
+    ignored[:, 300:500] = True
+    ignored[:150] = True
+    corrected, uncorrected = [], []
+    for _ in range(20):
+        points = rng.uniform(0, (799, 599), (400, 2))
+        x, y = np.rint(points).astype(int).T
+        annotated = points[~ignored[y, x]]
+        corrected.append(pair_correlation(annotated, (800, 600), 20.0, ignored))
+        uncorrected.append(pair_correlation(annotated, (800, 600), 20.0))
+    assert np.nanmean(corrected, axis=0)[5:] == pytest.approx(1.0, abs=0.12)
+    assert np.nanmean(uncorrected, axis=0)[5:].mean() > 1.3
+
+
+def test_the_window_of_a_field_with_a_far_ignored_pixel_is_the_field():
+    rng = np.random.default_rng(1)
+    points = rng.uniform(0, (399, 299), (150, 2))
+    ignored = np.zeros((300, 400), bool)
+    ignored[0, 0] = True
+    reference = pair_correlation(points, (400, 300), 20.0)
+    corrected = pair_correlation(points, (400, 300), 20.0, ignored)
+    assert corrected == pytest.approx(reference, rel=0.03, nan_ok=True)
+    assert np.isnan(pair_correlation(points, (400, 300), 20.0, np.ones((300, 400), bool))).all()
+
+
+def test_empty_fractions_are_unbiased_by_an_ignored_region():
+    labels = np.zeros((200, 200), np.int32)
+    labels[::20, ::20] = 1
+    ignored = np.zeros(labels.shape, bool)
+    ignored[:, 100:] = True
+    hidden = np.where(ignored, 0, labels)
+    reference = empty_fractions(labels, 10.0)
+    assert empty_fractions(hidden, 10.0, ignored) == pytest.approx(reference, abs=0.06)
+    assert np.abs(empty_fractions(hidden, 10.0) - reference).max() > 0.3
+    assert np.isnan(empty_fractions(hidden, 10.0, np.ones(labels.shape, bool))).all()
+    assert (empty_fractions(hidden, 10.0, np.zeros(labels.shape, bool)) == empty_fractions(hidden, 10.0)).all()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from smears import analytic_smear, disc_mask, random_smear
+from smears import analytic_smear, disc_mask, partly_annotated, random_smear, unannotated
 from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import Smear
 from smearsynth.tasks.augment import CHANGES, AugmentName, Pixels, as_image, augment, copy_paste, named_augment
@@ -219,3 +220,26 @@ def test_named_augmentations() -> None:
     unchanged = sum(np.array_equal(smear.image, crops[0].image) for smear in results("copy-paste"))
     assert unchanged in range(2, 11)
     assert max(smear.count for smear in results("both")) > crops[0].count
+
+
+def test_ignored_pixels_are_flipped_with_the_image() -> None:
+    smear = partly_annotated(pale_cells([(8, 8, 5), (30, 20, 6)]), 20)
+    assert smear.ignored is not None
+    marked = replace(smear, image=np.repeat(smear.ignored[..., None] * np.uint8(255), 3, axis=2))
+    flips = set()
+    for seed in range(12):
+        result = augment(marked, seed, max_changes=0)
+        assert result.ignored is not None
+        assert ((result.image[..., 0] == 255) == result.ignored).all()
+        flips.add(result.ignored.tobytes())
+    assert len(flips) > 1
+
+
+def test_cells_at_an_ignored_region_are_not_pasted_and_pasted_cells_are_annotated() -> None:
+    target, donor = red_cells(), pale_cells([(15, 15, 6)])
+    ignored = np.zeros(donor.shape, bool)
+    ignored[:, 22:] = True  # the disc ends at column 21
+    assert copy_paste(target, replace(donor, ignored=ignored), 1) is target
+    pasted = next(p for p in (copy_paste(unannotated(target), donor, k) for k in range(20)) if p.count)
+    assert pasted.ignored is not None
+    assert (pasted.ignored == (pasted.labels == 0)).all()

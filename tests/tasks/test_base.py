@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, partly_annotated, random_smear, unannotated
 from smearsynth.errors import DataError, OptionError
+from smearsynth.smear import Smear
 from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task, torch_seed, true_classes
 from smearsynth.tasks.config import TaskConfig
+from smearsynth.tasks.contours import Contours
+from smearsynth.tasks.detection import Detection
 from smearsynth.tasks.registry import TASKS
 from smearsynth.tasks.segmentation import Segmentation
 from task_models import CLASS_NAMES, same_weights, tiny_segmentation
@@ -147,3 +150,74 @@ def test_torch_seed_restores_the_generator_after_an_error() -> None:
         torch.rand(1)
         raise ZeroDivisionError
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+# Partial annotation.
+
+
+def half_annotated() -> tuple[Smear, Smear]:
+    """Return a smear of four cells, and the same with only the left two annotated."""
+    smear = analytic_smear((60, 120), [(15, 20, 9), (40, 40, 9), (80, 20, 9), (105, 40, 9)])
+    return smear, partly_annotated(smear, 60)
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_predictions_in_ignored_pixels_are_neither_true_nor_false_positives(with_labels: bool) -> None:
+    whole, half = half_annotated()
+    prediction = Prediction.of_labels(whole.labels, np.linspace(0.6, 0.9, 4), ("cell",))
+    if not with_labels:
+        prediction = replace(prediction, labels=None)
+    evaluation = Evaluation.of_boxes([(half, prediction)])
+    assert evaluation.counts == (2, 0, 0)
+    assert evaluation.value == evaluation.images[0].score == evaluation.resampled().value == 1
+    unmarked = Evaluation.of_boxes([(replace(half, ignored=None), prediction)])
+    assert unmarked.counts == (2, 2, 0)
+    assert unmarked.value < 1
+
+
+def test_a_prediction_that_matches_a_cell_is_kept_in_an_ignored_surrounding() -> None:
+    labels = np.zeros((40, 40), np.int32)
+    labels[10:20, 10:20] = 1
+    smear = Smear.from_labels(np.zeros((40, 40, 3), np.uint8), labels, ignored=np.ones((40, 40), bool))
+    boxes = np.array([[10, 10, 22, 25], [25, 25, 35, 35]], np.float32)
+    prediction = Prediction(boxes, np.ones(2, np.float32), np.array([0, 0]), ("cell",))
+    assert prediction.outside_ignored(smear).boxes.tolist() == boxes[:1].tolist()
+
+
+def test_dropped_labels_are_renumbered() -> None:
+    whole, half = half_annotated()
+    mirrored = Prediction.of_labels(whole.labels[:, ::-1].copy(), np.linspace(0.6, 0.9, 4), ("cell",))
+    kept = mirrored.outside_ignored(half)
+    assert kept.labels is not None
+    assert kept.scores.tolist() == mirrored.scores[2:].tolist()
+    assert [int((kept.labels == k).sum()) for k in (1, 2)] == whole.areas()[2:].tolist()
+
+
+@pytest.mark.parametrize("task", [Segmentation, Detection, Contours])
+def test_unannotated_smears_are_not_scored(task: type[Task]) -> None:
+    model = task.preset("tiny")
+    whole, half = half_annotated()
+    evaluation = model.evaluate([unannotated(whole), half])
+    assert len(evaluation.images) == 1
+    with pytest.raises(DataError, match="no smears to score"):
+        model.evaluate([unannotated(whole)])
+
+
+@pytest.mark.parametrize("task", [Segmentation, Detection, Contours])
+def test_ignored_pixels_give_no_loss(task: type[Task]) -> None:
+    model = task.preset("tiny", seed=1)
+    whole, half = half_annotated()
+
+    def loss_and_gradient(smear: Smear) -> tuple[float, float]:
+        model.network.train()
+        model.network.zero_grad()
+        with torch_seed(0):
+            loss = model.loss([smear])
+        loss.backward()  # type: ignore[no-untyped-call]
+        squares = [p.grad.square().sum() for p in model.network.parameters() if p.grad is not None]
+        return loss.item(), torch.stack(squares).sum().item()
+
+    assert loss_and_gradient(half)[0] != loss_and_gradient(replace(half, ignored=None))[0]
+    loss, gradient = loss_and_gradient(unannotated(whole))
+    assert np.isfinite(loss)
+    assert gradient == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, partly_annotated, random_smear
 from smearsynth.tasks.config import FcnConfig
 from smearsynth.tasks.fcn import Fcn8s, as_input, collate, collate_masks, dice_loss, probabilities
 
@@ -109,3 +109,17 @@ def test_probabilities_are_the_sigmoid_of_the_logits_of_one_image() -> None:
     )
     with torch.no_grad():
         assert np.allclose(maps, network.eval()(inputs)[0].sigmoid().numpy())
+
+
+def test_ignored_pixels_do_not_count_in_the_loss() -> None:
+    smear = analytic_smear((40, 60), [(12, 20, 8), (45, 20, 8)])
+    half = partly_annotated(smear, 30)
+    batch = collate([half, half], torch.device("cpu"))
+    assert half.ignored is not None
+    assert (batch.valid.numpy() == ~half.ignored).all()
+    target = collate_masks([half.labels > 0] * 2, batch)
+    perfect = (
+        torch.from_numpy(smear.labels > 0).float().expand(2, -1, -1) * 40 - 20
+    )  # finds the unlabelled cell too
+    assert float(dice_loss(perfect, target, batch.valid)) == pytest.approx(0, abs=1e-4)
+    assert float(dice_loss(perfect, target, torch.ones_like(batch.valid))) > 0.2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from smears import analytic_smear, random_smear, write_folder
+from smears import analytic_smear, random_smear, unannotated, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, ModelError
 from smearsynth.smear import Smear
@@ -256,3 +256,11 @@ def test_the_last_weights_are_kept_if_no_validation_smear_has_a_cell(tmp_path: P
     )
     assert report.best_score is None
     assert load_model(tmp_path).name == "contours"
+
+
+def test_unannotated_validation_smears_are_not_scored() -> None:
+    smear = random_smear(0)
+    model = Segmentation.preset("tiny", steps=2, validate_every=1)
+    report = fit(model, [smear], validation=[unannotated(smear)])
+    assert report.finished
+    assert all("validation" not in row for row in report.history)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from smears import analytic_smear
+from smears import analytic_smear, partly_annotated
 from smearsynth.smear import ImageArray, Smear
 from smearsynth.tasks.base import Prediction
+from smearsynth.tasks.config import TaskName
 from smearsynth.tasks.pictures import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -96,3 +100,18 @@ def test_wrong_pixels_of_a_segmentation_are_tinted() -> None:
     assert changed[50:60, 5:15].all()
     red, green = right[smear.labels == 1].mean(0)[:2]
     assert red - green > 90
+
+
+@pytest.mark.parametrize("task", ["segmentation", "contours"])
+def test_predictions_in_ignored_pixels_are_not_marked_as_errors(task: TaskName) -> None:
+    whole = analytic_smear((60, 120), [(15, 20, 9), (40, 40, 9), (80, 20, 9), (105, 40, 9)])
+    half = partly_annotated(whole, 60)
+    prediction = Prediction.of_labels(whole.labels, np.ones(4), ("cell",))
+
+    def errors(smear: Smear) -> int:
+        picture = prediction_example(smear, prediction, task).astype(int)
+        # wrong pixels of a segmentation are tinted, so their colour depends on the image
+        return int((np.abs(picture - FALSE_POSITIVE).sum(2) < 120).sum())
+
+    assert errors(half) == 0
+    assert errors(replace(half, ignored=None)) > 0

@@ -76,6 +76,15 @@ def test_predict_uses_the_training_scale_by_default(images: Path, tmp_path: Path
     assert progress.messages == ["the model was trained at scale 0.5, images are read at scale 1"]
 
 
+def test_a_damaged_image_does_not_stop_the_others(images: Path, tmp_path: Path) -> None:
+    (images / "aa.png").write_bytes((images / "b.png").read_bytes()[:200])
+    progress = RecordedProgress()
+    with pytest.raises(DataError, match=r"1 of 3 images cannot be read \(aa\.png\)"):
+        predict(analytic_model(), images, tmp_path / "out", execution=cpu(progress))
+    assert [row["image"] for row in rows(tmp_path / "out" / "counts.csv")] == ["a", "b"]
+    assert "aa.png" in progress.messages[0]
+
+
 def test_predict_without_overlays(images: Path, tmp_path: Path) -> None:
     predict(analytic_model(), images, tmp_path / "out", overlays=False, execution=Execution("cpu"))
     assert not (tmp_path / "out" / "overlays").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import IterableDataset
 
-from smears import random_smear
+from smears import partly_annotated, random_smear
 from smearsynth.errors import DataError
 from smearsynth.smear import Smear
 from smearsynth.tasks.config import FitConfig
@@ -115,3 +115,11 @@ def test_augment_receives_all_crops_and_the_generator_of_the_step() -> None:
     assert all((a.image == 255 - b.image).all() for a, b in zip(plain, inverted, strict=True))
     assert [size for size, _ in calls] == [2, 2]
     assert calls[0] != calls[1]
+
+
+def test_crops_avoid_ignored_pixels() -> None:
+    smear = partly_annotated(random_smear(0, (64, 200)), 60)
+    config = FitConfig(crop=(32, 32), batch=8)
+    for step in range(5):
+        for crop in draw_samples([smear], config, step):
+            assert crop.annotated_area() >= 0.75 * 32 * 32

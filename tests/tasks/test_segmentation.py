@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, partly_annotated, random_smear
 from smearsynth.datasets import open_smears
+from smearsynth.smear import Smear
 from smearsynth.tasks.fitting import FitRun, fit
 from smearsynth.tasks.segmentation import Segmentation
 
@@ -67,3 +69,33 @@ def test_real_smears_can_be_used_for_training(real_data: Path) -> None:
     model = Segmentation.preset("cpu", steps=8, batch=2, validate_every=8)
     report = fit(model, smears, FitRun())
     assert report.history[-1]["loss"] < 0.5
+
+
+def test_ignored_pixels_do_not_count_in_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = analytic_smear((60, 120), [(15, 20, 9), (40, 40, 9), (80, 20, 9), (105, 40, 9)])
+    half = partly_annotated(whole, 60)
+    model = Segmentation.preset("tiny")
+    monkeypatch.setattr(model, "probability", lambda image: (whole.labels > 0).astype(np.float32))
+    evaluation = model.evaluate([half])
+    assert evaluation.value == 1
+    assert evaluation.counts == (2, 0, 0)
+    unmarked = model.evaluate([replace(half, ignored=None)])
+    assert unmarked.value < 0.8
+    assert unmarked.counts == (2, 2, 0)
+
+
+def test_a_component_that_reaches_into_ignored_pixels_is_scored_on_its_annotated_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = np.zeros((30, 60), np.int32)
+    labels[10:20, 20:30] = 1  # cut by the ignored region; the cell goes on to column 45
+    ignored = np.zeros(labels.shape, bool)
+    ignored[:, 30:] = True
+    smear = Smear(np.zeros((30, 60, 3), np.uint8), labels, np.array([0]), ignored=ignored)
+    found = np.zeros(labels.shape, np.float32)
+    found[10:20, 20:45] = 1
+    model = Segmentation.preset("tiny")
+    monkeypatch.setattr(model, "probability", lambda image: found)
+    evaluation = model.evaluate([smear])
+    assert evaluation.counts == (1, 0, 0)
+    assert evaluation.value == 1

@@ -68,7 +68,7 @@ def median_diameter(smears: Iterable[Smear]) -> float:
     >>> round(median_diameter([smear]), 2)
     11.28
     """
-    whole_areas = [smear.areas()[~smear.cut_by_border()] for smear in smears]
+    whole_areas = [smear.areas()[~smear.incomplete()] for smear in smears]
     areas = np.concatenate([np.zeros(0), *whole_areas])
     if not len(areas):
         raise DataError("no whole cell in these smears; give smears with cells that the border does not cut")

@@ -13,7 +13,8 @@ from scipy import ndimage, stats
 
 from smearsynth.errors import DataError
 from smearsynth.evaluation.simulated_errors import SIMULATED_ERRORS, SimulatedError, simulate_errors
-from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
+from smearsynth.metrics.matching import MAX_IGNORED, ignored_label_fractions
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear, relabel_sequential
 
 FALSE_ALARM_RATE = 0.01  # wrong labels per real cell, and missing cells per real cell
 _RIM = 0.12  # diameters around a label in which segmented pixels still belong to it
@@ -154,7 +155,7 @@ class LabelAgreement:
     areas: npt.NDArray[np.int64]
 
 
-def compare_labels(labels: LabelArray, cells: Mask, diameter: float) -> LabelAgreement:
+def compare_labels(labels: LabelArray, cells: Mask, diameter: float, ignored: Mask | None = None) -> LabelAgreement:
     """Compare labels with a segmentation of the image.
 
     A segmentation does not separate touching cells. Each segmented pixel is assigned to the nearest label within
@@ -167,6 +168,9 @@ def compare_labels(labels: LabelArray, cells: Mask, diameter: float) -> LabelAgr
         Segmented pixels.
     diameter : float
         Of a median cell, px.
+    ignored : (H, W) bool array, optional
+        Pixels without annotation. They do not count, and neither do segmented regions with more than half of their
+        area in them.
 
     Returns
     -------
@@ -189,13 +193,18 @@ def compare_labels(labels: LabelArray, cells: Mask, diameter: float) -> LabelAgr
     else:
         owner = np.zeros_like(labels)
     label_areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    segmented = np.bincount(owner[cells], minlength=n + 1)[1:]
+    known = cells if ignored is None else cells & ~ignored
+    segmented = np.bincount(owner[known], minlength=n + 1)[1:]
     intersection = np.bincount(labels[cells], minlength=n + 1)[1:]
     ious = intersection / np.maximum(label_areas + segmented - intersection, 1)
     ious[label_areas < _MIN_LABEL_AREA * _disc_area(diameter)] = np.nan
     # The opening removes thin rims where a cell is segmented slightly larger than its label.
     free = ndimage.binary_opening(cells & (owner == 0), iterations=max(1, round(0.05 * diameter)))
     regions, m = ndimage.label(free)
+    if ignored is not None:
+        unknown = ignored_label_fractions(regions, ignored, m) > MAX_IGNORED
+        regions, ids = relabel_sequential(np.where(ignored | np.append(False, unknown)[regions], 0, regions))
+        m = len(ids)
     areas = np.bincount(regions.ravel(), minlength=m + 1)[1:].astype(np.int64)
     return LabelAgreement(ious, regions.astype(np.int32), areas)
 
@@ -238,7 +247,7 @@ def calibrate_limits(
     trials: list[_Trial] = []
     for k, smear in enumerate(smears):
         cells = segmenter.probability(smear.image) > 0.5
-        agreement = compare_labels(smear.labels, cells, diameter)
+        agreement = compare_labels(smear.labels, cells, diameter, smear.ignored)
         smear_ious.append(agreement.ious[np.isfinite(agreement.ious)])
         smear_areas.append(agreement.areas)
         for kind in SIMULATED_ERRORS:
@@ -308,7 +317,8 @@ def label_fidelity(
     wrong: list[Disagreement] = []
     missing: list[Disagreement] = []
     for k, smear in enumerate(smears):
-        agreement = compare_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
+        cells = segmenter.probability(smear.image) > 0.5
+        agreement = compare_labels(smear.labels, cells, diameter, smear.ignored)
         smear_ious.append(agreement.ious[np.isfinite(agreement.ious)])
         for item in find_disagreements(smear, agreement, limits):
             (wrong if item.kind == "wrong" else missing).append(item)
@@ -342,7 +352,7 @@ def labels_fit(smear: Smear, segmenter: Segmenter, limits: Limits, diameter: flo
     diameter : float
         Of a median cell, px.
     """
-    agreement = compare_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter)
+    agreement = compare_labels(smear.labels, segmenter.probability(smear.image) > 0.5, diameter, smear.ignored)
     expected = (limits.false_wrong + limits.false_missing) * smear.count
     return len(find_disagreements(smear, agreement, limits)) <= float(stats.poisson.ppf(0.95, expected))
 
@@ -383,7 +393,7 @@ def _test_errors(
     labels, errors = simulate_errors(smear, kind, diameter, rng)
     if not errors:
         return []
-    agreement = compare_labels(labels, cells, diameter)
+    agreement = compare_labels(labels, cells, diameter, smear.ignored)
     trials = []
     for error in errors:
         iou = float(agreement.ious[error.label - 1]) if error.label else 1.0

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from smearsynth.errors import DataError, error_location
 from smearsynth.evaluation.comparability import Data, open_data
-from smearsynth.layout.contact.moments import FieldMeasurement, measure_field
+from smearsynth.layout.contact.moments import FieldMeasurement, FieldMoments, measure_field
 from smearsynth.layout.labels import LabelSource, LayoutName
 from smearsynth.runs import Execution
-from smearsynth.smear import Smear
-from smearsynth.statistics import BIN_WIDTH, BINS, patterns
+from smearsynth.smear import Smear, touching_pairs
+from smearsynth.statistics import BIN_WIDTH, BINS, measure_smear, patterns
 from smearsynth.synthesis.model.folder import DEFAULT
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
@@ -212,7 +212,8 @@ def compare_layouts(
     Parameters
     ----------
     smears : iterable of Smear
-        Real smears at the scale of the source; read once.
+        Real smears at the scale of the source; read once. Statistics exclude ignored pixels, as in `measure`, and
+        smears in which all pixels are ignored are skipped.
     source : LabelSource
     layouts : sequence of str
     draws : int, optional
@@ -232,7 +233,7 @@ def compare_layouts(
     """
     generator = np.random.default_rng(rng)
     measure = _FieldMeter(on_field)
-    real = [measure(smear.labels, smear.count) for smear in smears]
+    real = [field for smear in smears if (field := measure.smear(smear)) is not None]
     if len(real) < _MIN_SMEARS:
         raise DataError(f"an envelope needs at least {_MIN_SMEARS} smears, here: {len(real)}; add smears")
     whole_areas = np.concatenate([field.measurement.areas[~field.measurement.cut] for field in real])
@@ -269,6 +270,7 @@ class _Field:
     measurement: FieldMeasurement
     distances: FloatArray  # (points,) from grid points to the nearest cell, px; 0 on a cell
     size: tuple[int, int]
+    ignored: FloatArray | None = None  # (points,) from grid points to the nearest ignored pixel, px
 
 
 class _FieldMeter:
@@ -278,11 +280,35 @@ class _FieldMeter:
         self._on_field = on_field
         self._done = 0
 
+    def smear(self, smear: Smear) -> _Field | None:
+        """Measure a real smear; None if all of its pixels are ignored."""
+        if smear.ignored is None:
+            return self(smear.labels, smear.count)
+        self._tick()
+        if not smear.annotated_area():
+            return None
+        return _Field(
+            _measure_annotated(smear),
+            patterns.empty_distances(smear.labels, _EMPTY_GRID),
+            smear.shape,
+            patterns.ignored_distances(smear.ignored, _EMPTY_GRID),
+        )
+
     def __call__(self, labels: npt.NDArray[np.integer[Any]], count: int) -> _Field:
+        self._tick()
+        return _Field(measure_field(labels, count), patterns.empty_distances(labels, _EMPTY_GRID), labels.shape)
+
+    def _tick(self) -> None:
         self._done += 1
         if self._on_field is not None:
             self._on_field(self._done)
-        return _Field(measure_field(labels, count), patterns.empty_distances(labels, _EMPTY_GRID), labels.shape)
+
+
+def _measure_annotated(smear: Smear) -> FieldMeasurement:
+    """Measure the annotated part of a smear; cells that touch an ignored pixel have no size."""
+    groups = patterns.cluster_sizes(smear.count, touching_pairs(smear.labels))
+    moments = FieldMoments.from_statistics(measure_smear(smear))
+    return FieldMeasurement(moments, smear.areas(), smear.incomplete(), groups)
 
 
 _Terms: TypeAlias = Callable[[_Field, float], tuple[npt.ArrayLike, npt.ArrayLike]]
@@ -384,6 +410,8 @@ def _area_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLik
 
 def _empty_terms(field: _Field, unit: float) -> tuple[npt.ArrayLike, npt.ArrayLike]:
     diameter = math.sqrt(4 * unit / math.pi)
+    if field.ignored is not None:
+        return patterns.count_far_points(field.distances, field.ignored, _EMPTY_DISTANCES * diameter)
     return (field.distances[:, None] > _EMPTY_DISTANCES * diameter).sum(axis=0), len(field.distances)
 
 

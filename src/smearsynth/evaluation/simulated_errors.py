@@ -66,7 +66,7 @@ def simulate_errors(
     """
     median_area = np.pi / 4 * diameter**2
     labels = smear.labels.copy()
-    whole = np.flatnonzero(~smear.cut_by_border() & (smear.areas() > _MIN_AREA * median_area)) + 1
+    whole = np.flatnonzero(~smear.incomplete() & (smear.areas() > _MIN_AREA * median_area)) + 1
     if not len(whole):
         return labels, []
     subset = rng.choice(whole, min(_MAX_ERRORS, max(1, len(whole) // 8)), replace=False)
@@ -95,13 +95,16 @@ def _damage(
         _write_label(labels, np.argwhere(cell) + offset, label)
         return LabelError(label, cell)
     if kind == "added":
-        return _add_label(labels, cell, diameter, rng)
+        return _add_label(labels, cell, diameter, smear.ignored, rng)
     return _swap_label(labels, label, cell, smear, whole, rng)
 
 
-def _add_label(labels: LabelArray, cell: Mask, diameter: float, rng: np.random.Generator) -> LabelError | None:
-    """Add a label with the shape of a cell on background."""
-    places = np.argwhere(ndimage.distance_transform_edt(labels == 0) > _CLEARANCE * diameter)
+def _add_label(
+    labels: LabelArray, cell: Mask, diameter: float, ignored: Mask | None, rng: np.random.Generator
+) -> LabelError | None:
+    """Add a label with the shape of a cell on annotated background."""
+    background = labels == 0 if ignored is None else (labels == 0) & ~ignored
+    places = np.argwhere(ndimage.distance_transform_edt(background) > _CLEARANCE * diameter)
     if not len(places):
         return None
     label = int(labels.max()) + 1

@@ -18,10 +18,11 @@ from smearsynth.errors import OptionError
 from smearsynth.files import atomic_write, write_text
 from smearsynth.formats.images import save_png
 from smearsynth.formats.tables import INSTANCE_FILE, instance_rows
+from smearsynth.geometry import Outline
 from smearsynth.layout.contact.fitting import fit_contact
 from smearsynth.layout.contact.parameters import ContactParameters
 from smearsynth.layout.contact.sampler import contact_layout
-from smearsynth.layout.painting import PALETTE, paint_labels
+from smearsynth.layout.painting import PALETTE, full_outlines, paint_labels
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
 from smearsynth.layout.workspace import Workspace, as_workspace
@@ -49,11 +50,19 @@ class DrawnLabels(NamedTuple):
         Class of each cell.
     layout : Layout
         The layout that the labels show.
+    shapes : ShapeLibrary or Workspace
+        The shapes that the layout was drawn from.
     """
 
     labels: LabelArray
     classes: npt.NDArray[np.int64]
     layout: Layout
+    shapes: ShapeLibrary | Workspace
+
+    @property
+    def full_outlines(self) -> tuple[Outline | None, ...]:
+        """Whole outline of each cell that is partly under another one; None for the others."""
+        return full_outlines(self.layout, self.shapes, self.labels)
 
 
 def draw_labels(
@@ -98,7 +107,7 @@ def draw_labels(
     >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
     >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
-    >>> labels, classes, layout = draw_labels((90, 120), discs, (12, 3), cell_size=12, rng=1)
+    >>> labels, classes, layout, _ = draw_labels((90, 120), discs, (12, 3), cell_size=12, rng=1)
     >>> int(labels.max()) == len(classes) == layout.placed
     True
     """
@@ -123,7 +132,7 @@ def draw_labels(
 
 def _paint(layout: Layout, shapes: ShapeLibrary | Workspace) -> DrawnLabels:
     labels: LabelArray = paint_labels(layout, shapes).astype(np.int32, copy=False)
-    return DrawnLabels(labels, layout.classes, layout)
+    return DrawnLabels(labels, layout.classes, layout, shapes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.geometry import Outline
 from smearsynth.layout.kernels.bitmaps import paint_words, rasterise, strip_mask, strips_of
 from smearsynth.layout.kernels.compiled import ONE, ZERO, Words, bits_of, kernel, lowest_bit
 from smearsynth.layout.record import Layout
@@ -247,6 +249,73 @@ def _is_free(out: npt.NDArray[Any], x: int, y: int, reach: int, label: int) -> b
             if out[row, column] != 0 and out[row, column] != label:
                 return False
     return True
+
+
+def full_outlines(
+    layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]
+) -> tuple[Outline | None, ...]:
+    """Return the whole outline of each cell that is partly under another one, inside the canvas.
+
+    Parameters
+    ----------
+    layout : Layout
+    shapes : ShapeLibrary or Workspace
+        The shapes that the layout was drawn from.
+    labels : (H, W) integer array
+        Labels of the layout, see `paint_labels`.
+
+    Returns
+    -------
+    tuple of Outline or None
+        One per cell; None for a cell that no other cell covers.
+
+    Examples
+    --------
+    >>> from smearsynth.layout import uniform_layout
+    >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
+    >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
+    >>> layout = uniform_layout((90, 120), 9, discs, rng=1)
+    >>> any(full_outlines(layout, discs, paint_labels(layout, discs)))
+    False
+    """
+    if not layout.placed:
+        return ()
+    workspace = as_workspace(shapes)
+    scratch = workspace.scratch(float(np.abs(layout.scale).max()))
+    covered = np.zeros(layout.placed, np.bool_)
+    _find_covered(workspace.table.points, _poses(layout), scratch, labels, covered)
+    outlines: list[Outline | None] = [None] * layout.placed
+    radius = np.ceil(workspace.table.outer[layout.shape] * np.abs(layout.scale) + 2).astype(np.int64)
+    for k in np.flatnonzero(covered).tolist():
+        x, y, r = int(layout.x[k]), int(layout.y[k]), int(radius[k])
+        left, top = max(x - r, 0), max(y - r, 0)
+        window = (top, left, min(y + r + 1, layout.height) - top, min(x + r + 1, layout.width) - left)
+        # Without the lines of background beside the cells above, which are no part of the shape.
+        alone = replace(layout.cut(window, np.arange(layout.placed) == k), lines=None)
+        outlines[k] = Outline.of_mask(paint_labels(alone, workspace) > 0, (left, top))
+    return tuple(outlines)
+
+
+@kernel
+def _find_covered(
+    points: npt.NDArray[np.float64], poses: Any, scratch: Any, labels: npt.NDArray[Any], covered: Any
+) -> None:
+    """Mark the cells with a pixel that shows another cell."""
+    shape, angle, scale, mirrored, x, y = poses
+    height, out_width = labels.shape
+    for k in range(x.size):
+        flip = 1 if mirrored[k] else 0
+        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
+        for strip in range(strips_of(width)):
+            for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
+                first = x[k] + left + 64 * strip
+                word = scratch.words[strip * rows + row] & strip_mask(first, out_width)
+                while word != ZERO:
+                    label = labels[y[k] + top + row, first + lowest_bit(word)]
+                    word &= word - ONE
+                    if label != 0 and label != k + 1:
+                        covered[k] = True
 
 
 def overlap_fraction(

@@ -15,6 +15,8 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import LabelArray, Mask
 
 FloatArray = npt.NDArray[np.float64]
+MAX_IGNORED = 0.5  # fraction of the area of a predicted cell; with more, it is neither right nor wrong
+
 BoxArray = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]  # (n, 4): x0, y0, x1, y1, the end excluded
 
 
@@ -177,6 +179,59 @@ def box_ious(predicted: BoxArray, annotated: BoxArray) -> FloatArray:
     union = np.prod(a[..., 2:] - a[..., :2], -1) + np.prod(b[..., 2:] - b[..., :2], -1) - intersection
     ious: FloatArray = intersection / np.maximum(union, 1e-12)
     return ious
+
+
+def ignored_box_fractions(boxes: BoxArray, ignored: Mask) -> FloatArray:
+    """Compute the fraction of the area of each box that is ignored.
+
+    Parameters
+    ----------
+    boxes : (n, 4) array
+        x0, y0, x1, y1 in px, the end excluded; rounded to whole pixels and clipped to the field.
+    ignored : (H, W) bool array
+
+    Returns
+    -------
+    (n,) float64 array
+        0 for boxes without a pixel in the field.
+
+    Examples
+    --------
+    >>> ignored_box_fractions(np.array([[0, 0, 2, 2], [1, 0, 3, 2]]), np.array([[False, False, True]] * 2)).tolist()
+    [0.0, 0.5]
+    """
+    height, width = ignored.shape
+    corners = np.clip(np.rint(boxes), 0, [width, height] * 2).astype(np.int64).reshape(-1, 4)
+    x0, y0, x1, y1 = corners.T
+    sums = np.pad(ignored.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
+    fractions: FloatArray = inside / np.maximum((x1 - x0) * (y1 - y0), 1)
+    return fractions
+
+
+def ignored_label_fractions(labels: LabelArray, ignored: Mask, count: int) -> FloatArray:
+    """Compute the fraction of the pixels of each instance that are ignored.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+        0 and 1..count.
+    ignored : (H, W) bool array
+    count : int
+
+    Returns
+    -------
+    (count,) float64 array
+
+    Examples
+    --------
+    >>> ignored_label_fractions(np.array([[1, 1, 2]]), np.array([[False, True, True]]), 2).tolist()
+    [0.5, 1.0]
+    """
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    inside = np.bincount(labels[ignored], minlength=count + 1)[1:]
+    fractions: FloatArray = inside / np.maximum(areas, 1)
+    return fractions
 
 
 def dice(predicted: Mask, annotated: Mask) -> float:

@@ -39,7 +39,7 @@ class LibraryReport(BaseModel):
     kept : int
         Number of shapes in the library.
     border : int
-        Excluded: cut by the border of the field.
+        Excluded: cut by the border of the field, or touching an ignored pixel.
     specks : int
         Excluded: area below `SPECK_PX`, or below `SPECK_FRACTION` of the median area of the whole cells of the
         class.
@@ -123,7 +123,8 @@ class ShapeLibrary:
     def from_smears(cls, smears: Iterable[Smear]) -> ShapeLibrary:
         """Extract the contours of all whole cells of smears, read once; images are not stored.
 
-        Cells cut by the border, specks and partly hidden cells are excluded and counted in `report`.
+        Cells cut by the border or touching an ignored pixel, specks and partly hidden cells are excluded and
+        counted in `report`.
 
         Parameters
         ----------
@@ -155,7 +156,7 @@ class ShapeLibrary:
         for number, smear in enumerate(smears):
             ids = [names.setdefault(name, len(names)) for name in smear.class_names]
             total += smear.count
-            border += int(smear.cut_by_border().sum())
+            border += int(smear.incomplete().sum())
             cells += _trace_cells(smear, number, ids)
         return cls._from_cells(cells, tuple(names), total, border)
 
@@ -336,11 +337,11 @@ class _Cell(NamedTuple):
 
 
 def _trace_cells(smear: Smear, number: int, ids: Sequence[int]) -> list[_Cell]:
-    """Trace the cells of a smear that are not cut by the border."""
-    at_border = smear.cut_by_border()
+    """Trace the cells of a smear that touch neither the border nor an ignored pixel."""
+    incomplete = smear.incomplete()
     cells = []
     for index, (x0, y0, x1, y1) in enumerate(smear.boxes().tolist()):
-        if at_border[index]:
+        if incomplete[index]:
             continue
         contour, area, pieces = contour_of(smear.labels[y0:y1, x0:x1] == index + 1)
         reach = max(1, round(_NEIGHBOUR_DISTANCE * 2 * math.sqrt(area / math.pi)))

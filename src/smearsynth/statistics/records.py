@@ -127,29 +127,30 @@ class SmearStatistics(_Record):
         Size of the field in px.
     um_per_px : float or None
     count : int
-        Number of cells, including those cut by the border (as in the paper's Table 1).
+        Number of annotated cells, including those cut by the border (as in the paper's Table 1).
     class_counts : dict of str to int
     class_touching : dict of str to int
         Number of cells that touch another cell of any class. Empty in files of earlier versions.
     density : float
-        Cells per Mpx of the field.
+        Cells per Mpx of the annotated area.
     intensity : float
         Cells per Mpx without border effects. Cut cells are counted although their centre may lie outside, so the
-        count is divided by the area of the field dilated by a cell radius, W·H + (W + H)·d + π·d²/4 (Steiner).
+        count is divided by the area dilated by a cell radius: W·H + (W + H)·d + π·d²/4 (Steiner) for a whole field.
     coverage : float
-        Fraction of pixels that belong to cells.
+        Fraction of the annotated pixels that belong to cells.
     cell_width, cell_height, cell_diameter : Spread
-        Bounding box and equivalent diameter √(4·area/π) of whole cells, px.
+        Bounding box and equivalent diameter √(4·area/π) of whole cells (`Smear.incomplete`), px.
     cell_colour, cell_colour_std : tuple of 3 floats
         Mean and standard deviation over the cells of their mean RGB.
     background_colour : tuple of 3 floats
-        Mean RGB of the pixels outside all cells.
+        Mean RGB of the annotated pixels outside all cells.
     touching_fraction : float
         Fraction of cells that are 8-adjacent to another cell.
     border_fraction : float
         Fraction of cells cut by the border of the field.
     nearest : Spread
-        Distance from the centre of each whole cell to the nearest centre of another cell, px.
+        Distance from the centre of each whole cell to the nearest centre of another cell, px; without cells nearer
+        than 1.5 mean diameters to an ignored pixel.
     nearest_histogram : tuple of int, (BINS,)
         These distances in bins of `BIN_WIDTH` mean diameters; larger ones are in the last bin.
     cluster_sizes : dict of int to int
@@ -162,7 +163,8 @@ class SmearStatistics(_Record):
 
     Notes
     -----
-    Undefined values (the colour of no cells, the nearest neighbour of a single cell) are NaN, null in JSON.
+    Undefined values (the colour of no cells, the density without an annotated pixel) are NaN, null in JSON.
+    Touching cells in an ignored region are not seen: `touching_fraction` and `cluster_sizes` are slightly too low.
     """
 
     name: str
@@ -189,6 +191,16 @@ class SmearStatistics(_Record):
     pair_correlation: tuple[Number, ...]
     empty_fractions: tuple[Number, ...] = ()
 
+    @property
+    def annotated(self) -> bool:
+        """Whether any pixel is annotated."""
+        return not math.isnan(self.density)
+
+    @property
+    def expected_count(self) -> int:
+        """Number of cells expected on the whole field at its density; `count` if no pixel is ignored."""
+        return round(self.density * self.width * self.height / 1e6) if self.annotated else 0
+
 
 class DataStatistics(_Record):
     """Statistics of a data set; `SmearStatistics` defines them.
@@ -196,7 +208,7 @@ class DataStatistics(_Record):
     `count`, the colours, `density`, `intensity`, `coverage`, `touching_fraction` and `border_fraction` are means
     and standard deviations *between smears*; `cell_width`, `cell_height`, `cell_diameter` and `nearest` are over
     all cells. Cell colour is one mean colour per smear, so its standard deviation is the variation of stain and
-    exposure (the paper's Table 1 does not define it).
+    exposure (the paper's Table 1 does not define it). Smears in which all pixels are ignored do not count.
 
     Parameters
     ----------
@@ -258,6 +270,7 @@ class DataStatistics(_Record):
         """
         if not rows:
             raise DataError("there are no smears to measure; choose a folder or split that contains smears")
+        annotated = [row for row in rows if row.annotated]
         names = list(dict.fromkeys(name for row in rows for name in row.class_counts))
         scales = {row.um_per_px for row in rows if row.um_per_px is not None}
         clusters: Counter[int] = Counter()
@@ -267,8 +280,8 @@ class DataStatistics(_Record):
         return cls(
             smears=len(rows),
             um_per_px=scales.pop() if len(scales) == 1 else None,
-            count=Spread.of([row.count for row in rows]),
-            class_counts={name: Spread.of([row.class_counts.get(name, 0) for row in rows]) for name in names},
+            count=Spread.of([row.count for row in annotated]),
+            class_counts={name: Spread.of([row.class_counts.get(name, 0) for row in annotated]) for name in names},
             cell_width=Spread.pooled(row.cell_width for row in rows),
             cell_height=Spread.pooled(row.cell_height for row in rows),
             cell_diameter=diameter,

@@ -1,6 +1,7 @@
 """Classic augmentation of annotated smears: the paper's ten, and copy-paste.
 
-Each is a function of a smear and a generator. Flips change image and labels, all others the image only. The paper
+Each is a function of a smear and a generator. Flips change image, labels and ignored pixels, all others the image
+only. The paper
 names its ten augmentations (section 5.2) but not their strengths; these are the ones of the standard example of
 imgaug, which was in use at the time.
 """
@@ -62,15 +63,16 @@ def augment(smear: Smear, rng: int | np.random.Generator, *, max_changes: int = 
     if max_changes < 0:
         raise OptionError(f"the number of changes must not be negative, got {max_changes}")
     generator = np.random.default_rng(rng)
-    image, labels = smear.image, smear.labels
+    image, labels, ignored = smear.image, smear.labels, smear.ignored
     for axis in (0, 1):
         if generator.random() < 0.5:
             image, labels = np.flip(image, axis), np.flip(labels, axis)
+            ignored = None if ignored is None else np.flip(ignored, axis)
     selection = generator.permutation(list(CHANGES))[: int(generator.integers(min(max_changes, len(CHANGES)) + 1))]
     pixels = image.astype(np.float32)
     for name in selection:
         pixels = CHANGES[name](pixels, generator)
-    return replace(smear, image=as_image(pixels), labels=np.ascontiguousarray(labels))
+    return replace(smear, image=as_image(pixels), labels=np.ascontiguousarray(labels), ignored=ignored)
 
 
 def as_image(pixels: Pixels) -> npt.NDArray[np.uint8]:
@@ -185,7 +187,7 @@ def copy_paste(smear: Smear, donor: Smear, rng: int | np.random.Generator) -> Sm
         )
     generator = np.random.default_rng(rng)
     # a cell that is cut by the border would show its straight edge
-    whole = np.flatnonzero(~donor.cut_by_border())
+    whole = np.flatnonzero(~donor.incomplete())
     if not len(whole):
         return smear
     selection = generator.permutation(whole)[: int(generator.integers(1, len(whole) + 1))]
@@ -206,6 +208,7 @@ def copy_paste(smear: Smear, donor: Smear, rng: int | np.random.Generator) -> Sm
             np.concatenate([smear.classes, donor.classes]),
             class_names=smear.class_names,
             name=smear.name,
+            ignored=smear.ignored,
         ),
         um_per_px=smear.um_per_px,
     )

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from smearsynth.errors import DataError, OptionError
 from smearsynth.metrics.average_precision import Detections, PrecisionRecord, average_precision
 from smearsynth.metrics.intervals import BootstrapScore
-from smearsynth.metrics.matching import box_ious, match
+from smearsynth.metrics.matching import (
+    MAX_IGNORED,
+    box_ious,
+    ignored_box_fractions,
+    ignored_label_fractions,
+    match,
+)
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.tasks.config import TaskConfig, TaskName
 
@@ -81,6 +87,39 @@ class Prediction:
         number = np.zeros(len(self.scores) + 1, np.int32)
         number[present + 1] = np.arange(1, len(present) + 1)
         return Prediction.of_labels(number[labels], self.scores[present], self.class_names)
+
+    def selected(self, subset: npt.NDArray[np.bool_]) -> Prediction:
+        """Return the cells of a subset, (n,) bool; their labels are renumbered."""
+        labels = None
+        if self.labels is not None:
+            number = np.concatenate([[0], np.where(subset, subset.cumsum(), 0)]).astype(np.int32)
+            labels = number[self.labels]
+        return Prediction(self.boxes[subset], self.scores[subset], self.classes[subset], self.class_names, labels)
+
+    def outside_ignored(self, smear: Smear) -> Prediction:
+        """Return the cells that can be scored on a smear that is annotated in part.
+
+        A cell with more than half of its area (of its label, else of its box) in ignored pixels is dropped, because
+        it may be right. A cell whose box matches an annotated cell at IoU 0.5 stays.
+
+        Examples
+        --------
+        >>> ignored = np.zeros((8, 8), bool)
+        >>> ignored[:, 4:] = True
+        >>> smear = Smear(np.zeros((8, 8, 3), "u1"), np.zeros((8, 8), "i4"), np.array([], int), ignored=ignored)
+        >>> boxes = np.array([[0, 0, 4, 4], [3, 3, 8, 8]], "f4")
+        >>> prediction = Prediction(boxes, np.ones(2, "f4"), np.array([0, 0]), ("cell",))
+        >>> prediction.outside_ignored(smear).boxes.tolist()
+        [[0.0, 0.0, 4.0, 4.0]]
+        """
+        if smear.ignored is None:
+            return self
+        if self.labels is None:
+            fractions = ignored_box_fractions(self.boxes, smear.ignored)
+        else:
+            fractions = ignored_label_fractions(self.labels, smear.ignored, len(self.scores))
+        matched = box_ious(self.boxes, smear.boxes()).max(axis=1, initial=0.0) >= 0.5
+        return self.selected((fractions <= MAX_IGNORED) | matched)
 
     def counts(self) -> dict[str, int]:
         """Return the number of cells per class."""
@@ -156,6 +195,8 @@ class Evaluation:
     def of_boxes(cls, pairs: Iterable[tuple[Smear, Prediction]], score_threshold: float = 0.0) -> Evaluation:
         """Score the boxes predicted in each smear.
 
+        Smears in which all pixels are ignored are skipped; `Prediction.outside_ignored` drops predictions.
+
         Parameters
         ----------
         pairs : iterable of (Smear, Prediction)
@@ -164,7 +205,10 @@ class Evaluation:
             Smallest score of the cells that are counted; AP uses all cells.
         """
         predictions, annotations, images = [], [], []
-        for smear, prediction in pairs:
+        for smear, candidates in pairs:
+            if not smear.annotated_area():
+                continue
+            prediction = candidates.outside_ignored(smear)
             predictions.append(Detections(prediction.boxes, prediction.classes, prediction.scores))
             annotations.append(Detections(smear.boxes(), true_classes(smear, prediction.class_names)))
             certain = prediction.scores >= score_threshold

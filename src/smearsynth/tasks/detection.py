@@ -17,11 +17,14 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from smearsynth.errors import ModelError
+from smearsynth.metrics.matching import MAX_IGNORED, ignored_box_fractions
 from smearsynth.smear import ImageArray, Smear, check_image
 from smearsynth.tasks.base import Evaluation, Prediction, Task, true_classes
 from smearsynth.tasks.config import Config, FitConfig, TaskConfig
@@ -133,6 +136,8 @@ class Detection(Task):
             box_batch_size_per_image=network.proposals,
         )
         detector.transform = _NoResize(1, 1, _MEAN, _STD)
+        # FasterRCNN builds these parts itself, so they get their methods afterwards.
+        detector.rpn.__class__, detector.roi_heads.__class__ = _ProposalNetwork, _BoxHeads
         return detector
 
     def _load_backbone(self, file: Path) -> None:
@@ -151,11 +156,15 @@ class Detection(Task):
         self.initial_weights = hashlib.sha256(content).hexdigest()[:12]
 
     def loss(self, smears: Sequence[Smear]) -> Tensor:
-        """Compute the sum of the four losses of Faster R-CNN: class and box, of proposals and of cells."""
+        """Compute the sum of the four losses of Faster R-CNN: class and box, of proposals and of cells.
+
+        Anchors and proposals with more than half of their area in ignored pixels are no background.
+        """
         targets = [
             {
                 "boxes": torch.from_numpy(smear.boxes()).float().to(self.device),
                 "labels": torch.from_numpy(true_classes(smear, self.config.class_names) + 1).to(self.device),
+                **({} if smear.ignored is None else {"ignored": torch.from_numpy(smear.ignored.copy())}),
             }
             for smear in smears
         ]
@@ -208,6 +217,72 @@ class _NoResize(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision 
     ) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return image and boxes unchanged."""
         return image, target
+
+
+class _ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is untyped
+    """Region proposal network whose anchors in ignored pixels are no background."""
+
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return labels (1 cell, 0 background, -1 unused) and boxes of the anchors of each image."""
+        labels, boxes = super().assign_targets_to_anchors(anchors, targets)
+        ignored = [target.get("ignored") for target in targets]
+        self._is_empty = _skip_ignored(labels, anchors, ignored)
+        return labels, boxes
+
+    def compute_loss(
+        self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], targets: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the losses of objectness and boxes; 0 without a labelled anchor, where torchvision gives NaN."""
+        if self._is_empty:
+            return 0 * objectness.sum(), 0 * deltas.sum()
+        losses: tuple[Tensor, Tensor] = super().compute_loss(objectness, deltas, labels, targets)
+        return losses
+
+
+class _BoxHeads(RoIHeads):  # type: ignore[misc]  # torchvision is untyped
+    """Box heads whose proposals in ignored pixels are no background."""
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Return cells or, in training, losses; 0 without a labelled proposal, where torchvision gives NaN."""
+        self._ignored = [target.get("ignored") for target in targets or ()]
+        self._is_empty = False
+        cells, losses = super().forward(features, proposals, image_shapes, targets)
+        if self._is_empty:
+            losses = {name: torch.zeros_like(loss) for name, loss in losses.items()}
+        return cells, losses
+
+    def assign_targets_to_proposals(
+        self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return cell numbers and labels (class, 0 background, -1 unused) of the proposals of each image."""
+        indices, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        self._is_empty = _skip_ignored(labels, proposals, self._ignored)
+        return indices, labels
+
+
+def _skip_ignored(labels: list[Tensor], boxes: list[Tensor], ignored: list[Tensor | None]) -> bool:
+    """Set the labels of background boxes that are mostly in ignored pixels to -1, in place.
+
+    Returns
+    -------
+    bool
+        Whether no box has a label.
+    """
+    if all(mask is None for mask in ignored):
+        return False
+    for row, image_boxes, mask in zip(labels, boxes, ignored, strict=True):
+        if mask is not None:
+            fractions = ignored_box_fractions(image_boxes.detach().cpu().numpy(), mask.cpu().numpy())
+            row[torch.from_numpy(fractions > MAX_IGNORED).to(row.device) & (row == 0)] = -1
+    return not any(bool((row >= 0).any()) for row in labels)
 
 
 def _backbone(config: DetectorConfig) -> BackboneWithFPN:

@@ -120,7 +120,7 @@ def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     logits : (B, H, W) float tensor
     target : (B, H, W) bool tensor
     valid : (B, H, W) bool tensor
-        False for padding.
+        False for padding and ignored pixels.
 
     Examples
     --------
@@ -144,7 +144,7 @@ class FieldBatch(NamedTuple):
     images : (B, 3, H, W) float32 tensor
         RGB in [-1, 1].
     valid : (B, H, W) bool tensor
-        False for padding.
+        False for padding and ignored pixels.
     """
 
     images: Tensor
@@ -157,7 +157,7 @@ def collate(smears: Sequence[Smear], device: torch.device) -> FieldBatch:
     pixels = np.stack([_padded(smear.image, height, width) for smear in smears])
     valid = np.zeros(pixels.shape[:3], bool)
     for row, smear in zip(valid, smears, strict=True):
-        row[: smear.shape[0], : smear.shape[1]] = True
+        row[: smear.shape[0], : smear.shape[1]] = True if smear.ignored is None else ~smear.ignored
     return FieldBatch(as_input(pixels, device), torch.from_numpy(valid).to(device))
 
 

@@ -199,7 +199,9 @@ def _measure(task: Task, state: FitState, validation: Sequence[Smear]) -> dict[s
     if not math.isfinite(loss):
         raise ModelError(f"training diverged at step {state.step}; lower the learning rate")
     row = {"loss": loss}
-    evaluation = task.evaluate(validation) if len(validation) else None
+    # smears in which all pixels are ignored cannot be scored
+    annotated = any(smear.annotated_area() for smear in validation)
+    evaluation = task.evaluate(validation) if annotated else None
     # the AP of smears without a cell is not defined
     if evaluation is not None and not math.isnan(evaluation.value):
         row["validation"] = evaluation.value

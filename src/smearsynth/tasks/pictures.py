@@ -60,7 +60,7 @@ def prediction_example(smear: Smear, prediction: Prediction, task: TaskName) -> 
     task : {"segmentation", "detection", "contours"}
         Cells are matched as in the score: by boxes at IoU 0.5 and by class. False negatives are red (left), false
         positives orange (right). For segmentation false negative pixels are red and false positive pixels orange,
-        both on the right.
+        both on the right. Predictions in ignored regions are left out.
 
     Returns
     -------
@@ -82,6 +82,7 @@ def prediction_example(smear: Smear, prediction: Prediction, task: TaskName) -> 
         left = _with_outlines(smear.image, smear.labels, np.zeros(smear.count, np.bool_), TRUE_POSITIVE, width)
         right = _with_wrong_pixels(smear, prediction.labels, width)
     else:
+        prediction = prediction.outside_ignored(smear)
         same_class = prediction.classes[:, None] == true_classes(smear, prediction.class_names)
         pairs = match(box_ious(prediction.boxes, smear.boxes()) * same_class).pairs
         false_positive = np.ones(len(prediction.scores), np.bool_)
@@ -121,8 +122,11 @@ def _with_outlines(image: ImageArray, labels: LabelArray, wrong: Mask, colour: C
 
 def _with_wrong_pixels(smear: Smear, labels: LabelArray, width: int) -> ImageArray:
     picture = smear.image.copy()
-    annotated, predicted = smear.labels > 0, labels > 0
-    for wrong, colour in ((annotated & ~predicted, FALSE_NEGATIVE), (predicted & ~annotated, FALSE_POSITIVE)):
+    background, predicted = smear.background(), labels > 0
+    for wrong, colour in (
+        ((smear.labels > 0) & ~predicted, FALSE_NEGATIVE),
+        (predicted & background, FALSE_POSITIVE),
+    ):
         picture[wrong] = np.rint((1 - _TINT) * picture[wrong] + _TINT * np.array(colour)).astype(np.uint8)
     picture[cell_edges(labels, width)] = TRUE_POSITIVE
     return picture

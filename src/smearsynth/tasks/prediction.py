@@ -68,7 +68,8 @@ def predict(
     Raises
     ------
     DataError
-        If an image cannot be read, or the folder holds other files or cannot be written.
+        If the folder holds other files or cannot be written; or, after all other images are done, if an image
+        cannot be read.
     ModelError
         If the model folder is incomplete or damaged.
 
@@ -97,6 +98,7 @@ def predict(
         scale=choose_scale(task, scale, progress),
         pictures=overlays,
         on_image=lambda done: progress.advance("finding cells", done, len(files)),
+        on_damaged=lambda error: progress.message(str(error)),
     )
 
 
@@ -161,6 +163,7 @@ def write_predictions(
     scale: float | None = None,
     pictures: bool = True,
     on_image: Callable[[int], object] | None = None,
+    on_damaged: Callable[[DataError], object] | None = None,
 ) -> list[CellCount]:
     """Apply a model to images and write the predictions.
 
@@ -179,6 +182,8 @@ def write_predictions(
         Write ``overlays/``.
     on_image : callable, optional
         Called with the number of images done.
+    on_damaged : callable, optional
+        Called with the error of each image that cannot be read.
 
     Returns
     -------
@@ -188,7 +193,8 @@ def write_predictions(
     Raises
     ------
     DataError
-        If an image cannot be read, or the folder holds other files or cannot be written.
+        If the folder holds other files or cannot be written; or, after all other images are done, if an image
+        cannot be read.
     """
     folder = Path(folder)
     scale = task.scale if scale is None else scale
@@ -196,13 +202,20 @@ def write_predictions(
     _remove_predictions(folder)
     counts: list[CellCount] = []
     boxes: list[Row] = []
+    damaged: list[str] = []
     try:
         with StopRequest() as stop:
             for name, path in images.items():
                 if stop.requested:
                     break
-                image = read_rgb(path)
-                prediction = _predict_scaled(task, image, scale)
+                try:
+                    image = read_rgb(path)
+                except DataError as error:
+                    damaged.append(path.name)
+                    if on_damaged:
+                        on_damaged(error)
+                    continue
+                prediction = predict_image(task, image, scale)
                 _write_images(folder, name, image, prediction, pictures)
                 boxes += box_rows(name, prediction)
                 counts.append(CellCount(name, prediction.counts(), len(prediction.scores)))
@@ -213,6 +226,12 @@ def write_predictions(
         rows: list[Row] = [(count.image, *count.cells.values(), count.total) for count in counts]
         _write_table(folder / "counts.csv", ("image", *task.config.class_names, "total"), rows)
         _write_table(folder / "boxes.csv", _BOX_COLUMNS, boxes)
+    if damaged:
+        raise DataError(
+            f"{len(damaged)} of {len(images)} images cannot be read ({', '.join(damaged)}); the predictions of the "
+            f"other {len(counts)} are complete",
+            folder,
+        )
     return counts
 
 
@@ -226,7 +245,7 @@ def box_rows(name: str, prediction: Prediction) -> list[Row]:
     return rows
 
 
-def _predict_scaled(task: Task, image: ImageArray, scale: float) -> Prediction:
+def predict_image(task: Task, image: ImageArray, scale: float) -> Prediction:
     """Apply a model to an image resized by `scale`; return the prediction in px of the image."""
     if scale == 1:
         return task.predict(image)

@@ -14,6 +14,7 @@ from smearsynth.errors import DataError
 from smearsynth.smear import Smear
 from smearsynth.tasks.augment import Augment
 from smearsynth.tasks.config import FitConfig
+from smearsynth.windows import draw_window
 
 WINDOW = 32  # number of smears of a stream that are kept
 
@@ -102,7 +103,8 @@ def draw_samples(
     ----------
     smears : sequence of Smear
     config : FitConfig
-        Crop, batch and seed. A smear smaller than the crop is used whole.
+        Crop, batch and seed. A smear smaller than the crop is used whole. Crops avoid ignored pixels; see
+        `draw_window`.
     step : int
         The draw depends on (seed, step) only.
     augment : callable, optional
@@ -117,8 +119,5 @@ def _crop(smear: Smear, config: FitConfig, rng: np.random.Generator) -> Smear:
     if config.crop is None:
         return smear
     height, width = (min(target, available) for target, available in zip(config.crop, smear.shape, strict=True))
-    top, left = (
-        int(rng.integers(available - target + 1))
-        for available, target in zip(smear.shape, (height, width), strict=True)
-    )
+    top, left = draw_window(smear.shape, (height, width), rng, smear.ignored)
     return smear.cropped(top, left, height, width)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from evaluation_smears import textured_smear
+from smears import unannotated
 from smearsynth.errors import DataError
 from smearsynth.evaluation.audit.descriptors import CellIndex, describe_cells
+from smearsynth.evaluation.audit.positive_controls import make_positive_controls
 from smearsynth.evaluation.comparability import median_diameter
 from smearsynth.smear import Smear
 
@@ -75,3 +77,15 @@ def test_few_cells_cannot_be_searched(training, diameter):
     with pytest.raises(DataError, match="3 whole cells are too few"):
         CellIndex(cells.subset(np.arange(3)))
     assert len(CellIndex(cells).nearest(cells.subset(np.arange(0))).index) == 0
+
+
+def test_cells_at_an_ignored_region_are_left_out(training, diameter):
+    ignored = np.zeros(training[0].shape, bool)
+    ignored[:, 30:50] = True  # between the first and the second column of cells
+    marked = Smear.from_labels(training[0].image, training[0].labels, ignored=ignored)
+    cells = describe_cells([marked], diameter)
+    assert len(cells) == 12 - marked.incomplete().sum() < 12
+    copies = list(make_positive_controls([marked], 40, np.random.default_rng(0)))
+    whole = marked.areas()[~marked.incomplete()]
+    assert all(np.abs(whole / copy.areas()[0] - 1).min() < 0.05 for copy in copies)
+    assert list(make_positive_controls([unannotated(training[0])], 3, np.random.default_rng(0))) == []

@@ -1,10 +1,12 @@
 """Colour and texture: every measure changes with what it measures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from evaluation_smears import DIAMETER, blurred, noisy, without_cells
-from smears import random_smear
+from smears import partly_annotated, random_smear, unannotated
 from smearsynth.evaluation.realism.appearance import MEASURES, appearance, compare_appearance
 
 
@@ -40,3 +42,12 @@ def test_the_offset_is_in_standard_deviations_of_the_real_smears():
 def test_a_single_smear_with_cells_is_not_compared(smears):
     rows = [appearance(smear, DIAMETER) for smear in (smears[4], *map(without_cells, smears[:4]))]
     assert compare_appearance(rows, rows) == {}
+
+
+def test_ignored_pixels_are_no_background():
+    smear = random_smear(3, (96, 200))
+    half = partly_annotated(smear, 110)
+    unmarked = replace(half, ignored=None)
+    assert measures(half)["background green"] == pytest.approx(measures(smear)["background green"], abs=1)
+    assert measures(unmarked)["background green"] < measures(half)["background green"] - 2
+    assert np.isnan(appearance(unannotated(smear), DIAMETER)).all()

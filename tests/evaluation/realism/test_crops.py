@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from smears import unannotated
 from smearsynth.errors import DataError
 from smearsynth.evaluation.realism.crops import CropFeatures, check_field_sizes, crop_side, embed, random_crops
 
@@ -47,3 +48,18 @@ def test_small_and_absent_smears_are_refused(features, smears):
         embed(smears, 128, features)
     with pytest.raises(DataError, match="no smears"):
         embed([], 32, features)
+
+
+def test_crops_of_ignored_places_are_left_out(features, smears):
+    ignored = np.zeros((70, 100), bool)
+    ignored[:, 40:] = True
+    image = np.where(ignored[..., None], 255, 0).repeat(3, axis=2).astype(np.uint8)
+    for seed in range(5):
+        crops = random_crops(image, 32, 9, np.random.default_rng(seed), ignored)
+        assert (crops.mean(axis=(1, 2, 3)) <= 0.25 * 255).all()
+    assert len(random_crops(image, 32, 9, np.random.default_rng(0), np.ones((70, 100), bool))) == 0
+    blank = unannotated(smears[0])
+    crops = embed([smears[0], blank, smears[1]], 32, features, max_crops=4)
+    assert crops.smears.tolist() == [0] * 4 + [1] * 4
+    with pytest.raises(DataError, match="no smears with an annotated crop"):
+        embed([blank], 32, features)

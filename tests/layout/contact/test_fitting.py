@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from layout_reference import ellipses
-from smears import analytic_smear
+from smears import analytic_smear, unannotated
 from smearsynth.errors import DataError
 from smearsynth.layout import SmearParameters, Workspace, contact_layout
 from smearsynth.layout.contact import fitting, trials
@@ -70,6 +70,11 @@ def test_smears_without_cells_are_counted_as_empty(short_fit):
     fitted = fit_contact(measure([*simulated(0.5, 0.5, runs=3), analytic_smear(SIZE, [])]), SHAPES)
     assert fitted.empty == 0.25
     assert len(fitted.smears) == 3
+
+
+def test_unannotated_smears_are_not_counted_as_empty(short_fit):
+    fitted = fit_contact(measure([*simulated(0.5, 0.5, runs=3), unannotated(analytic_smear(SIZE))]), SHAPES)
+    assert fitted.empty == 0
 
 
 def test_one_smear_is_enough_for_a_fit(short_fit):

@@ -1,12 +1,20 @@
 """Moments of labels are those of the statistics of the same smear."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from layout_reference import ellipses
 from smears import analytic_smear
 from smearsynth.layout import InteractionParameters, SmearParameters, Workspace, contact_layout
-from smearsynth.layout.contact.moments import FieldMoments, measure_field, pool_moments, standard_errors
+from smearsynth.layout.contact.moments import (
+    FieldMoments,
+    fill_unknown_empty,
+    measure_field,
+    pool_moments,
+    standard_errors,
+)
 from smearsynth.layout.painting import paint_labels
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure_smear
@@ -58,3 +66,13 @@ def test_standard_errors_decrease_with_the_number_of_fields():
     assert many.sum() < 0.8 * few.sum()
     assert np.array_equal(few, standard_errors(fields))
     assert (standard_errors(fields[:2]) == 3 * standard_errors(fields[:1] * 3)).all()  # no bootstrap of two
+
+
+def test_empty_areas_that_are_unknown_in_one_field_are_those_of_the_others():
+    known = FieldMoments.from_labels(analytic_smear().labels, 3)
+    unknown = replace(known, empty=np.full(6, np.nan))
+    filled = fill_unknown_empty([known, unknown])
+    assert np.array_equal(filled[1].empty, known.empty)
+    assert np.array_equal(pool_moments(filled)[-6:], known.empty)
+    assert np.isnan(fill_unknown_empty([unknown])[0].empty).all()
+    assert np.isnan(pool_moments([known, unknown])[-6:]).all()  # simulated fields keep their NaN

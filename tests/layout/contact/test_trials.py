@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from layout_reference import ellipses
-from smears import analytic_smear
+from smears import analytic_smear, partly_annotated
 from smearsynth.layout import Workspace
 from smearsynth.layout.contact.trials import (
     COORDINATES,
@@ -80,3 +80,14 @@ def test_samples_are_even_over_the_order_of_touching():
     assert sample_smears(smears, 5) == [39, 29, 19, 10, 0]
     assert sample_smears(smears[:3], 5) == [0, 1, 2] * 4
     assert sample_smears(smears, 40) == list(range(40))
+
+
+def test_a_smear_annotated_in_half_is_simulated_at_its_density():
+    smear = grid_smear(20)
+    half = partly_annotated(smear, 130)
+    assert half.count < 20
+    rows = measure([half, smear]).rows
+    trials = Trials(Workspace(ellipses([(7, 7)])), rows, np.random.default_rng(0))
+    counts = [layout.requested for layout, _ in trials._simulate(trials.parameters_at(START))]
+    assert counts[0] == pytest.approx(counts[1], rel=0.2)
+    assert trials.smears[0, 0] == pytest.approx(trials.smears[1, 0], abs=0.2)

@@ -68,7 +68,9 @@ class CellDescriptors:
 def describe_cells(
     smears: Iterable[Smear], diameter: float, on_smear: Callable[[int], object] | None = None
 ) -> CellDescriptors:
-    """Compute the descriptors of all whole cells; fragments and cells cut by the border are left out.
+    """Compute the descriptors of all whole cells.
+
+    Fragments and cells that touch the border or an ignored pixel are left out.
 
     A descriptor uses the mean of red, green and blue within the cell and its rim, minus its mean, scaled to norm
     one. This removes changes of brightness and contrast, and most of the effect of a stain.
@@ -119,8 +121,8 @@ def _describe_smear(smear: Smear, diameter: float) -> Iterator[tuple[int, FloatA
     grid = np.stack([np.outer(_RADII, np.sin(angles)), np.outer(_RADII, np.cos(angles))]) * step
     margin = max(1, round(_MARGIN * diameter))
     min_area = _MIN_AREA * np.pi / 4 * diameter**2
-    boxes, areas, cut = smear.boxes(), smear.areas(), smear.cut_by_border()
-    for k in np.flatnonzero(~cut & (areas >= min_area)):
+    boxes, areas, incomplete = smear.boxes(), smear.areas(), smear.incomplete()
+    for k in np.flatnonzero(~incomplete & (areas >= min_area)):
         x0, y0, x1, y1 = boxes[k]
         top, left = max(y0 - 2 * margin, 0), max(x0 - 2 * margin, 0)
         window = np.s_[top : y1 + 2 * margin, left : x1 + 2 * margin]

@@ -48,7 +48,7 @@ def make_positive_controls(smears: Sequence[Smear], n: int, rng: np.random.Gener
     indices, counts = np.unique(rng.integers(len(smears), size=n), return_counts=True)
     for index, count in zip(indices.tolist(), counts.tolist(), strict=True):
         smear = smears[index]  # read once for all its copies
-        whole = np.flatnonzero(~smear.cut_by_border())
+        whole = np.flatnonzero(~smear.incomplete())
         for _ in range(count if len(whole) else 0):
             yield _altered_copy(smear, int(rng.choice(whole)), rng)
 

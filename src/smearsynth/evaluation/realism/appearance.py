@@ -148,6 +148,6 @@ def _regions(smear: Smear, diameter: float) -> tuple[npt.NDArray[np.bool_], ...]
     """Return masks of cell interiors, of background away from cells, and of the inner side of cell outlines."""
     width = max(1.0, _RIM_WIDTH * diameter)
     depth_in_cell = ndimage.distance_transform_edt(smear.labels > 0)
-    distance_to_cell = ndimage.distance_transform_edt(smear.labels == 0)
+    distance_to_cell = ndimage.distance_transform_edt(smear.background())  # or to an ignored pixel
     cells = depth_in_cell > width
     return cells, distance_to_cell > 2 * width, (smear.labels > 0) & ~cells

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from smearsynth.errors import DataError
-from smearsynth.smear import ImageArray, Smear
+from smearsynth.smear import ImageArray, Mask, Smear
 from smearsynth.synthesis.networks.features import PerceptualFeatures
+from smearsynth.windows import MAX_IGNORED
 
 SIDES = (32, 64, 128, 256, 512)  # px
 _MIN_SPAN = 1.5  # side of a crop in cell diameters
@@ -73,7 +74,9 @@ def check_field_sizes(smears: Iterable[Smear], side: int) -> None:
             )
 
 
-def random_crops(image: ImageArray, side: int, max_crops: int, rng: np.random.Generator) -> ImageArray:
+def random_crops(
+    image: ImageArray, side: int, max_crops: int, rng: np.random.Generator, ignored: Mask | None = None
+) -> ImageArray:
     """Cut square crops that do not overlap, without resizing, so that blur and noise stay as they are.
 
     Parameters
@@ -85,6 +88,8 @@ def random_crops(image: ImageArray, side: int, max_crops: int, rng: np.random.Ge
     max_crops : int
     rng : numpy.random.Generator
         Draws the offset of the grid, and a subset of its crops if it has more than `max_crops`.
+    ignored : (H, W) bool array, optional
+        Pixels without annotation. Crops with more than a quarter of them are left out.
 
     Returns
     -------
@@ -101,6 +106,9 @@ def random_crops(image: ImageArray, side: int, max_crops: int, rng: np.random.Ge
     left = int(rng.integers(width - columns * side + 1))
     grid = image[top : top + rows * side, left : left + columns * side]
     crops = grid.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    if ignored is not None:
+        masks = ignored[top : top + rows * side, left : left + columns * side].reshape(rows, side, columns, side)
+        crops = crops[masks.mean(axis=(1, 3)).ravel() <= MAX_IGNORED]
     if len(crops) > max_crops:
         crops = crops[np.sort(rng.choice(len(crops), max_crops, replace=False))]
     return crops
@@ -120,6 +128,7 @@ def embed(
     Parameters
     ----------
     smears : iterable of Smear
+        Smears without a crop outside of ignored pixels are skipped; the indices of the result do not count them.
     side : int
         Of a crop, px.
     features : PerceptualFeatures
@@ -136,7 +145,7 @@ def embed(
     Raises
     ------
     DataError
-        If there are no smears, or a smear is smaller than a crop.
+        If there are no smears, a smear is smaller than a crop, or no crop is annotated.
 
     Examples
     --------
@@ -147,18 +156,20 @@ def embed(
     """
     generator = np.random.default_rng(rng)
     device = next(features.parameters()).device
-    vectors, indices = [], []
+    vectors: list[FloatArray] = []
+    indices: list[npt.NDArray[np.int64]] = []
     for k, smear in enumerate(smears):
         check_field_sizes([smear], side)
-        crops = random_crops(smear.image, side, max_crops, generator)
+        crops = random_crops(smear.image, side, max_crops, generator, smear.ignored)
         for start in range(0, len(crops), _BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + _BATCH])).to(device)
             with torch.inference_mode():
                 outputs = features.vectors(batch.permute(0, 3, 1, 2).float() / 127.5 - 1)
             vectors.append(outputs.double().cpu().numpy())
-        indices.append(np.full(len(crops), k, np.int64))
+        if len(crops):
+            indices.append(np.full(len(crops), len(indices), np.int64))
         if on_smear is not None:
             on_smear(k + 1)
     if not vectors:
-        raise DataError("no smears; give at least one")
+        raise DataError("no smears with an annotated crop; give at least one")
     return CropFeatures(np.concatenate(vectors), np.concatenate(indices))

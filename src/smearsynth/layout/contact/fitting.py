@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from smearsynth.errors import DataError
-from smearsynth.layout.contact.moments import FieldMoments, pool_moments, standard_errors
+from smearsynth.layout.contact.moments import FieldMoments, fill_unknown_empty, pool_moments, standard_errors
 from smearsynth.layout.contact.parameters import ContactParameters, FloatArray
 from smearsynth.layout.contact.trials import COORDINATES, Trials, sample_smears
 from smearsynth.layout.workspace import Workspace, as_workspace
@@ -82,12 +82,12 @@ class _Search:
         generator: np.random.Generator,
         on_trial: Callable[[int, int], object] | None,
     ) -> None:
-        real = [FieldMoments.from_statistics(row) for row in rows]
+        real = fill_unknown_empty([FieldMoments.from_statistics(row) for row in rows])
         rows = rows[:: math.ceil(len(rows) / _MAX_SMEARS)]
         self.target, self.error = pool_moments(real), standard_errors(real)
         self.trials = Trials(shapes, rows, generator)
         self.trials.subset = sample_smears(self.trials.smears, _FIELDS)
-        self.trials.empty = sum(row.count == 0 for row in statistics.rows) / len(statistics.rows)
+        self.trials.empty = _empty_fraction(statistics.rows)
         self.generator = generator
         self.on_trial = on_trial
         self.start, self.width = np.array(list(COORDINATES.values())).T
@@ -147,6 +147,12 @@ class _Search:
         self.done += 1
         if self.on_trial is not None:
             self.on_trial(self.done, self.total)
+
+
+def _empty_fraction(rows: Sequence[SmearStatistics]) -> float:
+    """Return the fraction of the annotated smears without a cell."""
+    counts = [row.count for row in rows if row.annotated]
+    return sum(count == 0 for count in counts) / len(counts)
 
 
 def _cost(fit: _Fit) -> float:

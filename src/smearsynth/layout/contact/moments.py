@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -205,6 +205,22 @@ def pool_moments(fields: Sequence[FieldMoments]) -> FloatArray:
             np.mean([field.empty for field in fields], axis=0),
         ]
     )
+
+
+def fill_unknown_empty(fields: Sequence[FieldMoments]) -> list[FieldMoments]:
+    """Replace unknown fractions of empty area by the mean of the fields where they are known.
+
+    They are unknown where no annotated point is far enough from the ignored pixels. Without the replacement, one
+    such smear would take them out of the fit.
+    """
+    values = np.stack([field.empty for field in fields])
+    known = ~np.isnan(values)
+    if known.all():
+        return list(fields)
+    counts = known.sum(axis=0)
+    means = np.where(counts > 0, np.nan_to_num(values).sum(axis=0) / np.maximum(counts, 1), math.nan)
+    filled = np.where(known, values, means)
+    return [replace(field, empty=row) for field, row in zip(fields, filled, strict=True)]
 
 
 def standard_errors(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:

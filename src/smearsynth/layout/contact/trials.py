@@ -89,7 +89,7 @@ class Trials:
             row = self.rows[k]
             layout = contact_layout(
                 (row.height, row.width),
-                row.count,
+                row.expected_count,
                 self.shapes,
                 parameters=parameters.smear(parameters.smears[k]),
                 rng=self.generator,
@@ -214,7 +214,7 @@ def smear_rows(rows: Sequence[SmearStatistics]) -> FloatArray:
         whole_area, cut_area = field_areas((row.height, row.width), row.cell_diameter.mean)
         spread = row.cell_diameter.std / row.cell_diameter.mean
         result[k, :3] = (
-            math.log(1e6 * row.count / (whole_area + annotated * cut_area)),
+            math.log(1e6 * row.expected_count / (whole_area + annotated * cut_area)),
             math.log(row.cell_diameter.mean),
             math.log(min(max(spread, 0.02), 0.5)),
         )
