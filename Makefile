@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process is fastest beside other work on small machines.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint docs bench package slow clean
+.PHONY: demo test lint docs bench package slow interop clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("smearsynth needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.12" % v[:2])'
@@ -46,5 +46,18 @@ package: $(VENV)/.installed
 slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
+# Our files in the programs that read them; in an environment on top of .venv, about 1.2 GB more.
+interop: .interop/.installed
+	.interop/bin/python -m pytest -m slow tests/interop
+
+.interop/.installed: tests/interop/requirements.txt $(VENV)/.installed
+	$(BIN)/python -m venv .interop
+	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+		> "$$(.interop/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv.pth"
+	.interop/bin/python -m pip install --quiet --requirement tests/interop/requirements.txt
+	# The other package of OpenCV, which overwrites this one, needs the libraries of a screen.
+	.interop/bin/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) .interop demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -2,26 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.files import describe_read_error
-from smearsynth.formats.base import ONE_CLASS, ClassChoice, Reader, Writer
-from smearsynth.formats.coco import CocoReader, CocoWriter, find_coco_files
-from smearsynth.formats.images import is_coloured
+from smearsynth.formats.base import ONE_CLASS, ClassChoice, MarkFormat, Reader, Writer
+from smearsynth.formats.cellpose import CellposeWriter
+from smearsynth.formats.coco import COCO, CocoWriter
+from smearsynth.formats.csv_table import TABLE
+from smearsynth.formats.cvat import CVAT, CvatWriter
+from smearsynth.formats.finding import files_below, load_json
+from smearsynth.formats.imagej import IMAGEJ, ImageJWriter
+from smearsynth.formats.label_formats import label_format
+from smearsynth.formats.label_studio import LABEL_STUDIO
+from smearsynth.formats.labelme import LABELME, LabelMeWriter
 from smearsynth.formats.labels import LabelReader, LabelWriter
-from smearsynth.formats.listing import ANNOTATION_FOLDERS, IMAGE_FOLDER, annotation_folder, find_pairs, image_files
+from smearsynth.formats.listing import IMAGE_SUFFIXES
+from smearsynth.formats.malaria_json import MALARIA_JSON
+from smearsynth.formats.mark_reader import MarkReader
+from smearsynth.formats.ome_tiff import OmeTiffWriter
+from smearsynth.formats.pairs import find_pairs
 from smearsynth.formats.palette import PaletteReader, PaletteWriter
+from smearsynth.formats.point_files import POINTS
+from smearsynth.formats.qupath import QUPATH, QuPathWriter
+from smearsynth.formats.stardist import StarDistWriter
+from smearsynth.formats.supervisely import SUPERVISELY
 from smearsynth.formats.tables import read_metadata
+from smearsynth.formats.via import VIA
+from smearsynth.formats.voc import VOC, VocWriter
+from smearsynth.formats.writing import FolderWriter
+from smearsynth.formats.yolo import YOLO, YoloDetectWriter, YoloSegmentWriter
 
-FormatName = Literal["labels", "palette", "coco"]
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+# In the order in which they are looked for: formats with outlines before those with boxes, points last.
+MARK_FORMATS: dict[str, MarkFormat] = {
+    mark_format.name: mark_format
+    for mark_format in (
+        COCO,
+        LABELME,
+        VIA,
+        CVAT,
+        LABEL_STUDIO,
+        SUPERVISELY,
+        QUPATH,
+        IMAGEJ,
+        YOLO,
+        VOC,
+        MALARIA_JSON,
+        TABLE,
+        POINTS,
+    )
+}
+_LABEL_READERS: dict[str, type[LabelReader]] = {"labels": LabelReader, "palette": PaletteReader}
+_WRITERS: dict[str, type[FolderWriter]] = {
+    writer.format: writer
+    for writer in (
+        LabelWriter,
+        PaletteWriter,
+        CocoWriter,
+        YoloDetectWriter,
+        YoloSegmentWriter,
+        VocWriter,
+        LabelMeWriter,
+        CvatWriter,
+        QuPathWriter,
+        ImageJWriter,
+        CellposeWriter,
+        StarDistWriter,
+        OmeTiffWriter,
+    )
+}
+READ_FORMATS: tuple[str, ...] = (*_LABEL_READERS, *MARK_FORMATS)
+WRITE_FORMATS: tuple[str, ...] = tuple(_WRITERS)
+# Formats of our own writers that are read under the name of a more general format.
+READ_AS = {
+    "yolo-detect": "yolo",
+    "yolo-segment": "yolo",
+    "cellpose": "labels",
+    "stardist": "labels",
+    "ome-tiff": "labels",
+}
 
 
 def open_reader(
-    path: Path | str, format: str = "auto", *, classes: ClassChoice = "auto", binary: bool = False
+    path: Path | str,
+    format: str = "auto",
+    *,
+    classes: ClassChoice = "auto",
+    binary: bool = False,
+    images: Path | str | None = None,
 ) -> Reader:
     """List annotated smears for reading; no image is decoded.
 
@@ -30,13 +100,15 @@ def open_reader(
     Parameters
     ----------
     path : Path or str
-        Folder, or COCO file.
+        Folder, or annotation file.
     format : str
-        One of `FORMATS`, or "auto" to detect it.
+        One of `READ_FORMATS`, or "auto" to detect it.
     classes : {"auto", "one", "annotated"}
         Classes of the cells, as for `open_smears`.
     binary : bool
         The annotation is a binary mask, as for `open_smears`.
+    images : Path or str, optional
+        Folder of the images of an annotation file. Default: the folder of the file.
 
     Raises
     ------
@@ -48,32 +120,34 @@ def open_reader(
     path = Path(path)
     if classes not in get_args(ClassChoice):
         raise OptionError(f"classes must be one of {', '.join(get_args(ClassChoice))}, not {classes!r}")
-    if format not in ("auto", *FORMATS):
-        raise OptionError(f"format must be auto, {', '.join(FORMATS)}, not {format!r}")
+    if format not in ("auto", *READ_FORMATS):
+        raise OptionError(f"format must be auto, {', '.join(READ_FORMATS)}, not {format!r}")
     if binary and classes == "annotated":
         raise OptionError("a binary mask (binary=True) has no annotated classes; use classes='one'")
     _check_path(path)
-    readers: dict[str, type[LabelReader | CocoReader]] = {
-        "labels": LabelReader,
-        "palette": PaletteReader,
-        "coco": CocoReader,
-    }
     name = detect_format(path) if format == "auto" else format
-    return readers[name](path, classes=classes, binary=binary)
+    if name in _LABEL_READERS:
+        return _LABEL_READERS[name](path, classes=classes, binary=binary)
+    mark_format = MARK_FORMATS[name]
+    files = mark_format.find(path)
+    if not files:
+        raise DataError(f"contains no {mark_format.title} file", path)
+    folder = None if images is None else Path(images)
+    return MarkReader(path, mark_format, files, classes=classes, binary=binary, images=folder)
 
 
-def detect_format(path: Path | str) -> FormatName:
+def detect_format(path: Path | str) -> str:
     """Detect the annotation format of a folder from its files.
 
     Parameters
     ----------
     path : Path or str
-        Folder, or COCO file.
+        Folder, or annotation file.
 
     Returns
     -------
     str
-        One of `FORMATS`.
+        One of `READ_FORMATS`.
 
     Raises
     ------
@@ -82,20 +156,23 @@ def detect_format(path: Path | str) -> FormatName:
     """
     path = Path(path)
     _check_path(path)
-    if path.is_file():
-        return "coco"
-    metadata = read_metadata(path)
-    if metadata is not None and metadata.format in FORMATS:
-        return metadata.format
-    if (path / IMAGE_FOLDER).is_dir() and annotation_folder(path) is not None:
-        return _palette_or_labels(path)
-    if find_coco_files(path):
-        return "coco"
-    if (path / IMAGE_FOLDER).is_dir() or image_files(path):
-        return _palette_or_labels(path)
+    if path.is_dir():
+        metadata = read_metadata(path)
+        if metadata is not None and (name := READ_AS.get(metadata.format, metadata.format)) in READ_FORMATS:
+            return name
+        if (name := label_format(path)) is not None:
+            return name
+    for mark_format in MARK_FORMATS.values():
+        if mark_format.find(path):
+            return mark_format.name
+    if path.is_dir() and files_below(path, IMAGE_SUFFIXES):
+        find_pairs(path)  # raises the error that names what is missing
+    if path.is_file() and path.suffix.lower() == ".json":
+        load_json(path)  # raises an error if it is damaged
+    titles = ", ".join(mark_format.title for mark_format in MARK_FORMATS.values())
     raise DataError(
-        f"unknown format; expected {IMAGE_FOLDER}/ with {'/, '.join(ANNOTATION_FOLDERS)}/ beside it, "
-        "pairs of x.png and x_label.png or x_mask.png, or a COCO .json file",
+        "unknown format; expected images/ with labels/ or masks/ beside it, pairs of x.png and x_label.png or "
+        f"x_mask.png, or files of one of these: {titles}",
         path,
     )
 
@@ -105,7 +182,7 @@ def open_writer(
     *,
     format: str = "labels",
     class_names: Sequence[str] = ONE_CLASS,
-    segmentation: Literal["polygon", "rle"] = "polygon",
+    split_of: Callable[[str], str | None] | None = None,
 ) -> Writer:
     """Open a folder for writing smears. Smears of an interrupted run with the same options are kept.
 
@@ -114,12 +191,12 @@ def open_writer(
     folder : Path or str
         Created if missing.
     format : str
-        One of `FORMATS`. "labels": uint16 PNG label images (int32 TIFF above 65,535 instances). "palette":
+        One of `WRITE_FORMATS`. "labels": uint16 PNG label images (int32 TIFF above 65,535 instances). "palette":
         colour-palette masks. "coco": one file `annotations.json`.
     class_names : sequence of str
         Names of the cell classes, the same for all smears.
-    segmentation : {"polygon", "rle"}
-        Shape of a cell in COCO: polygons or run-length encoding.
+    split_of : callable, optional
+        Returns the split of a smear by its name. Default: no splits.
 
     Returns
     -------
@@ -150,19 +227,13 @@ def open_writer(
         raise DataError("is a file; name a folder to write to", folder)
     if not class_names or len(set(class_names)) < len(class_names):
         raise OptionError("class_names must contain at least one name and no duplicates")
-    if format == "labels":
-        return LabelWriter(folder, class_names)
-    if format == "palette":
-        return PaletteWriter(folder, class_names)
-    if format == "coco":
-        return CocoWriter(folder, class_names, segmentation=segmentation)
-    raise OptionError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if format not in _WRITERS:
+        raise OptionError(f"format must be one of {', '.join(WRITE_FORMATS)}, not {format!r}")
+    return _WRITERS[format](folder, class_names, *([split_of] if split_of else []))
 
 
 def _check_path(path: Path) -> None:
     if path.is_file():
-        if path.suffix.lower() != ".json":
-            raise DataError("is a file; name the folder of annotated smears, or a COCO .json file", path)
         return
     if not path.exists():
         raise DataError("does not exist; name a folder of annotated smears", path)
@@ -172,8 +243,3 @@ def _check_path(path: Path) -> None:
         raise DataError(describe_read_error(error), path) from error
     if empty:
         raise DataError("is empty; name a folder of annotated smears", path)
-
-
-def _palette_or_labels(path: Path) -> FormatName:
-    entries, _ = find_pairs(path)
-    return "palette" if is_coloured(entries[0].annotation) else "labels"

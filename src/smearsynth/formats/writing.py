@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from smearsynth.annotation.drawing import annotation_of
+from smearsynth.annotation.record import FieldAnnotation, LabelsFrom, kind_of
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import Writer
@@ -31,7 +35,7 @@ from smearsynth.formats.tables import (
     read_metadata,
     write_metadata,
 )
-from smearsynth.smear import Smear
+from smearsynth.smear import ImageArray, Smear
 
 PART_FOLDER = ".parts"
 
@@ -45,6 +49,15 @@ class FolderWriter(Writer):
         New or empty, or written with the same format and classes: then smears are added.
     class_names : sequence of str
         Names of the cell classes.
+    split_of : callable, optional
+        Returns the split of a smear by its name, for formats with a folder per split.
+
+    Attributes
+    ----------
+    lost : Counter of str
+        Number of cells or regions that the format cannot hold, by what is lost.
+    licence : str
+        Licence of the images, for formats that name one.
 
     Raises
     ------
@@ -52,9 +65,14 @@ class FolderWriter(Writer):
         If the folder contains other data.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, class_names: Sequence[str], split_of: Callable[[str], str | None] | None = None
+    ) -> None:
         self.folder = folder
         self.class_names = tuple(class_names)
+        self.split_of = split_of or _no_split
+        self.lost: Counter[str] = Counter()
+        self.licence = ""
         metadata = FolderMetadata(self.format, self.class_names)
         existing = read_metadata(folder)
         if existing is None:
@@ -103,14 +121,23 @@ class FolderWriter(Writer):
                 f"{', '.join(self.class_names)}; write it to another folder",
                 smear.name or None,
             )
-        size = {} if smear.um_per_px is None else {"um_per_px": repr(float(smear.um_per_px))}
         with ExitStack() as files:
             # All files are complete before the first is renamed. The image is entered first, so it is renamed last.
             # An existing image is removed before, so that it is never combined with labels of the new smear.
-            image = files.enter_context(atomic_write(self.image_path(smear.name)))
-            save_png(image, smear.image, {**size, **(tags or {})})
+            self._save_image(smear.name, smear.image, smear.um_per_px, tags, files)
             self._save(smear, files)
             self.image_path(smear.name).unlink(missing_ok=True)
+
+    def _save_image(
+        self,
+        name: str,
+        image: ImageArray,
+        um_per_px: float | None,
+        tags: Mapping[str, str] | None,
+        files: ExitStack,
+    ) -> None:
+        size = {} if um_per_px is None else {"um_per_px": repr(float(um_per_px))}
+        save_png(files.enter_context(atomic_write(self.image_path(name))), image, {**size, **(tags or {})})
 
     def _check_no_other_files(self) -> None:
         if (self.folder / CLASS_FILE).exists():
@@ -156,3 +183,54 @@ class TableWriter(FolderWriter):
                 elif table is not None:
                     file.write(instance_rows(name, table.rows(name)))
         shutil.rmtree(self.parts, ignore_errors=True)
+
+
+class MarkWriter(FolderWriter):
+    """A `FolderWriter` of a format that lists marks of cells: outlines, boxes or points.
+
+    Subclasses implement `_save_marks`, and count in `lost` what the format cannot hold.
+
+    Attributes
+    ----------
+    kinds : frozenset of str
+        Marks that the format can hold. A box is written of an outline if the format has only boxes.
+    """
+
+    kinds: ClassVar[frozenset[LabelsFrom]] = frozenset({"mask", "outline", "box"})
+
+    @abstractmethod
+    def _save_marks(self, name: str, size: tuple[int, int], annotation: FieldAnnotation, files: ExitStack) -> None:
+        """Write the marks of an image of `size` (H, W) px to temporary paths, which are renamed with `files`."""
+
+    def _save(self, smear: Smear, files: ExitStack) -> None:
+        self._save_marks(smear.name, smear.shape, annotation_of(smear), files)
+
+    def write_marks(
+        self,
+        name: str,
+        image: ImageArray,
+        annotation: FieldAnnotation,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write an image with marks that need not show cells, such as boxes; the parameters are those of `write`.
+
+        Raises
+        ------
+        DataError
+            If the format cannot hold the marks, or a file cannot be written.
+        """
+        for cell in annotation.cells:
+            if kind_of(cell.shape) not in self.kinds:
+                raise DataError(
+                    f"contains a {kind_of(cell.shape)}, which the format {self.format} cannot hold; "
+                    "make labels with `smearsynth annotate` first",
+                    annotation.source,
+                )
+        with ExitStack() as files:
+            self._save_image(name, image, annotation.um_per_px, tags, files)
+            self._save_marks(name, (image.shape[0], image.shape[1]), annotation, files)
+            self.image_path(name).unlink(missing_ok=True)
+
+
+def _no_split(name: str) -> str | None:
+    return None
