@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smearsynth.conversion import convert
     from smearsynth.datasets import SmearFolder, open_smears
     from smearsynth.evaluation.audit.audit import audit
     from smearsynth.evaluation.layout_check import check_layout
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from smearsynth.experiment.benefit import benefit
     from smearsynth.generation.generate import generate
     from smearsynth.generation.stream import SyntheticSmears
+    from smearsynth.labelling.annotate import annotate
     from smearsynth.runs import Execution, Progress
     from smearsynth.smear import Smear
     from smearsynth.statistics import DataStatistics, measure
@@ -42,9 +44,11 @@ _MODULES = {
     "SmearFolder": "datasets",
     "Synthesizer": "synthesis.model.synthesizer",
     "SyntheticSmears": "generation.stream",
+    "annotate": "labelling.annotate",
     "audit": "evaluation.audit.audit",
     "benefit": "experiment.benefit",
     "check_layout": "evaluation.layout_check",
+    "convert": "conversion",
     "generate": "generation.generate",
     "measure": "statistics",
     "open_smears": "datasets",
@@ -63,9 +67,11 @@ __all__ = [
     "SmearFolder",
     "Synthesizer",
     "SyntheticSmears",
+    "annotate",
     "audit",
     "benefit",
     "check_layout",
+    "convert",
     "generate",
     "measure",
     "open_smears",

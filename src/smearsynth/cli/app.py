@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import Abort, TyperException
 
+from smearsynth.cli.annotation import annotate, convert
 from smearsynth.cli.benefit import benefit
 from smearsynth.cli.evaluation import audit, check_layout, realism
 from smearsynth.cli.generation import demo, generate
@@ -34,6 +35,8 @@ app = typer.Typer(
 _COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any], str], ...]] = {
     "Annotated smears": (
         ("stats", stats, "smearsynth stats DATA"),
+        ("annotate", annotate, "smearsynth annotate IMAGES --boxes boxes.csv -o labelled"),
+        ("convert", convert, "smearsynth convert DATA out --to yolo-segment --split train=0.8,val=0.2"),
         ("masks", masks, "smearsynth masks -n 10 -o masks"),
     ),
     "Synthetic smears": (

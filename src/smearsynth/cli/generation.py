@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -16,17 +16,18 @@ from smearsynth.cli.options import (
     Number,
     Seed,
     Size,
+    Split,
     StainChoice,
+    parse_fractions,
     parse_mix,
     parse_size,
 )
 from smearsynth.cli.terminal import TerminalProgress, out, say
+from smearsynth.formats import WRITE_FORMATS
 from smearsynth.runs import Execution
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.generation.options import StreamOptions
-
-WriteFormat = Literal["labels", "palette", "coco"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,10 @@ def generate(
     where: ExecutionOptions,
     model: Model = "default",
     n: Number = 10,
-    format: Annotated[WriteFormat, typer.Option(help="Annotation format.")] = "labels",
+    format: Annotated[
+        str, typer.Option(metavar="NAME", help=f"Annotation format: {', '.join(WRITE_FORMATS)}.")
+    ] = "labels",
+    split: Split = None,
     sheet: Annotated[bool, typer.Option(help="Also write contact-sheet.html.")] = True,
 ) -> int:
     """Generate annotated synthetic smears: images, instance labels and a recipe for each.
@@ -127,6 +131,7 @@ def generate(
             n,
             model=model,
             format=format,
+            split=parse_fractions(split),
             verify=verification.verify,
             segmenter=verification.segmenter,
             sheet=sheet,

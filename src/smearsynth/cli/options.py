@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
 
 _T = TypeVar("_T")
 
-ReadFormat = Literal["auto", "labels", "palette", "coco"]
 LayoutChoice = Literal["contact", "ring", "uniform"]
 ClassesChoice = Literal["auto", "one", "annotated"]
 StainChoice = Literal["original", "augmented"]
@@ -48,6 +47,14 @@ Mix = Annotated[
     str | None,
     typer.Option(metavar="CLASS=FRACTION,...", help='Fraction of each cell class, such as "rbc=0.9,wbc=0.1".'),
 ]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME=FRACTION,...",
+        help='Divide the smears into splits, such as "train=0.8,val=0.1,test=0.1".',
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", help="Random seed. The same seed gives the same result.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, estimate the time and stop.")]
@@ -64,7 +71,7 @@ class ReadingOptions:
 
     panel: ClassVar[str] = "Reading the data"
 
-    format: Annotated[ReadFormat, typer.Option(help="Annotation format.")] = "auto"
+    format: Annotated[str, typer.Option(metavar="NAME", help="Annotation format. Default: detected.")] = "auto"
     scale: Annotated[
         float,
         typer.Option(metavar="FACTOR", help="Resize the smears on reading; 0.5 halves width and height."),
@@ -79,6 +86,7 @@ class ReadingOptions:
         smears = open_smears(
             data, format=self.format, scale=self.scale, binary=self.binary, classes=classes, cache_mb=cache_mb
         )
+        say(err, f"found: {smears.found}")
         for note in smears.notes:
             say(err, note)
         return smears
@@ -213,6 +221,31 @@ def parse_mix(text: str | None) -> dict[str, float] | None:
     return mix
 
 
+def parse_fractions(text: str | None) -> dict[str, float] | None:
+    """Parse "train=0.8,val=0.2" into a fraction per split.
+
+    Examples
+    --------
+    >>> parse_fractions("train=0.8,val=0.2")
+    {'train': 0.8, 'val': 0.2}
+    """
+    if text is None:
+        return None
+    fractions: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.rpartition("="))
+        try:
+            fraction = float(value)
+        except ValueError:
+            name = ""
+        if not name or name in fractions:
+            raise OptionError(
+                f"split {text[:60]!r}: give each split once with its fraction, such as train=0.8,val=0.2"
+            )
+        fractions[name] = fraction
+    return fractions
+
+
 def parse_names(text: str, known: tuple[_T, ...], option: str) -> tuple[_T, ...]:
     """Parse "a,b" or "all" into names.
 
@@ -264,6 +297,20 @@ def perceptual_features(text: str | None, vgg: Path | None) -> PerceptualFeature
     from smearsynth.tasks.registry import load_segmentation
 
     return features_of(load_segmentation(Path(text)))
+
+
+def describe_reading(smears: SmearFolder) -> dict[str, object]:
+    """Print what was left out of the smears that were read, and return it for JSON.
+
+    Returns
+    -------
+    dict
+        `read_from`, `cells`, and `left_out` by reason.
+    """
+    report = smears.report
+    for note in report.notes():
+        say(err, note)
+    return {"read_from": smears.found, "cells": report.cells, "left_out": dict(report.left_out)}
 
 
 def command_of(context: typer.Context) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -18,6 +19,7 @@ from smearsynth.cli.options import (
     Seed,
     Size,
     counted,
+    describe_reading,
     is_model,
     parse_mix,
     parse_size,
@@ -53,7 +55,7 @@ def stats(
     from smearsynth.shapes import ShapeLibrary
     from smearsynth.statistics import measure
 
-    contact = None
+    contact, reading_report = None, None
     if is_model(data):
         if reading != DataOptions():
             raise OptionError(f"{data} is a model folder; options for reading data do not apply to it")
@@ -73,9 +75,11 @@ def stats(
                         shapes,
                         on_trial=lambda done, total: progress.advance("fitting the layout", done, total),
                     )
+        reading_report = describe_reading(smears)
     summary = None if contact is None else ContactSummary.of(contact)
     if json:
-        print(statistics.to_json() if summary is None else merge_contact_summary(statistics, summary))
+        text = statistics.to_json() if summary is None else merge_contact_summary(statistics, summary)
+        print(text if reading_report is None else dumps(loads(text) | reading_report, indent=1))
         return
     out.print(statistics.table())
     if summary is not None:

@@ -18,7 +18,6 @@ from smearsynth.cli.options import (
     DryRun,
     ExecutionOptions,
     Limit,
-    ReadFormat,
     TrainingDataOptions,
     TrainingExecutionOptions,
     command_of,
@@ -153,7 +152,7 @@ class ScoredDataOptions:
 
     panel: ClassVar[str] = "Reading the data"
 
-    format: Annotated[ReadFormat, typer.Option(help="Annotation format.")] = "auto"
+    format: Annotated[str, typer.Option(metavar="NAME", help="Annotation format. Default: detected.")] = "auto"
     scale: ModelScale = None
     binary: Annotated[
         bool,

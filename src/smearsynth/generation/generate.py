@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -28,6 +28,7 @@ def generate(
     *,
     model: Synthesizer | Path | str = DEFAULT,
     format: str = "labels",
+    split: Mapping[str, float] | None = None,
     verify: SmearFolder | Path | str | None = None,
     segmenter: Segmenter | Path | str | None = None,
     sheet: bool = True,
@@ -44,8 +45,10 @@ def generate(
         Number of smears.
     model : Synthesizer or Path or str
         A model, its folder, or "default" for the shipped model.
-    format : {"labels", "palette", "coco"}
-        Annotation format.
+    format : str
+        Annotation format, one of `smearsynth.formats.WRITE_FORMATS`.
+    split : mapping of str to float, optional
+        Fraction of each split, such as ``{"train": 0.8, "val": 0.2}``. Default: no splits.
     verify : SmearFolder or Path or str, optional
         Annotated real smears: regenerate images whose labels disagree with a segmenter trained on them.
     segmenter : Segmenter or Path or str, optional
@@ -87,7 +90,9 @@ def generate(
     if verify is not None:  # after the options are validated: training a segmenter takes minutes
         scale = stream.model.config.data.scale
         stream.accept = label_check(verify, segmenter=segmenter, scale=scale, seed=stream.seed, execution=execution)
-    recipes = stream.write(output, n, format=format, on_smear=lambda done: progress.advance("generating", done, n))
+    recipes = stream.write(
+        output, n, format=format, split=split, on_smear=lambda done: progress.advance("generating", done, n)
+    )
     _report_counts(recipes, progress)
     if sheet and recipes:
         _write_sheet(Path(output), format, stream, recipes, "" if isinstance(model, Synthesizer) else str(model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import Writer, open_writer
 from smearsynth.formats.images import read_png_text
-from smearsynth.formats.listing import IMAGE_FOLDER, image_files
+from smearsynth.formats.listing import image_files
+from smearsynth.formats.splits import checked_fractions, split_by_index
 from smearsynth.generation.options import (
     StreamOptions,
     check_names,
@@ -188,7 +189,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         )
         source = self.model.label_source
         reference = source.reference_smear(index, self.seed, self.styles.cluster_members)
-        labels, classes, layout = source.draw(
+        drawn = source.draw(
             self.size,
             layout=self.layout,
             density=self.density,
@@ -196,6 +197,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             reference=reference,
             rng=layout_rng,
         )
+        labels, classes, layout = drawn.labels, drawn.classes, drawn.layout
         timer("layout")
         draw = self.styles.draw(classes, reference, style_rng)
         stain = Stain.draw(style_rng) if self.stain == "augmented" else None
@@ -210,7 +212,15 @@ class SyntheticSmears(IterableDataset[Smear]):
         )
         timer("image")
         class_names = self.model.class_names
-        smear = Smear(image, labels, classes, class_names, self.model.statistics.um_per_px, _file_stem(index))
+        smear = Smear(
+            image,
+            labels,
+            classes,
+            class_names,
+            self.model.statistics.um_per_px,
+            _file_stem(index),
+            full_outlines=drawn.full_outlines,
+        )
         counts = np.bincount(classes, minlength=len(class_names)).tolist()
         recipe = self._stream_recipe.model_copy(
             update={
@@ -233,6 +243,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         n: int,
         *,
         format: str = "labels",
+        split: Mapping[str, float] | None = None,
         on_smear: Callable[[int], object] | None = None,
     ) -> list[Recipe]:
         """Write smears 0 to n - 1 and a manifest; smears that an interrupted call has written are kept.
@@ -244,7 +255,9 @@ class SyntheticSmears(IterableDataset[Smear]):
         n : int
             Number of smears, at least 1.
         format : str
-            One of `smearsynth.formats.FORMATS`.
+            One of `smearsynth.formats.WRITE_FORMATS`.
+        split : mapping of str to float, optional
+            Fraction of each split. Default: no splits.
         on_smear : callable, optional
             Called with the number of smears done.
 
@@ -266,8 +279,10 @@ class SyntheticSmears(IterableDataset[Smear]):
         recipes: list[Recipe] = []
         rejection: _RejectedError | None = None
         with StopRequest() as stop:
-            writer = open_writer(folder, format=format, class_names=self.model.class_names)
-            _check_images(folder)
+            names = self.model.class_names
+            writer = open_writer(folder, format=format, class_names=names, split_of=_split_function(split))
+            writer.licence = self.model.config.licence
+            _check_images(writer)
             for index in range(n):
                 if stop.requested:
                     break
@@ -299,7 +314,7 @@ class SyntheticSmears(IterableDataset[Smear]):
         stem = _file_stem(index)
         if not writer.is_written(stem):
             return None
-        recipe = Recipe.from_image(writer.folder / IMAGE_FOLDER / f"{stem}.png")
+        recipe = Recipe.from_image(writer.image_path(stem))
         if recipe is not None and not recipe.same_stream(self._stream_recipe):
             raise recipe.stream_mismatch(self._stream_recipe, writer.folder)
         return recipe
@@ -332,14 +347,23 @@ def _file_stem(index: int) -> str:
     return f"smear-{index:06d}"
 
 
-def _check_images(folder: Path) -> None:
+def _split_function(split: Mapping[str, float] | None) -> Callable[[str], str | None] | None:
+    """Return a function that gives the split of a smear by its name; None without splits."""
+    if split is None:
+        return None
+    fractions = checked_fractions(split)
+    return lambda name: split_by_index(int(name.rpartition("-")[2]), fractions)
+
+
+def _check_images(writer: Writer) -> None:
     """Raise `DataError` if a folder contains images that are not synthetic.
 
     Real smears in the same folder could be overwritten, or be taken for synthetic ones.
     """
-    images = image_files(folder / IMAGE_FOLDER) if (folder / IMAGE_FOLDER).is_dir() else []
+    folder = writer.image_path(_file_stem(0)).parent
+    images = image_files(folder) if folder.is_dir() else []
     for image in images:
-        if not _FILE_STEM.fullmatch(image.stem) or (image is images[0] and _is_real(image)):
+        if not _FILE_STEM.fullmatch(image.name.partition(".")[0]) or (image is images[0] and _is_real(image)):
             raise DataError("was not made by `smearsynth generate`; choose another folder", image)
 
 
