@@ -23,7 +23,7 @@ from smearsynth.geometry import Outline
 
 SIZE = (180, 240)
 CELLS = 18
-PIECES = 14  # connected components; some cells touch
+PIECES = 11  # connected components; some cells touch
 CELL_COLOUR, BACKGROUND_COLOUR = (190, 120, 140), (230, 215, 220)
 
 Pixels = npt.NDArray[Any]
