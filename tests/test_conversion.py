@@ -91,5 +91,5 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="format must be one of"):
         convert(source, tmp_path / "out", to="jpeg")
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match="unknown format|without"):
+    with pytest.raises(DataError, match="unknown format"):
         convert(tmp_path / "x.png", tmp_path / "out", to="labels")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from smearsynth.annotation.drawing import scaled
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
-from smearsynth.formats.images import read_png_text, read_rgb
+from smearsynth.formats.images import read_rgb
 from smearsynth.formats.registry import open_reader, open_writer
 from smearsynth.formats.splits import checked_fractions, split_by_order
+from smearsynth.formats.tiff_files import read_image_text
 from smearsynth.formats.writing import FolderWriter, MarkWriter
 from smearsynth.runs import Execution, StopRequest
 
@@ -122,7 +123,7 @@ def convert(
     reader = _open(data, format, classes, binary, images)
     if not reader.entries:
         raise DataError("contains no annotated image", reader.root)
-    split_of = {entry.name: entry.split for entry in reader.entries}.get
+    split_of: Callable[[str], str | None] = {entry.name: entry.split for entry in reader.entries}.get
     if split is not None:
         split_of = split_by_order([entry.name for entry in reader.entries], checked_fractions(split))
     if Path(output).resolve() == reader.root.resolve():
@@ -164,7 +165,7 @@ def _open(
 
 def _convert_one(reader: Reader, entry: Entry, writer: FolderWriter) -> int:
     """Write one smear and return its number of cells."""
-    tags = read_png_text(entry.image) if entry.image.suffix.lower() == ".png" else {}
+    tags = read_image_text(entry.image)
     tags.pop("um_per_px", None)  # written from the smear
     if reader.shows_cells:
         smear = reader.read(entry)

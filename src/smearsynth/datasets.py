@@ -148,16 +148,6 @@ class SmearFolder(Sequence[Smear]):
         """Number of cells of the smears that were read so far, and what was left out and why."""
         return self._reader.report
 
-    @property
-    def found(self) -> str:
-        """What was found in the folder, such as "COCO outlines, 1,240 in 60 images"."""
-        return self._reader.found
-
-    @property
-    def report(self) -> ReadingReport:
-        """Number of cells of the smears that were read so far, and what was left out and why."""
-        return self._reader.report
-
     def _view(self, entries: Sequence[Entry]) -> SmearFolder:
         return SmearFolder(self._reader, entries, self._scale, self._cache)
 
@@ -361,7 +351,8 @@ def check_smears(smears: SmearFolder, progress: Progress = SILENT) -> None:
     report = smears.report
     for line in (*report.notes(), *problems):
         progress.message(line)
-    progress.message(f"{report.cells:,} cells in {report.smears:,} smears")
+    if report.smears:
+        progress.message(f"{report.cells:,} cells in {report.smears:,} smears")
     if problems:
         raise DataError(
             f"{len(problems)} of {len(smears)} smears cannot be read, see the messages above", smears.root

@@ -187,8 +187,8 @@ def fill(shape: Shape, size: tuple[int, int]) -> PixelMask:
     if not height or not width:
         return PixelMask(np.zeros((0, 0), bool), low_x, low_y)
     if isinstance(shape, PixelMask):
-        rows, columns = slice(low_y - shape.y, high_y - shape.y), slice(low_x - shape.x, high_x - shape.x)
-        return PixelMask(shape.mask[rows, columns], low_x, low_y)
+        part = shape.mask[low_y - shape.y : high_y - shape.y, low_x - shape.x : high_x - shape.x]
+        return PixelMask(part, low_x, low_y)
     if isinstance(shape, Box):
         x0, y0 = round(shape.x0), round(shape.y0)
         x1, y1 = round(shape.x1), round(shape.y1)
@@ -266,7 +266,7 @@ def trace_outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
     return rings
 
 
-def ring_area(ring: npt.NDArray[np.int64]) -> float:
+def ring_area(ring: npt.NDArray[np.int64] | Ring) -> float:
     """Return the signed area of a ring in px²; it is negative for a hole.
 
     Examples

@@ -306,7 +306,22 @@ def test_a_recipe_needs_its_model_and_its_reference(tiny: Synthesizer, two_class
 # Writing.
 
 
-@pytest.mark.parametrize("format", ["labels", "palette", "coco"])
+def test_splits_have_the_fractions_and_stay_when_more_smears_are_written(
+    stream: SyntheticSmears, tmp_path: Path
+) -> None:
+    split = {"train": 0.6, "val": 0.4}
+    stream.write(tmp_path, 3, format="yolo-segment", split=split)
+    first = {entry.name: entry.split for entry in open_smears(tmp_path).entries}
+    stream.write(tmp_path, 5, format="yolo-segment", split=split)
+    folder = open_smears(tmp_path)
+    assert folder.splits == {"train": 3, "val": 2}
+    assert first.items() <= {entry.name: entry.split for entry in folder.entries}.items()
+    with pytest.raises(OptionError, match="sum to 1"):
+        stream.write(tmp_path / "other", 1, split={"train": 0.6})
+
+
+
+@pytest.mark.parametrize("format", ["labels", "palette", "coco", "yolo-segment", "imagej", "stardist", "ome-tiff"])
 def test_an_interrupted_call_continues_to_the_same_bytes(
     tiny: Synthesizer, stream: SyntheticSmears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
-from smearsynth.formats.images import read_png_text
+from smearsynth.formats.tiff_files import read_image_text
 from smearsynth.migrations import text_to_format_1, to_current
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.stain import Stain, StainName
@@ -106,9 +106,9 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_image(cls, image: Path) -> Self | None:
-        """Read the recipe from the text of a PNG image; None if it has no valid recipe."""
+        """Read the recipe from the text of a PNG or TIFF image; None if it has no valid recipe."""
         try:
-            return cls.model_validate_json(read_png_text(image)["recipe"])
+            return cls.model_validate_json(read_image_text(image)["recipe"])
         except (KeyError, DataError, ValidationError):
             return None
 

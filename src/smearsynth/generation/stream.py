@@ -14,9 +14,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import Writer, open_writer
-from smearsynth.formats.images import read_png_text
 from smearsynth.formats.listing import image_files
 from smearsynth.formats.splits import checked_fractions, split_by_index
+from smearsynth.formats.tiff_files import read_image_text
 from smearsynth.generation.options import (
     StreamOptions,
     check_names,
@@ -370,6 +370,6 @@ def _check_images(writer: Writer) -> None:
 def _is_real(image: Path) -> bool:
     """Test whether an image can be read and is not marked as synthetic."""
     try:
-        return read_png_text(image).get("synthetic") != "true"
+        return read_image_text(image).get("synthetic") != "true"
     except DataError:
         return False

@@ -28,6 +28,7 @@ from smearsynth.labelling.corrections import merge_corrections
 from smearsynth.labelling.page import write_doubt_page
 from smearsynth.labelling.record import (
     LabelledCell,
+    count_by_origin,
     read_cells,
     write_cells,
     write_provenance,
@@ -176,7 +177,6 @@ def _label_images(
     execution: Execution,
 ) -> AnnotationReport:
     class_names = sources.class_names
-    splits = {source.name: source.split for source in sources.images}
     writer = LabelWriter(output, class_names)
     cells = read_cells(output)
     typical = typical_class(_class_counts(sources), class_names)
@@ -200,14 +200,14 @@ def _label_images(
             labelled = [cell for rows in cells.values() for cell in rows]
             write_cells(output, labelled)
             write_provenance(output, labelled, sources.found)
-    counts = Counter(cell.labels_from for cell in labelled)
+    counts = count_by_origin(labelled)
     written = sum(writer.is_written(source.name) for source in sources.images)
     return AnnotationReport(
         sources.found,
         written,
         len(sources.images),
         len(labelled),
-        dict(counts),
+        counts,
         problems=tuple(problems),
         notes=sources.notes,
     )
@@ -351,9 +351,9 @@ def _correct(output: Path, corrections: Path, format: str) -> AnnotationReport:
     labelled = [cell for rows in cells.values() for cell in rows]
     write_cells(output, labelled)
     write_provenance(output, labelled, f"corrections: {reader.found}")
-    counts = Counter(cell.labels_from for cell in labelled)
+    counts = count_by_origin(labelled)
     return AnnotationReport(
-        reader.found, len(present), len(present), len(labelled), dict(counts), changed, notes=reader.notes
+        reader.found, len(present), len(present), len(labelled), counts, changed, notes=reader.notes
     )
 
 

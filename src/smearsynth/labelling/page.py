@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from smearsynth.datasets import SmearFolder
-from smearsynth.labelling.record import LabelledCell
+from smearsynth.labelling.record import LabelledCell, count_by_origin
 from smearsynth.report.html import jpeg_uri, template, write_page
 from smearsynth.report.overlays import cell_edges
 from smearsynth.smear import ImageArray, Smear
@@ -81,7 +81,7 @@ def write_doubt_page(path: Path, smears: SmearFolder, cells: Mapping[str, Sequen
         fields=[field_cards[name] for name in fields],
         total=len(ordered),
         images=len(smears),
-        origins=_count_by_origin(ordered),
+        origins=count_by_origin(ordered),
     )
     return write_page(path, html)
 
@@ -90,13 +90,6 @@ def _count_by_image(cells: Sequence[LabelledCell]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for cell in cells:
         counts[cell.image] = counts.get(cell.image, 0) + 1
-    return counts
-
-
-def _count_by_origin(cells: Sequence[LabelledCell]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for cell in cells:
-        counts[cell.labels_from] = counts.get(cell.labels_from, 0) + 1
     return counts
 
 

@@ -94,8 +94,19 @@ def read_cells(folder: Path) -> dict[str, list[LabelledCell]]:
 
 def write_provenance(folder: Path, cells: Sequence[LabelledCell], source: str) -> None:
     """Write ``labels-from.json``: what the labels of a folder were made from, and from which files."""
+    record = {"labels_from": count_by_origin(cells), "source": source}
+    write_text(folder / "labels-from.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def count_by_origin(cells: Iterable[LabelledCell]) -> dict[str, int]:
+    """Return the number of cells by what their labels were made from.
+
+    Examples
+    --------
+    >>> count_by_origin([LabelledCell("a", 1, "cell", 0.25, "box", (0, 0, 4, 4))])
+    {'box': 1}
+    """
     counts: dict[str, int] = {}
     for cell in cells:
         counts[cell.labels_from] = counts.get(cell.labels_from, 0) + 1
-    record = {"labels_from": counts, "source": source}
-    write_text(folder / "labels-from.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return counts

@@ -94,8 +94,8 @@ def find_sources(
         return _without_marks(images)
     if reader.shows_cells and marks is None and any(reader.annotation(entry).cells for entry in reader.entries[:1]):
         raise OptionError(
-            f"{images}: found {reader.found}, which show the cells already; name a folder of images, or the boxes or "
-            "points with --boxes or --points"
+            f"{images}: found {reader.found}, which show the cells already; name a folder of images, or name boxes "
+            "or points with --boxes or --points"
         )
     annotations = {entry.name: reader.annotation(entry) for entry in reader.entries}
     if kind != "any":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation_smears import textured_smear
-from smears import write_folder
+from smears import partly_annotated, unannotated, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.audit import audit as module
@@ -182,3 +182,10 @@ def test_the_options_reach_the_search(training, clean_audit, tmp_path, monkeypat
     monkeypatch.setattr(module, "search_copies", search)
     assert audit(real, real, train_split="old", max_cells=7, limit=3, rng=4) == clean_audit
     assert json.dumps(calls) == json.dumps([(("s0", "s2", "s4"), 3, ("s1", "s3"), 7, 4)])
+
+
+def test_partly_annotated_training_smears_are_searched(training, held_out):
+    marked = [*(partly_annotated(smear, 125) for smear in training), unannotated(training[0])]
+    result = search_copies(marked, [training[0]], held_out=held_out, controls=20)
+    assert result.memorised
+    assert result.training_cells == 9 * len(training)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from evaluation_smears import DarkSegmenter, noisy, shifted, without_cells
-from smears import write_folder
+from smears import partly_annotated, unannotated, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.realism import realism as module
@@ -178,3 +178,12 @@ def test_progress_is_reported_by_stage(smears, tmp_path, trained):
         "real labels": 4,
         "synthetic labels": 8,
     }
+
+
+def test_partly_annotated_smears_are_compared(features, smears):
+    real = [*(partly_annotated(smear, 60) for smear in smears[:10]), unannotated(smears[10])]
+    result = measure_realism(real, smears[12:18], features, segmenter=DarkSegmenter(), crop=32, rng=0)
+    assert result.appearance["background green"].offset < 3
+    assert result.labels is not None
+    assert result.labels.limits.false_missing <= 0.02
+    assert 0 < result.real_crops < 10 * 9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,25 @@ def test_smears_without_debris():
     model = DebrisModel.fit([spotted_smear(0, 0)])
     assert model.draw_count(10**6, np.random.default_rng(0)) == 0
     assert not model.draw(np.zeros((9, 9), np.int32), 0, 0).any()
+
+
+def test_unlabelled_cells_in_ignored_pixels_are_no_debris():
+    smear = spotted_smear(0, 4)
+    ignored = np.zeros(smear.labels.shape, bool)
+    ignored[96:] = True  # the fourth spot
+    assert find_debris(smear.image, smear.labels)[96:].any()
+    assert not find_debris(smear.image, smear.labels, ignored)[96:].any()
+    assert find_debris(smear.image, smear.labels, ignored)[:90].any()
+    half = replace(smear, ignored=ignored)
+    three = DebrisModel.fit([half])
+    assert len(three.axes) == 3
+    assert three.densities[0] == pytest.approx(3 / half.background().sum())
+    assert DebrisModel.fit([replace(smear, ignored=smear.labels == 0)]).densities.tolist() == [0]
+
+
+def test_blobs_at_an_ignored_region_are_not_fitted():
+    smear = spotted_smear(0, 1)  # at row 80
+    ignored = np.zeros(smear.labels.shape, bool)
+    ignored[86:] = True
+    assert len(DebrisModel.fit([smear]).axes) == 1
+    assert len(DebrisModel.fit([replace(smear, ignored=ignored)]).axes) == 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from acquisition_fields import LIGHT, flat_smear
+from smears import partly_annotated
+from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.estimation import (
     estimate_blur,
     estimate_illumination,
@@ -61,3 +65,39 @@ def test_only_the_noise_that_the_reconstruction_lacks_is_estimated():
     assert estimate_noise(real, smear.image, smear.labels)[0] == pytest.approx(5, rel=0.1)
     assert estimate_noise(real, flat_smear(2, 4.0).image, smear.labels)[0] == pytest.approx(3, rel=0.15)
     assert estimate_noise(smear.image, real, smear.labels) == (0, 0)
+
+
+def half_unannotated(smear: Smear) -> Smear:
+    """Return the smear with bright and noisy unlabelled pixels in its ignored right third."""
+    half = partly_annotated(smear, 128)
+    image = half.image.copy()
+    image[:, 150:] = np.random.default_rng(0).integers(190, 250, image[:, 150:].shape)
+    return replace(half, image=image)
+
+
+def test_ignored_pixels_do_not_change_the_illumination():
+    smear = half_unannotated(flat_smear())
+    assert np.abs(estimate_illumination(smear.image, smear.labels, smear.ignored)).max() < 0.01
+    assert np.abs(estimate_illumination(smear.image, smear.labels)).max() > 0.1
+    assert not estimate_illumination(smear.image, smear.labels, np.ones_like(smear.ignored)).any()
+
+
+def test_ignored_pixels_do_not_change_the_noise():
+    smear = half_unannotated(flat_smear(1, 3.0))
+    expected = measure_noise(flat_smear(1, 3.0).image, flat_smear().labels)
+    assert measure_noise(smear.image, smear.labels, smear.ignored) == pytest.approx(expected, rel=0.05)
+    assert measure_noise(smear.image, smear.labels)[0] > 1.5 * expected[0]
+    assert measure_noise(smear.image, smear.labels, smear.labels == 0) == (0, 0)
+    clean = half_unannotated(flat_smear())
+    assert estimate_noise(smear.image, clean.image, smear.labels, smear.ignored)[0] == pytest.approx(3, rel=0.15)
+
+
+def test_ignored_pixels_do_not_change_the_blur():
+    sharp = flat_smear()
+    real = half_unannotated(replace(sharp, image=Acquisition(blur=1.0).apply(sharp.image)))
+    blur = estimate_blur(real.image, sharp.image, real.labels, real.ignored)
+    assert blur == pytest.approx(
+        estimate_blur(Acquisition(blur=1.0).apply(sharp.image), sharp.image, sharp.labels), abs=0.05
+    )
+    assert abs(estimate_blur(real.image, sharp.image, real.labels) - blur) > 0.1
+    assert estimate_blur(real.image, sharp.image, real.labels, real.labels == 0) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, partly_annotated, random_smear
 from smearsynth.smear import Smear
 from smearsynth.synthesis.model.card import StyleFidelity, mean_colours, model_card
 from smearsynth.synthesis.model.provenance import DataSource
@@ -60,3 +60,10 @@ def test_card_has_source_and_limits_and_escapes_names(tiny: Synthesizer) -> None
     assert "not for diagnosis" in card
     assert "| background | unknown, unknown, unknown | unknown, unknown, unknown | 1.0, 1.0, 1.0 |" in card
     assert "| field | 96×96 px" in card
+
+
+def test_the_background_of_a_partly_annotated_smear_is_its_annotated_one() -> None:
+    smear = partly_annotated(analytic_smear(), 48)  # a cell without a label at column 60
+    annotated = mean_colours(smear.image, smear.labels > 0, smear.background())
+    assert annotated[0].tolist() == pytest.approx(smear.image[0, 0].tolist())
+    assert mean_colours(smear.image, smear.labels > 0)[0][1] < annotated[0][1] - 1

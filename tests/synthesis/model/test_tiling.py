@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from smears import random_smear
+from smears import partly_annotated, random_smear
 from smearsynth.synthesis.config import NetworkConfig
-from smearsynth.synthesis.model.tiling import encode_field, paint_field, tiles
+from smearsynth.synthesis.model.tiling import encode_field, encode_smear, paint_field, tiles
 from smearsynth.synthesis.networks.conditioning import condition, paint_styles
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 
@@ -235,3 +237,21 @@ def test_debris_changes_the_image_locally():
     assert not changed[14 + network.reach :, 14 + network.reach :].any()
     tiled = paint_field(network, *inputs, rng=1, debris=spot, max_tile_pixels=9000)
     assert np.abs(tiled.astype(int) - dirty).max() <= 1
+
+
+def test_ignored_pixels_are_not_part_of_the_background_style(encoder):
+    smear = partly_annotated(random_smear(0, (60, 120)), 70)
+    dark = smear.image.copy()
+    dark[:, 78:] = 0  # farther from the annotated pixels than the reach of the encoder
+    styles = encode_smear(encoder, smear)
+    assert styles.shape == (smear.count + 1, 3)
+    np.testing.assert_allclose(encode_smear(encoder, replace(smear, image=dark)), styles, atol=1e-5)
+    plain = encode_smear(encoder, replace(smear, image=dark, ignored=None))
+    assert np.abs(plain - styles).max() > 0.05
+    np.testing.assert_allclose(plain[1:], styles[1:], atol=1e-5)
+
+
+def test_a_smear_with_unknown_background_has_the_style_of_its_ignored_pixels(encoder):
+    smear = random_smear(0)
+    unknown = replace(smear, ignored=smear.labels == 0)
+    np.testing.assert_allclose(encode_smear(encoder, unknown), encode_smear(encoder, smear), atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from smears import analytic_smear, random_smear
+from smears import analytic_smear, partly_annotated, random_smear
 from smearsynth.smear import Smear
 from smearsynth.synthesis.config import TrainingConfig
 from smearsynth.synthesis.training.crops import CropBatch, ResizedSmears, crop_stream, draw_crops
@@ -229,3 +229,54 @@ def test_stain_augmentation_depends_on_the_step_only():
 def test_precomputed_styles_disable_stain_augmentation():
     styles = [np.zeros((smear.count + 1, 3), np.float32) for smear in SMEARS]
     assert torch.equal(stain_augmented(1.0, styles=styles).pixels, stain_augmented(0.0, styles=styles).pixels)
+
+
+# Ignored pixels.
+
+
+def test_crops_of_smears_without_ignored_pixels_have_none():
+    assert draw_crops(SMEARS, CONFIG, 0).ignored is None
+    first, n, styles = draw_crops(SMEARS, CONFIG, 0).style_regions
+    assert torch.equal(first, draw_crops(SMEARS, CONFIG, 0).labels)
+    assert n == draw_crops(SMEARS, CONFIG, 0).channels_of.shape[1] - 1
+    assert styles is None
+
+
+def test_crops_avoid_ignored_pixels_and_mark_the_others():
+    coordinates = coordinate_smear((60, 120))
+    ignored = np.zeros(coordinates.shape, bool)
+    ignored[:, 70:] = True
+    smear = Smear(coordinates.image, coordinates.labels, coordinates.classes, ignored=ignored)
+    marked = 0
+    for step in range(10):
+        batch = draw_crops([smear], CONFIG, step)
+        if batch.ignored is None:
+            continue
+        rows, columns = batch.pixels[..., 0].long(), batch.pixels[..., 1].long()
+        assert torch.equal(batch.ignored, torch.from_numpy(ignored)[rows, columns])
+        assert batch.ignored.flatten(1).float().mean(1).max() <= 0.25
+        marked += int(batch.ignored.any())
+    assert marked
+
+
+def test_crops_larger_than_a_smear_extend_its_ignored_pixels():
+    smear = partly_annotated(analytic_smear((30, 40), [(10, 15, 6)]), 25)
+    batch = draw_crops([smear], TrainingConfig(crop=(64, 64), flips=False), 0)
+    assert batch.ignored is not None
+    assert torch.equal(batch.ignored[0, :30, :40], torch.from_numpy(smear.ignored))
+    assert torch.equal(batch.ignored[0, 30:60, :40], batch.ignored[0, :30, :40].flip(0))
+
+
+def test_ignored_pixels_are_a_style_region_of_their_own_and_no_debris():
+    smear = partly_annotated(analytic_smear((64, 64), [(20, 20, 9), (55, 40, 8)]), 44)
+    styles = [np.arange(smear.count + 1, dtype=np.float32)[:, None]]
+    config = TrainingConfig(crop=(64, 64), flips=False)
+    batch = draw_crops([smear], config, 0, debris=True, styles=styles)
+    regions, n, vectors = batch.style_regions
+    assert n == 2
+    assert torch.equal(regions == 2, batch.ignored)
+    assert vectors is not None
+    assert vectors.flatten().tolist() == [0, 1, 0]  # precomputed: the background style
+    assert not batch.debris.any()
+    unmarked = Smear(smear.image, smear.labels, smear.classes)
+    assert draw_crops([unmarked], config, 0, debris=True).debris.any()

@@ -251,3 +251,16 @@ def test_gradient_penalty_is_half_the_squared_gradient_per_score():
 
     assert penalty.item() == pytest.approx(0.5 * 3 * (5 / 3) ** 2 + 0.5 * 3 * 1, rel=1e-5)
     assert gradient_penalty([scores[0] * 0], image).item() == 0
+
+
+def test_pixels_without_a_class_do_not_count_in_the_label_loss():
+    logits = torch.randn(1, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    conditions = torch.zeros(1, 3, 4, 6)
+    conditions[:, 0, :, :2] = 1
+    conditions[:, 1, :, 2:4] = 1  # the last two columns have no class
+    for real in (True, False):
+        expected = label_loss(logits[..., :4], conditions[..., :4], real=real)
+        assert label_loss(logits, conditions, real=real, partial=True).item() == pytest.approx(expected.item())
+    full = conditions[..., :4]
+    partial = label_loss(logits[..., :4], full, real=False, partial=True)
+    assert partial.item() == pytest.approx(label_loss(logits[..., :4], full, real=False).item())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from smears import analytic_smear, random_smear, write_folder
+from smears import analytic_smear, partly_annotated, random_smear, unannotated, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, ModelError
 from smearsynth.generation.stream import SyntheticSmears
@@ -235,3 +235,14 @@ def test_model_has_the_averaged_weights(tmp_path: Path) -> None:
         assert (tensor.numpy() == average[f"generator.{name}"]).all()
         differences += int((average[f"generator.{name}"] != last[f"translator.generator.{name}"]).any())
     assert differences
+
+
+def test_smears_without_an_annotated_pixel_are_not_used(tmp_path: Path) -> None:
+    messages: list[str] = []
+    smears = [random_smear(0), unannotated(random_smear(1)), partly_annotated(random_smear(2, (96, 160)), 90)]
+    model = train_synthesizer(smears, SHORT, TrainingRun(tmp_path), on_message=messages.append)
+    assert model is not None
+    assert "1 smears without an annotated pixel are not used" in messages
+    assert model.statistics.smears == len(model.styles.smears) == 2
+    assert model.acquisition is not None
+    assert len(model.acquisition.illumination) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smears import random_smear
+from smears import partly_annotated, random_smear
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.training.crops import CropBatch, draw_crops
@@ -68,3 +68,46 @@ def test_bf16_trains_weights_in_fp32(tmp_path):
     for module in (state.translator, state.discriminators, state.average):
         assert all(torch.isfinite(tensor).all() for tensor in module.state_dict().values())
     assert state.translator.generator.mix.weight.dtype == torch.float32
+
+
+def test_ignored_pixels_give_no_gradient_to_generator_and_encoder():
+    state = TrainingState.fresh(SETTINGS)
+    generator, encoder = weights(state.translator.generator), weights(state.translator.encoder)
+    batch = draw_crops(SMEARS, SETTINGS.training, 0)
+    losses = run_step(state, batch._replace(ignored=torch.ones_like(batch.labels, dtype=torch.bool)))
+    assert losses["colour"] == 0
+    assert all(torch.equal(p, generator[name]) for name, p in state.translator.generator.named_parameters())
+    assert all(torch.equal(p, encoder[name]) for name, p in state.translator.encoder.named_parameters())
+
+
+def test_an_unlabelled_cell_in_ignored_pixels_is_not_compared():
+    batch = draw_crops(SMEARS, SETTINGS.training, 0)
+    ignored = torch.zeros_like(batch.labels, dtype=torch.bool)
+    ignored[:, 16:] = True
+    dark = batch.pixels.clone()
+    dark[:, 16:] = 0
+    plain, marked = (
+        run_step(TrainingState.fresh(SETTINGS), batch._replace(pixels=dark, ignored=mask))["colour"]
+        for mask in (None, ignored)
+    )
+    assert marked < 0.6 * plain
+
+
+@pytest.mark.parametrize("augmented", [0.0, 1.0])
+def test_steps_with_ignored_pixels_train_a_label_aware_discriminator(augmented):
+    settings = preset(
+        "tiny",
+        steps=2,
+        crop=(32, 32),
+        label_discriminator=True,
+        label_weight=1.0,
+        discriminator_augmentation=augmented,
+    )
+    batch = draw_crops([partly_annotated(random_smear(0, (32, 48)), 38)], settings.training, 1)
+    if batch.ignored is None:
+        batch = batch._replace(ignored=torch.zeros_like(batch.labels, dtype=torch.bool))
+    batch.ignored[:, :, 28:] = True
+    noise = draw_noise((1, 32, 32), settings.network.downs, torch.Generator().manual_seed(0))
+    losses = Step(TrainingState.fresh(settings), settings, fabric_for("cpu", "fp32"), None)(batch, noise)
+    assert "labels" in losses
+    assert all(torch.isfinite(loss) for loss in losses.values())

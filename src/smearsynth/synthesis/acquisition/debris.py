@@ -23,13 +23,15 @@ _MAX_BLOBS = 2_000  # blobs stored per data set, enough for the distribution of 
 _MEDIAN_SAMPLE = 20_000  # background pixels used for the robust mean and deviation
 
 
-def find_debris(image: ImageArray, labels: LabelArray) -> Mask:
+def find_debris(image: ImageArray, labels: LabelArray, ignored: Mask | None = None) -> Mask:
     """Return the mask of debris: background blobs of at least 9 px² that are clearly darker than the background.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
     labels : (H, W) int32 array
+    ignored : (H, W) bool array, optional
+        Pixels without annotation; there is no debris in them.
 
     Returns
     -------
@@ -42,7 +44,8 @@ def find_debris(image: ImageArray, labels: LabelArray) -> Mask:
     >>> int(find_debris(image, np.zeros((32, 32), np.int32)).sum())  # the opening removes the four corners
     21
     """
-    background = ndimage.binary_dilation(labels > 0, iterations=_CELL_MARGIN) == 0
+    occupied = labels > 0 if ignored is None else (labels > 0) | ignored
+    background = ndimage.binary_dilation(occupied, iterations=_CELL_MARGIN) == 0
     if background.sum() < _MIN_AREA:
         return np.zeros(labels.shape, bool)
     green = image[..., 1].astype(np.float32)  # haemoglobin and stain absorb green
@@ -79,21 +82,23 @@ class DebrisModel:
     def fit(cls, smears: Sequence[Smear], rng: int | np.random.Generator = 0) -> DebrisModel:
         """Fit the model to the debris of smears.
 
-        Blobs that touch the border or have at least half the area of a cell are left out, because they may be
-        unlabelled cells. The generator still gets them as debris during training.
+        Blobs that touch the border or the margin of an ignored region, or have at least half the area of a cell,
+        are left out, because they may be unlabelled cells. The generator still gets them as debris during training.
         """
         densities, axes = [], []
         for smear in smears:
-            blobs, _ = ndimage.label(find_debris(smear.image, smear.labels))
+            blobs, _ = ndimage.label(find_debris(smear.image, smear.labels, smear.ignored))
             max_area = float(np.median(smear.areas())) / 2 if smear.count else np.inf
             at_border = {*blobs[0], *blobs[-1], *blobs[:, 0], *blobs[:, -1]}
+            if smear.ignored is not None:
+                at_border |= {*blobs[ndimage.binary_dilation(smear.ignored, iterations=_CELL_MARGIN + 1)]}
             inner_blobs = [
                 np.argwhere(blobs[box] == k)
                 for k, box in enumerate(ndimage.find_objects(blobs), start=1)
                 if k not in at_border
             ]
             smear_axes = [_half_axes(pixels) for pixels in inner_blobs if len(pixels) < max_area]
-            densities.append(len(smear_axes) / max(int((smear.labels == 0).sum()), 1))
+            densities.append(len(smear_axes) / max(int(smear.background().sum()), 1))
             axes += smear_axes
         rows = np.round(np.array(axes, np.float64).reshape(-1, 2), 2)
         rng = np.random.default_rng(rng)

@@ -21,13 +21,17 @@ _NOISE_SIGMA = 1.5  # px: the residual of a Gaussian blur of this width is count
 _TRIMMED_FRACTION = 0.9  # fraction of the noise residuals that is used; the largest ones are unannotated specks
 
 
-def estimate_illumination(image: ImageArray, labels: LabelArray) -> npt.NDArray[np.float64]:
+def estimate_illumination(
+    image: ImageArray, labels: LabelArray, ignored: Mask | None = None
+) -> npt.NDArray[np.float64]:
     """Fit the illumination polynomial of `Acquisition` to the background of a smear.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
     labels : (H, W) int32 array
+    ignored : (H, W) bool array, optional
+        Pixels without annotation, which are no background.
 
     Returns
     -------
@@ -35,8 +39,7 @@ def estimate_illumination(image: ImageArray, labels: LabelArray) -> npt.NDArray[
         Zeros if less than 50 blocks of 8×8 px are background.
     """
     height, width = (side // _BLOCK * _BLOCK for side in labels.shape)
-    background = ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0
-    background &= ~find_debris(image, labels)
+    background = _background(image, labels, ignored)
     counts = _block_sums(background[:height, :width])
     usable = counts >= _BLOCK * _BLOCK // 2
     if usable.sum() < _MIN_BLOCKS:
@@ -52,13 +55,17 @@ def estimate_illumination(image: ImageArray, labels: LabelArray) -> npt.NDArray[
     return np.concatenate(coefficients)
 
 
-def estimate_blur(real: ImageArray, reconstruction: ImageArray, labels: LabelArray) -> float:
+def estimate_blur(
+    real: ImageArray, reconstruction: ImageArray, labels: LabelArray, ignored: Mask | None = None
+) -> float:
     """Return the blur in px that brings the rims of a reconstruction to the steepness of the real ones.
 
     Parameters
     ----------
     real, reconstruction : (H, W, 3) uint8 arrays
     labels : (H, W) int32 array
+    ignored : (H, W) bool array, optional
+        Pixels without annotation; rims in and beside them do not count.
 
     Returns
     -------
@@ -67,9 +74,12 @@ def estimate_blur(real: ImageArray, reconstruction: ImageArray, labels: LabelArr
     """
     cells = labels > 0
     rim = ndimage.binary_dilation(cells, iterations=_RIM) & ~ndimage.binary_erosion(cells, iterations=_RIM)
+    if ignored is not None:
+        rim &= ~ndimage.binary_dilation(ignored, iterations=_RIM)
     if not rim.any():
         return 0.0
-    background = ndimage.binary_dilation(cells, iterations=2 * _RIM) == 0
+    occupied = cells if ignored is None else cells | ignored
+    background = ndimage.binary_dilation(occupied, iterations=2 * _RIM) == 0
     target = _rim_gradient(real[..., 1].astype(np.float32), rim, background)
     plane = reconstruction[..., 1].astype(np.float32)
     gradients = [_rim_gradient(ndimage.gaussian_filter(plane, sigma), rim, background) for sigma in _BLURS]
@@ -77,13 +87,15 @@ def estimate_blur(real: ImageArray, reconstruction: ImageArray, labels: LabelArr
     return float(np.interp(-target, -np.array(gradients), _BLURS))
 
 
-def measure_noise(image: ImageArray, labels: LabelArray) -> tuple[float, float]:
+def measure_noise(image: ImageArray, labels: LabelArray, ignored: Mask | None = None) -> tuple[float, float]:
     """Measure the noise of the background: the residual of a Gaussian blur of 1.5 px, without debris.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
     labels : (H, W) int32 array
+    ignored : (H, W) bool array, optional
+        Pixels without annotation, which are no background.
 
     Returns
     -------
@@ -91,7 +103,7 @@ def measure_noise(image: ImageArray, labels: LabelArray) -> tuple[float, float]:
         Root mean square in grey levels of the part that differs between the channels, and of the mean over the
         channels. Both are 0 if less than 50 px are background.
     """
-    background = (ndimage.binary_dilation(labels > 0, iterations=_RIM) == 0) & ~find_debris(image, labels)
+    background = _background(image, labels, ignored)
     if background.sum() < _MIN_PIXELS:
         return 0.0, 0.0
     levels = image.astype(np.float32)
@@ -100,17 +112,21 @@ def measure_noise(image: ImageArray, labels: LabelArray) -> tuple[float, float]:
     return _trimmed_rms(residuals - common[:, None]), _trimmed_rms(common)
 
 
-def estimate_noise(real: ImageArray, reconstruction: ImageArray, labels: LabelArray) -> tuple[float, float]:
+def estimate_noise(
+    real: ImageArray, reconstruction: ImageArray, labels: LabelArray, ignored: Mask | None = None
+) -> tuple[float, float]:
     """Return the `noise` and `correlated_noise` of `Acquisition` that a reconstruction lacks.
 
     Parameters
     ----------
     real, reconstruction : (H, W, 3) uint8 arrays
     labels : (H, W) int32 array
+    ignored : (H, W) bool array, optional
+        Pixels without annotation, which are no background.
     """
-    independent, common = measure_noise(real, labels)
+    independent, common = measure_noise(real, labels, ignored)
     independent_response, common_response, correlated_response = _noise_responses()
-    reconstruction_independent, reconstruction_common = measure_noise(reconstruction, labels)
+    reconstruction_independent, reconstruction_common = measure_noise(reconstruction, labels, ignored)
     noise = max(0.0, independent**2 - reconstruction_independent**2) ** 0.5 / independent_response
     # the mean of three channels keeps a third of the variance of their independent noise
     remainder = common**2 - reconstruction_common**2 - (noise * common_response) ** 2
@@ -124,6 +140,13 @@ def _noise_responses() -> tuple[float, float, float]:
     independent, common = measure_noise(Acquisition(noise=10).apply(grey), labels)
     correlated = measure_noise(Acquisition(correlated_noise=10).apply(grey), labels)[1]
     return independent / 10, common / 10, correlated / 10
+
+
+def _background(image: ImageArray, labels: LabelArray, ignored: Mask | None) -> Mask:
+    """Return the background away from cells and ignored pixels, without debris, (H, W) bool."""
+    occupied = labels > 0 if ignored is None else (labels > 0) | ignored
+    background: Mask = ndimage.binary_dilation(occupied, iterations=_RIM) == 0
+    return background & ~find_debris(image, labels, ignored)
 
 
 def _trimmed_rms(values: npt.NDArray[np.float32]) -> float:

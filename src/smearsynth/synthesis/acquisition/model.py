@@ -88,14 +88,14 @@ class AcquisitionModel:
         debris : bool
             Whether the generator can paint debris; if not, new smears have none.
         """
-        illumination = [estimate_illumination(smear.image, smear.labels) for smear in smears]
+        illumination = [estimate_illumination(smear.image, smear.labels, smear.ignored) for smear in smears]
         compared = np.linspace(0, len(smears) - 1, min(len(smears), _MAX_RECONSTRUCTIONS)).astype(int)
         focus = []
         for smear in (smears[int(k)] for k in compared):
             reconstruction = repaint(smear)
-            blur = estimate_blur(smear.image, reconstruction, smear.labels)
+            blur = estimate_blur(smear.image, reconstruction, smear.labels, smear.ignored)
             blurred = Acquisition(blur=blur).apply(reconstruction)
-            focus.append((blur, *estimate_noise(smear.image, blurred, smear.labels)))
+            focus.append((blur, *estimate_noise(smear.image, blurred, smear.labels, smear.ignored)))
         # Smears in between use the values of the nearest compared one: file names usually follow the slides.
         nearest = np.abs(np.arange(len(smears))[:, None] - compared).argmin(1)
         # Rounded here, not when saved: a model must draw the same values before and after it is saved.

@@ -45,11 +45,11 @@ class StyleFidelity:
         """Reconstruct smears and compare; smears without cells or without background are skipped."""
         real, reconstructed = [], []
         for k, smear in enumerate(smears):
-            cells = smear.labels > 0
-            if not cells.any() or cells.all():
+            cells, background = smear.labels > 0, smear.background()
+            if not cells.any() or not background.any():
                 continue
-            real.append(mean_colours(smear.image, cells))
-            reconstructed.append(mean_colours(model.repaint(smear, k), cells))
+            real.append(mean_colours(smear.image, cells, background))
+            reconstructed.append(mean_colours(model.repaint(smear, k), cells, background))
         return cls.of_colours(np.array(real).reshape(-1, 2, 3), np.array(reconstructed).reshape(-1, 2, 3))
 
     @classmethod
@@ -76,9 +76,10 @@ class StyleFidelity:
         return cls(correlation, spread, np.abs(reconstructed - real).mean(0), len(real))
 
 
-def mean_colours(image: ImageArray, cells: Mask) -> npt.NDArray[np.float64]:
-    """Return the mean RGB of background and cells, (2, 3)."""
-    return np.stack([image[~cells].mean(0, dtype=np.float64), image[cells].mean(0, dtype=np.float64)])
+def mean_colours(image: ImageArray, cells: Mask, background: Mask | None = None) -> npt.NDArray[np.float64]:
+    """Return the mean RGB of background (by default all pixels outside of cells) and cells, (2, 3)."""
+    background = ~cells if background is None else background
+    return np.stack([image[background].mean(0, dtype=np.float64), image[cells].mean(0, dtype=np.float64)])
 
 
 def model_card(model: Synthesizer, fidelity: StyleFidelity, command: str) -> str:

@@ -47,7 +47,7 @@ from smearsynth.synthesis.model.folder import (
     verify_folder,
 )
 from smearsynth.synthesis.model.provenance import PretrainedRecord
-from smearsynth.synthesis.model.tiling import MAX_TILE_PIXELS, encode_field, paint_field
+from smearsynth.synthesis.model.tiling import MAX_TILE_PIXELS, encode_smear, paint_field
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.styles.bank import StyleBank
 from smearsynth.synthesis.styles.clusters import Styles
@@ -142,7 +142,7 @@ class Synthesizer:
         """Return the styles of the background (row 0) and of the cells of a smear, (n + 1, S) float32."""
         # The encoder is trained in stage one only, at the scale of stage one.
         scale = self.config.training.scale if self.config.second else 1.0
-        return encode_field(self.encoder, smear.image, smear.labels, smear.count, scale=scale)
+        return encode_smear(self.encoder, smear, scale)
 
     def paint(
         self,
@@ -215,7 +215,7 @@ class Synthesizer:
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
         """Reconstruct a real smear from its labels, styles and debris, without acquisition model."""
-        debris = find_debris(smear.image, smear.labels) if self.config.network.debris else None
+        debris = find_debris(smear.image, smear.labels, smear.ignored) if self.config.network.debris else None
         return self.paint(smear.labels, smear.classes, rng, styles=self.encode(smear), debris=debris)
 
     def accelerated(self) -> Synthesizer:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from smearsynth.smear import ImageArray, LabelArray, Mask
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.synthesis.networks.conditioning import condition, paint_styles, pool_sums
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.networks.noise import field_noise
@@ -195,6 +195,27 @@ def encode_field(
     assert areas is not None
     styles: Styles = (sums / areas.clamp(min=1))[0].cpu().numpy()
     return styles
+
+
+def encode_smear(encoder: Encoder, smear: Smear, scale: float = 1.0) -> Styles:
+    """Return the styles of the background (row 0) and of the cells of a smear, (n + 1, S) float32.
+
+    Ignored pixels are not part of the background, unless all other pixels belong to cells.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    smear : Smear
+    scale : float
+        Scale at which the encoder was trained.
+    """
+    if smear.ignored is None:
+        return encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale)
+    labels = np.where(smear.ignored, smear.count + 1, smear.labels).astype(np.int32)
+    styles = encode_field(encoder, smear.image, labels, smear.count + 1, scale=scale)
+    if not smear.background().any():
+        styles[0] = styles[-1]
+    return styles[:-1]
 
 
 def _encode_resized(encoder: Encoder, image: ImageArray, labels: LabelArray, n: int, scale: float) -> Styles:

@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from smearsynth.smear import ImageArray, LabelArray, Smear, relabel_sequential
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear, relabel_sequential
 from smearsynth.synthesis.acquisition.debris import find_debris
 from smearsynth.synthesis.acquisition.stain import augment_stain
 from smearsynth.synthesis.config import TrainingConfig
 from smearsynth.synthesis.styles.clusters import Styles
 from smearsynth.synthesis.training.discriminator_augment import draw_changes
+from smearsynth.windows import draw_window
 
 
 class CropBatch(NamedTuple):
@@ -39,6 +40,8 @@ class CropBatch(NamedTuple):
         Debris mask (`find_debris`); None if G has no debris channel.
     styles : (B, n + 1, S) float32 tensor or None
         Precomputed styles; None if the encoder is trained.
+    ignored : (B, h, w) bool tensor or None
+        Pixels without annotation; None if the crops have none.
     """
 
     pixels: Tensor
@@ -47,11 +50,24 @@ class CropBatch(NamedTuple):
     changes: Tensor | None = None
     debris: Tensor | None = None
     styles: Tensor | None = None
+    ignored: Tensor | None = None
 
     @property
     def image(self) -> Tensor:
         """Return the crops as RGB in [-1, 1], (B, 3, h, w) float32."""
         return self.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    @property
+    def style_regions(self) -> tuple[Tensor, int, Tensor | None]:
+        """Return the labels over which styles are pooled, their largest number, and precomputed styles for them.
+
+        Ignored pixels are one more instance, so that cells without a label are not part of the background style.
+        """
+        n = self.channels_of.shape[1] - 1
+        if self.ignored is None:
+            return self.labels, n, self.styles
+        labels = torch.where(self.ignored, n + 1, self.labels)
+        return labels, n + 1, None if self.styles is None else torch.cat([self.styles, self.styles[:, :1]], 1)
 
     def to(self, device: torch.device) -> CropBatch:
         """Return a copy on a device."""
@@ -147,7 +163,7 @@ def draw_crops(
 ) -> CropBatch:
     """Draw the crops of one training step, with random smears, positions and flips.
 
-    Smears smaller than the crop are extended by reflection.
+    Smears smaller than the crop are extended by reflection. Crops avoid ignored pixels; see `draw_window`.
 
     Parameters
     ----------
@@ -181,7 +197,7 @@ def draw_crops(
         vectors = torch.zeros(len(crops), n + 1, styles[0].shape[1])
         for rows, index, crop in zip(vectors, indices, crops, strict=True):
             rows[: len(crop.ids) + 1] = torch.from_numpy(styles[index][[0, *crop.ids]])
-    masks = [find_debris(crop.pixels, crop.labels) for crop in crops] if debris else None
+    masks = [find_debris(crop.pixels, crop.labels, crop.ignored) for crop in crops] if debris else None
     changes = (
         draw_changes(len(crops), config.discriminator_augmentation, rng)
         if config.discriminator_augmentation
@@ -199,32 +215,43 @@ def draw_crops(
         None if changes is None else torch.from_numpy(changes),
         None if masks is None else torch.from_numpy(np.stack(masks)),
         vectors,
+        _stacked_ignored(crops),
     )
 
 
 class _Crop(NamedTuple):
-    """One crop: labels 1..n without gaps, their ids in the smear, and their classes."""
+    """One crop: labels 1..n without gaps, their ids in the smear, their classes, and ignored pixels."""
 
     pixels: ImageArray
     labels: LabelArray
     ids: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
+    ignored: Mask | None
+
+
+def _stacked_ignored(crops: Sequence[_Crop]) -> Tensor | None:
+    """Return the ignored pixels of all crops, (B, h, w) bool; None if there are none."""
+    if not any(crop.ignored is not None and crop.ignored.any() for crop in crops):
+        return None
+    masks = [np.zeros(crop.labels.shape, bool) if crop.ignored is None else crop.ignored for crop in crops]
+    return torch.from_numpy(np.stack(masks))
 
 
 def _draw_crop(smear: Smear, config: TrainingConfig, rng: np.random.Generator) -> _Crop:
-    image, labels = smear.image, smear.labels
+    image, labels, ignored = smear.image, smear.labels, smear.ignored
     missing = [max(0, side - length) for side, length in zip(config.crop, smear.shape, strict=True)]
     if any(missing):
         pads = [(0, pixels) for pixels in missing]
         image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
         labels = np.pad(labels, pads, mode="symmetric")
-    top, left = (
-        int(rng.integers(length - side + 1)) for length, side in zip(labels.shape, config.crop, strict=True)
-    )
+        ignored = None if ignored is None else np.pad(ignored, pads, mode="symmetric")
+    top, left = draw_window((labels.shape[0], labels.shape[1]), config.crop, rng, ignored)
     window = np.s_[top : top + config.crop[0], left : left + config.crop[1]]
     image, labels = image[window], labels[window]
+    ignored = None if ignored is None else ignored[window]
     if config.flips:
         vertical, horizontal = (int(sign) for sign in rng.choice([-1, 1], 2))
         image, labels = image[::vertical, ::horizontal], labels[::vertical, ::horizontal]
+        ignored = None if ignored is None else np.ascontiguousarray(ignored[::vertical, ::horizontal])
     closed, ids = relabel_sequential(labels)
-    return _Crop(np.ascontiguousarray(image), closed, ids, smear.classes[ids - 1])
+    return _Crop(np.ascontiguousarray(image), closed, ids, smear.classes[ids - 1], ignored)

@@ -84,7 +84,8 @@ class TrainingLog:
         conditions = condition(batch.labels, batch.channels_of, len(preset.network.class_names), batch.debris)
         b, _, h, w = batch.image.shape
         noise = draw_noise((b, h, w), preset.network.downs, torch.Generator().manual_seed(0), device)
-        fake = network(batch.image, batch.labels, conditions, noise, batch.channels_of.shape[1] - 1, batch.styles)
+        regions, n, styles = batch.style_regions
+        fake = network(batch.image, regions, conditions, noise, n, styles)
         rows = [_label_image(batch.labels), _pixels(batch.image), _pixels(fake)]
         grid = np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
         path = self.folder / "samples" / f"step-{state.step:08d}.png"

@@ -57,7 +57,7 @@ def feature_matching_loss(real: Outputs, fake: Outputs) -> Tensor:
     return total
 
 
-def label_loss(logits: Tensor, condition: Tensor, *, real: bool) -> Tensor:
+def label_loss(logits: Tensor, condition: Tensor, *, real: bool, partial: bool = False) -> Tensor:
     """Return the cross entropy of the label-aware D with pixel classes, or with "fake" (Sushko et al. 2021).
 
     G minimises the loss of its images with ``real=True``. All classes have the same total weight, however rare.
@@ -67,11 +67,16 @@ def label_loss(logits: Tensor, condition: Tensor, *, real: bool) -> Tensor:
     logits : (B, classes + 2, H, W) float tensor
         Channels: fake, background, classes.
     condition : (B, C, H, W) float tensor
-        Channels: background and classes; further channels are ignored.
+        Channels: background and classes; further channels are ignored. Pixels with 0 in all of them do not count.
     real : bool
         Target: True for the classes, False for "fake".
+    partial : bool
+        Whether there may be pixels without a class.
     """
     logs = logits.float().log_softmax(1)
+    if not real and partial:
+        known = condition[:, : logits.shape[1] - 1].float().sum(1)
+        return -(logs[:, 0] * known).sum() / known.sum().clamp(min=1)
     if not real:
         return -logs[:, 0].mean()
     target = condition[:, : logits.shape[1] - 1].float()

@@ -14,6 +14,7 @@ from statistics import median
 
 import numpy as np
 
+from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError, ModelError
 from smearsynth.files import read_text, write_text
 from smearsynth.layout.labels import LabelSource
@@ -26,7 +27,7 @@ from smearsynth.synthesis.model.card import StyleFidelity, model_card
 from smearsynth.synthesis.model.folder import ModelConfig
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-from smearsynth.synthesis.model.tiling import encode_field
+from smearsynth.synthesis.model.tiling import encode_smear
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 from smearsynth.synthesis.styles.bank import StyleBank
 from smearsynth.synthesis.styles.clusters import Styles
@@ -83,7 +84,7 @@ def train_synthesizer(
     if pretrained is not None:
         preset = preset.initialised_from(pretrained.config.network)
     on_message(f"measuring {len(smears)} smears")
-    labels = build_label_source(smears, preset)
+    smears, labels = _annotated_smears(smears, preset, on_message)
     _report(labels, pretrained, on_message)
     _register_smears(run.folder / "state", smears, labels.statistics, on_message)
     preset = preset.with_features("none" if features is None else features.name)
@@ -136,6 +137,19 @@ def build_label_source(smears: Sequence[Smear], preset: Preset) -> LabelSource:
             "treat all cells as one class (--classes one)"
         )
     return source
+
+
+def _annotated_smears(
+    smears: Sequence[Smear], preset: Preset, on_message: MessageCallback
+) -> tuple[Sequence[Smear], LabelSource]:
+    """Return the smears with an annotated pixel, and their label source; the others have no known background."""
+    source = build_label_source(smears, preset)
+    annotated = [k for k, row in enumerate(source.statistics.rows) if row.annotated]
+    if len(annotated) == len(smears):
+        return smears, source
+    on_message(f"{len(smears) - len(annotated)} smears without an annotated pixel are not used")
+    subset = smears.subset(annotated) if isinstance(smears, SmearFolder) else [smears[k] for k in annotated]
+    return subset, build_label_source(subset, preset)
 
 
 def benchmark_steps(
@@ -196,7 +210,7 @@ def encode_smears(state: TrainingState, smears: Sequence[Smear], scale: float = 
         Row 0 is the background.
     """
     encoder = state.average.encoder.eval()
-    return [encode_field(encoder, smear.image, smear.labels, smear.count, scale=scale) for smear in smears]
+    return [encode_smear(encoder, smear, scale) for smear in smears]
 
 
 def _train_stages(

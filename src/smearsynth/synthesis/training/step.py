@@ -63,18 +63,23 @@ class Step:
         dict of str to scalar tensor
             Losses by name; the loss of D comes first.
         """
-        state, config, n = self.state, self.config, batch.channels_of.shape[1] - 1
-        real = batch.image
+        state, config = self.state, self.config
+        real, (regions, n, styles) = batch.image, batch.style_regions
         conditions = condition(batch.labels, batch.channels_of, self.n_classes, batch.debris)
 
         # x → G(x, E(x)) of equations 4 to 7
         with self.fabric.autocast():
-            fake = state.translator(real, batch.labels, conditions, noise, n, batch.styles).float()
-        # Input of D, augmented if the batch says so.
-        d_conditions, d_real, d_fake = conditions, real, fake
+            fake = state.translator(real, regions, conditions, noise, n, styles).float()
+        # Input of D: without annotation no class, and augmented if the batch says so.
+        d_conditions = conditions
+        if batch.ignored is not None:
+            # Real pixels in place of painted ones: no loss compares them, and G gets no gradient from them.
+            fake = torch.where(batch.ignored[:, None], real, fake)
+            d_conditions = self._without_class(conditions, batch.ignored)
+        d_plain, d_real, d_fake = d_conditions, real, fake
         if batch.changes is not None:
-            d_conditions, d_real = augment_for_discriminator(conditions, real, batch.changes)
-            d_fake = augment_for_discriminator(conditions, fake, batch.changes)[1]
+            d_conditions, d_real = augment_for_discriminator(d_plain, real, batch.changes)
+            d_fake = augment_for_discriminator(d_plain, fake, batch.changes)[1]
 
         # max over D of equation 5
         with self.fabric.autocast():
@@ -85,7 +90,8 @@ class Step:
             loss_d = discriminator_loss(out_real.scales, out_fake.scales, config.adversarial)
             if out_real.pixels is not None and out_fake.pixels is not None:
                 loss_d = loss_d + label_loss(out_real.pixels, d_conditions, real=True)
-                loss_d = loss_d + label_loss(out_fake.pixels, d_conditions, real=False)
+                partial = batch.ignored is not None
+                loss_d = loss_d + label_loss(out_fake.pixels, d_conditions, real=False, partial=partial)
             if config.r1:
                 loss_d = loss_d + config.r1 * self._gradient_penalty(d_conditions, d_real)
         state.optimiser_d.zero_grad()
@@ -102,6 +108,12 @@ class Step:
         state.optimiser_g.step()
         state.discriminators.requires_grad_(True)
         return {"discriminator": loss_d, **terms}
+
+    def _without_class(self, conditions: Tensor, ignored: Tensor) -> Tensor:
+        """Return the conditions with 0 in background and classes at ignored pixels."""
+        planes = self.n_classes + 1
+        classes = conditions[:, :planes].masked_fill(ignored[:, None], 0.0)
+        return torch.cat([classes, conditions[:, planes:]], 1)
 
     def _gradient_penalty(self, conditions: Tensor, image: Tensor) -> Tensor:
         # A quarter of the crops regularises D well enough, and a second derivative is expensive.
