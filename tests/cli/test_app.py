@@ -21,6 +21,7 @@ from smearsynth.synthesis.training import checkpoint
 
 COMMANDS = [
     "stats",
+    "cut-fields",
     "masks",
     "demo",
     "train",

@@ -8,10 +8,11 @@ import tifffile
 from PIL import Image
 
 from image_folders import IMAGE, LABELS, LABELS_8, data_error, write_pair
+from label_images import components, discs, jpeg, outlines, photograph
 from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
-from smearsynth.formats.labels import pixel_size
+from smearsynth.formats.labels import LabelReader, pixel_size
 from smearsynth.formats.registry import open_writer
 from smearsynth.formats.tables import FolderMetadata
 from smearsynth.smear import Smear
@@ -55,8 +56,8 @@ def test_a_binary_mask_is_split_into_components_only_on_request(tmp_path: Path, 
 
 
 def test_a_component_that_reaches_all_borders_looks_binary_and_a_single_cell_does_not(tmp_path: Path) -> None:
-    net = np.ones((64, 80), np.uint8)
-    net[10:20, 10:20] = 0
+    net = np.zeros((64, 80), np.uint8)
+    net[30:34] = net[:, 40:44] = 1
     write_pair(tmp_path, net)
     assert "--binary" in data_error(lambda: open_smears(tmp_path)[0])
     write_pair(tmp_path, (LABELS == 3).astype(np.uint8))
@@ -78,11 +79,11 @@ def test_annotated_classes_of_a_folder_without_classes(tmp_path: Path) -> None:
     )
 
 
-def test_pixel_size_is_read_only_from_the_tag_of_smearsynth(tmp_path: Path) -> None:
+def test_pixel_size_is_read_from_the_tag_of_smearsynth_and_not_from_a_resolution(tmp_path: Path) -> None:
     write_folder(tmp_path, [analytic_smear(name="a", um_per_px=0.125)])
     path = tmp_path / "images" / "a.png"
     assert pixel_size(path, FolderMetadata("labels", ("cell",))) == 0.125
-    assert pixel_size(path, None) is None
+    assert pixel_size(path, None) == 0.125
     Image.fromarray(IMAGE).save(path, dpi=(72, 72))
     assert pixel_size(path, FolderMetadata("labels", ("cell",))) is None
 
@@ -104,3 +105,80 @@ def test_the_error_of_an_unfinished_folder_says_how_to_finish_it(tmp_path: Path)
     writer.write(random_smear(0, class_names=TWO_CLASSES))
     with pytest.raises(DataError, match="run the same command again to finish"):
         open_smears(tmp_path)[0]
+
+
+def reader_of(root: Path, *labels: np.ndarray, **options: object) -> LabelReader:
+    for k, ids in enumerate(labels):
+        write_pair(root, ids, photograph(discs()), image_file=f"{k}.png", label_file=f"{k}.png")
+    return LabelReader(root, **options)  # type: ignore[arg-type]
+
+
+def test_what_was_changed_is_reported(tmp_path: Path) -> None:
+    ids = discs().astype(np.uint8)
+    void = np.where(outlines(ids), 255, ids).astype(np.uint8)
+    reader = reader_of(tmp_path, ids, ids + np.uint8(1), void, np.ascontiguousarray(ids[::-1, ::-1]))
+    assert [reader.read(entry).count for entry in reader.entries] == [int(ids.max())] * 4
+    assert reader.found == "label images of 4 smears"
+    assert [note.split(" ")[-1] for note in reader.report.notes()] == ["(1)", "(2)", "(3)"]
+    for note, part in zip(reader.report.notes(), ("background", "void", "turned by 180°"), strict=True):
+        assert part in note
+
+
+def test_pixels_of_the_ignore_value_and_of_the_folder_ignore(tmp_path: Path) -> None:
+    ids = discs()
+    ids[:, 100:] = 200
+    reader = reader_of(tmp_path, ids.astype(np.uint8), ignore_value=200)
+    (tmp_path / "ignore").mkdir()
+    ignored = np.zeros(ids.shape, np.uint8)
+    ignored[70:] = 1
+    Image.fromarray(ignored).save(tmp_path / "ignore" / "0.png")
+    reader = LabelReader(tmp_path, ignore_value=200)
+    smear = reader.read(reader.entries[0])
+    assert smear.ignored is not None
+    assert (smear.ignored == (((ignored > 0) & (ids == 0)) | (ids == 200))).all()
+
+
+def test_values_that_are_no_ids_are_refused_with_the_file_and_the_remedy(tmp_path: Path) -> None:
+    ids = discs()
+    many = discs(20, 20, 4, 12, touching=False)
+    for k, (labels, remedy) in enumerate(
+        (
+            (jpeg(ids > 0), "--binary"),
+            (np.where(ids > 0, 1 + ids % 3, 0).astype(np.uint8), "one id per cell"),
+            (many.astype(np.uint8), "save the ids as uint16"),
+            ((ids == 0).astype(np.uint8), "invert it"),
+        )
+    ):
+        root = tmp_path / str(k)
+        write_pair(root, labels, photograph(many if k == 2 else ids))
+        reader = LabelReader(root)
+        message = data_error(lambda reader=reader: reader.read(reader.entries[0]))  # type: ignore[misc]
+        assert message.startswith(f"{root / 'labels' / 'a.png'}: ")
+        assert remedy in message
+
+
+def test_a_lossy_mask_is_read_as_binary(tmp_path: Path) -> None:
+    ids = discs()
+    reader = reader_of(tmp_path, jpeg(ids > 0), binary=True)
+    assert reader.read(reader.entries[0]).count == components(ids)
+    inverted = reader_of(tmp_path / "inverted", (ids == 0).astype(np.uint8), binary=True)
+    assert "labels/0.png: looks like an inverted mask" in data_error(lambda: inverted.read(inverted.entries[0]))
+
+
+def test_the_orientation_is_chosen_by_the_labels(tmp_path: Path) -> None:
+    ids = discs()
+    write_pair(tmp_path, ids.astype(np.uint8))
+    (tmp_path / "images" / "a.png").unlink()
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(photograph(ids)).save(tmp_path / "images" / "a.jpg", exif=exif)
+    reader = LabelReader(tmp_path)
+    assert reader.read(reader.entries[0]).shape == ids.shape
+    assert "EXIF orientation 6 not applied" in reader.report.notes()[0]
+
+
+def test_folders_of_smearsynth_are_not_checked(tmp_path: Path) -> None:
+    codes = np.where(discs() > 0, 1 + discs() % 3, 0).astype(np.int32)
+    smear = Smear.from_labels(photograph(codes), codes, name="a")
+    write_folder(tmp_path, [smear])
+    assert open_smears(tmp_path)[0].count == 3

@@ -100,3 +100,48 @@ def test_coordinates_up_to_one_are_fractions(tmp_path: Path) -> None:
     # One cell of one pixel is not enough to tell.
     pixel = Outline((np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float),))
     assert open_marks(tmp_path, field(tmp_path, "a.png", pixel)).notes == ()
+
+
+def save_turned(path: Path, orientation: int) -> None:
+    """Write a dark square at the position of `SQUARE` in the stored pixels, with an EXIF orientation."""
+    pixels = np.full((*SIZE, 3), 220, np.uint8)
+    pixels[2:8, 2:8] = 90
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("size", [None, SIZE])
+def test_outlines_of_the_stored_pixels_are_read_as_stored(
+    tmp_path: Path, orientation: int, size: tuple[int, int] | None
+) -> None:
+    annotation = field(tmp_path, "a.jpg", SQUARE, size=size)
+    save_turned(tmp_path / "a.jpg", orientation)
+    reader = open_marks(tmp_path, annotation)
+    smear = reader.read(reader.entries[0])
+    assert smear.shape == SIZE
+    assert smear.image[smear.labels > 0].mean() < 100
+    assert reader.report.remarks() == [
+        f"EXIF orientation {orientation} not applied, because the outlines fit the stored pixels (a)"
+    ]
+
+
+def test_outlines_of_the_turned_image_are_read_as_turned(tmp_path: Path) -> None:
+    turned = Outline((np.array([[12, 2], [18, 2], [18, 8], [12, 8]], float),))  # orientation 6 turns right
+    annotation = field(tmp_path, "a.jpg", turned, size=SIZE[::-1])
+    save_turned(tmp_path / "a.jpg", 6)
+    reader = open_marks(tmp_path, annotation)
+    smear = reader.read(reader.entries[0])
+    assert smear.shape == SIZE[::-1]
+    assert smear.image[smear.labels > 0].mean() < 100
+    assert reader.report.remarks() == ["EXIF orientation 6 applied (a)"]
+
+
+def test_outlines_that_fit_a_mirrored_image_are_reported(tmp_path: Path) -> None:
+    mirrored = Outline((np.array([[22, 2], [28, 2], [28, 8], [22, 8]], float),))
+    annotation = field(tmp_path, "a.jpg", mirrored)
+    save_turned(tmp_path / "a.jpg", 1)
+    reader = open_marks(tmp_path, annotation)
+    reader.read(reader.entries[0])
+    assert "mirrored left to right" in reader.report.remarks()[0]

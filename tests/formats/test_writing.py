@@ -11,7 +11,7 @@ from smears import analytic_smear, random_smear, same_instances
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
 from smearsynth.formats import writing
-from smearsynth.formats.registry import FORMATS, open_writer
+from smearsynth.formats.registry import WRITE_FORMATS, open_writer
 from smearsynth.smear import Smear
 
 TWO_CLASSES = ("red", "white")
@@ -23,7 +23,7 @@ def empty_smear(name: str, class_names: tuple[str, ...] = ("cell",)) -> Smear:
 
 
 @pytest.mark.parametrize("class_names", [("cell",), TWO_CLASSES])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", WRITE_FORMATS)
 def test_written_smears_are_read_unchanged(tmp_path: Path, format: str, class_names: tuple[str, ...]) -> None:
     discs = [(20, 20, 9), (34, 20, 9), (60, 44, 12), (0, 60, 5)]
     smears = [
@@ -50,7 +50,7 @@ def test_written_smears_are_read_unchanged(tmp_path: Path, format: str, class_na
     assert not list(tmp_path.rglob("*.part"))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", WRITE_FORMATS)
 def test_an_interrupted_run_continues(tmp_path: Path, format: str) -> None:
     smears = [random_smear(i, class_names=TWO_CLASSES) for i in range(4)] + [empty_smear("smear-04", TWO_CLASSES)]
     uninterrupted, continued = tmp_path / "uninterrupted", tmp_path / "continued"
@@ -73,7 +73,7 @@ def test_an_interrupted_run_continues(tmp_path: Path, format: str) -> None:
     assert all((uninterrupted / path).read_bytes() == (continued / path).read_bytes() for path in files)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", WRITE_FORMATS)
 def test_a_full_disk_leaves_no_incomplete_files(
     tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

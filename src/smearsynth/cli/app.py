@@ -17,6 +17,7 @@ from smearsynth.cli.evaluation import audit, check_layout, realism
 from smearsynth.cli.generation import demo, generate
 from smearsynth.cli.grouping import Command, Group, grouped
 from smearsynth.cli.models import export, info
+from smearsynth.cli.slides import cut_fields
 from smearsynth.cli.smears import masks, stats
 from smearsynth.cli.tasks import predict, score, train_task
 from smearsynth.cli.terminal import err, fail, out, plain_warnings, say
@@ -35,6 +36,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any], str], ...]] = {
     "Annotated smears": (
         ("stats", stats, "smearsynth stats DATA"),
+        ("cut-fields", cut_fields, "smearsynth cut-fields SLIDE -o fields --um-per-px 0.1 -n 50"),
         ("annotate", annotate, "smearsynth annotate IMAGES --boxes boxes.csv -o labelled"),
         ("convert", convert, "smearsynth convert DATA out --to yolo-segment --split train=0.8,val=0.2"),
         ("masks", masks, "smearsynth masks -n 10 -o masks"),

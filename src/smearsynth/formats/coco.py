@@ -162,7 +162,7 @@ class _CocoFile:
         name = self._names[str(annotation["category_id"])]
         amodal = _shape(annotation.get("amodal_segmentation"), size)
         visible = shape if amodal is not None and not isinstance(shape, Box) else None
-        return CellMark(amodal or shape, name, None if key is None else str(key), visible=visible)  # type: ignore[arg-type]
+        return CellMark(amodal or shape, name, None if key is None else str(key), visible=visible)
 
 
 def _listed_size(image: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -6,46 +6,55 @@ The format is detected from the first bytes of the file, not from its extension.
 
 from __future__ import annotations
 
-import struct
-import warnings
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from smearsynth.errors import DataError
-from smearsynth.files import describe_read_error
+from smearsynth.formats.arrays import npy_planes, npy_shape, read_npy_ids
+from smearsynth.formats.bit_depth import to_8bit
+from smearsynth.formats.decoding import (
+    JPEG_TIFF,
+    Pixels,
+    check_lossless,
+    decoding,
+    is_npy,
+    is_tiff,
+    lossy_error,
+    open_pillow,
+    warn_of_frames,
+)
+from smearsynth.formats.label_ids import as_ids
+from smearsynth.formats.tiff import orient, page_count, read_tiff, tiff_orientation, tiff_planes
 from smearsynth.smear import ImageArray
 
-Pixels = npt.NDArray[Any]
-
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Photometric interpretations without colour conversion: white-is-zero, black-is-zero, RGB, palette.
-_PLAIN_TIFF = (0, 1, 2, 3)
-_MAX_VALUES = (255, 4095, 65535)  # of 8, 12 and 16 bits
+_ORIENTATION = 274  # tag
+_INVERSE = {6: 8, 8: 6}  # the other orientations are their own inverse
 # Level 3 is more than twice as fast as the default 6, for files a tenth larger.
 _PNG_LEVEL = 3
 
 
-def read_rgb(path: Path) -> ImageArray:
+def read_rgb(path: Path, *, oriented: bool = True) -> ImageArray:
     """Decode an image file to 8-bit RGB.
 
     Greyscale is repeated in three channels, and CMYK and palettes are converted. Transparent images are composited
-    on white, the background of bright field. The EXIF orientation is applied. If there are several pages, the first
-    is read, with a warning. Samples of more than 8 bits are scaled linearly by the maximum of the smallest bit
-    depth (8, 12 or 16) that contains all values: the exposure is preserved, the contrast is not stretched. Floats
-    must be in 0..1 or 0..255.
+    on white, the background of bright field. Channels that a TIFF stores as grey planes are merged. If there are
+    several other pages, the first is read, with a warning. Samples of more than 8 bits are scaled linearly by the
+    largest value of the camera: the exposure is preserved, the contrast is not stretched. The file declares this
+    value (TIFF tag 281, SignificantBits of OME), else it is that of the smallest depth (8, 10, 12, 14 or 16 bits)
+    that contains all values. Floats must be in 0..1 or 0..255.
 
     Parameters
     ----------
     path : Path
+    oriented : bool
+        Apply the EXIF orientation. False: the pixels as they are stored.
 
     Returns
     -------
@@ -55,19 +64,61 @@ def read_rgb(path: Path) -> ImageArray:
     ------
     DataError
         If the file is not an image, is truncated, or has values that cannot be mapped to 8 bits.
+
+    Warns
+    -----
+    UserWarning
+        If further pages are not read, or the bit depth is uncertain.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.png"
+    >>> save_png(path, np.full((2, 3), 7, np.uint8))
+    >>> read_rgb(path).shape
+    (2, 3, 3)
     """
-    with _decoding(path):
-        samples = _tiff_samples(path) if _is_tiff(path) else None
-        if samples is None:
-            samples = _pillow_rgb(path)
-    return _to_rgb(samples, path)
+    with decoding(path):
+        image = read_tiff(path, merge=True) if is_tiff(path) else None
+        if image is not None:
+            return _to_rgb(image.to_8bit(path, oriented=oriented), path)
+        return _to_rgb(to_8bit(_pillow_rgb(path, oriented=oriented), path), path)
+
+
+def exif_orientation(path: Path) -> int:
+    """Return the orientation of an image in EXIF, or in TIFF tag 274: 1..8, and 1 if there is none.
+
+    Raises
+    ------
+    DataError
+        If the file is not an image.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.png"
+    >>> save_png(path, np.zeros((2, 2), np.uint8))
+    >>> exif_orientation(path)
+    1
+    """
+    with decoding(path):
+        if is_tiff(path):
+            with tifffile.TiffFile(path) as file:
+                return tiff_orientation(file.pages.first)
+        with open_pillow(path) as image:
+            return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(_ORIENTATION, 1)
+    return int(value) if value in range(1, 9) else 1
 
 
 def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
     """Decode a label image to integer ids.
 
-    Supported are PNG and TIFF of 8, 16 and 32 bits, indexed PNG (the index is the id), and floats with integer
-    values.
+    Supported are PNG and TIFF of 1 to 64 bits, indexed PNG and TIFF (the index is the id), grey saved as RGB,
+    floats with whole values, and NumPy arrays (`.npy`): label arrays, and the masks of Cellpose (`_seg.npy`).
 
     Parameters
     ----------
@@ -82,30 +133,88 @@ def read_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
     ------
     DataError
         If the file is not an image, has colours, fractions or negative ids, or has lossy compression.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.npy"
+    >>> np.save(path, np.array([[0, 2]], np.uint16))
+    >>> read_ids(path).tolist()
+    [[0, 2]]
     """
-    with _decoding(path):
-        samples = _tiff_plain(path) if _is_tiff(path) else None
-        if samples is None:
-            samples = _pillow_ids(path)
-    if samples.ndim != 2:
-        raise DataError(
-            f"is a colour image of {samples.shape[-1]} channels, but labels are expected; "
-            "save integer labels, or use format 'palette' if colours distinguish the cells",
-            path,
-        )
-    if samples.dtype.kind == "f":
-        samples = _to_integers(samples, path)
-    if samples.dtype.kind == "b":
-        return samples.astype(np.uint8)
-    if samples.dtype == np.uint64:
-        samples = samples.astype(np.int64)  # NumPy cannot count or index with uint64
-    if samples.dtype.kind == "i" and samples.size and samples.min() < 0:
-        raise DataError(
-            f"contains negative ids (down to {samples.min()}), as ids above 32767 saved with signed 16 bits; "
-            "save labels as uint16 or int32",
-            path,
-        )
-    return samples
+    with decoding(path):
+        if is_npy(path):
+            return read_npy_ids(path)
+        image = read_tiff(path) if is_tiff(path) else None
+        samples = _pillow_ids(path) if image is None else image.ids(path)
+    return as_ids(samples, path)
+
+
+def id_plane_count(path: Path) -> int:
+    """Return the number of planes of a label file: pages of a TIFF, or N of an array (N, H, W); else 1.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    with decoding(path):
+        if is_npy(path):
+            shape = npy_shape(path)
+            return shape[0] if len(shape) == 3 else 1
+        if is_tiff(path):
+            with tifffile.TiffFile(path) as file:
+                return page_count(file, samples=True)
+    return 1
+
+
+def read_id_planes(path: Path) -> Iterator[npt.NDArray[np.bool_]]:
+    """Decode a stack with one cell per plane: the pages of a TIFF, or an array (N, H, W) in a `.npy` file.
+
+    Cells may overlap. Each plane is decoded when it is requested.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    (H, W) bool array
+        Mask of one cell; it is empty if the plane is empty.
+
+    Raises
+    ------
+    DataError
+        If the file is not such a stack, a plane has several ids, or planes differ in size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.npy"
+    >>> np.save(path, np.array([[[0, 1]], [[255, 255]]], np.uint8))
+    >>> [mask.tolist() for mask in read_id_planes(path)]
+    [[[False, True]], [[True, True]]]
+    """
+    size: tuple[int, ...] | None = None
+    with decoding(path):
+        if is_npy(path):
+            planes = npy_planes(path)
+        elif is_tiff(path):
+            planes = tiff_planes(path)
+        else:
+            planes = iter([_pillow_ids(path)])
+        for number, plane in enumerate(planes, 1):
+            ids = as_ids(plane, path)
+            size = ids.shape if size is None else size
+            if ids.shape != size:
+                raise DataError(f"plane {number} has another size than plane 1; save planes of one size", path)
+            largest = ids.max(initial=0)
+            if not ((ids == 0) | (ids == largest)).all():
+                raise DataError(
+                    f"plane {number} has several ids, but one cell per plane is expected; save one label image",
+                    path,
+                )
+            yield ids != 0
 
 
 def read_colours(path: Path) -> npt.NDArray[np.uint8]:
@@ -124,11 +233,15 @@ def read_colours(path: Path) -> npt.NDArray[np.uint8]:
     DataError
         If the file is not an image, has more than 8 bits per channel, or has lossy compression.
     """
-    with _decoding(path):
-        samples = _tiff_samples(path) if _is_tiff(path) else None
-        if samples is None:
-            _check_not_jpeg(path, "colours")
-            samples = _pillow_rgb(path)
+    with decoding(path):
+        image = read_tiff(path) if is_tiff(path) else None
+        if image is None:
+            check_lossless(path, "colours")
+            samples = _pillow_rgb(path, oriented=True)
+        elif image.jpeg:
+            raise lossy_error(JPEG_TIFF, "colours", path)
+        else:
+            samples = image.unscaled()
     if samples.ndim == 2:
         samples = samples[:, :, None]
     if samples.dtype.kind == "b":
@@ -145,110 +258,42 @@ def read_colours(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def is_coloured(path: Path) -> bool:
-    """Test whether an annotation image contains colours instead of ids; only its header is read."""
-    with _decoding(path):
-        if _is_tiff(path):
+    """Test whether an annotation image contains colours instead of ids.
+
+    Only the header is read, except for RGB images: their channels are equal if a program saved ids as RGB.
+    """
+    with decoding(path):
+        if is_npy(path):
+            return False
+        if is_tiff(path):
             with tifffile.TiffFile(path) as file:
                 page = file.pages.first
-                return page.samplesperpixel > 1 or page.photometric == 3
-        with Image.open(path) as image:
-            if image.mode == "P":
-                palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
-                # Some programs save ids as an indexed image with a palette of greys.
-                return bool((palette != np.arange(len(palette), dtype=np.uint8)[:, None]).any())
-            return image.mode in ("RGB", "RGBA", "PA", "CMYK", "YCbCr")
+                if page.samplesperpixel == 1:
+                    return bool(page.photometric == 3)
+        else:
+            with open_pillow(path) as image:
+                if image.mode == "P":
+                    palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+                    # Some programs save ids as an indexed image with a palette of greys.
+                    return bool((palette != np.arange(len(palette), dtype=np.uint8)[:, None]).any())
+                if image.mode not in ("RGB", "RGBA"):
+                    return image.mode in ("PA", "CMYK", "YCbCr")
+        pixels = read_rgb(path)
+    return bool((pixels != pixels[:, :, :1]).any())
 
 
 def read_png_text(path: Path) -> dict[str, str]:
     """Return the text tags of a PNG file; empty for other formats."""
-    with _decoding(path), Image.open(path) as image:
+    with decoding(path), open_pillow(path) as image:
         return dict(getattr(image, "text", {}))
 
 
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Convert the exceptions of the decoders to a `DataError` with the path of the file."""
-    try:
-        yield
-    except Image.DecompressionBombError as error:
-        raise DataError("is too large for one microscope field; split it into fields", path) from error
-    except UnidentifiedImageError as error:
-        raise DataError("is not an image; save it as PNG, TIFF or JPEG", path) from error
-    except OSError as error:
-        # Pillow raises OSError without errno for truncated data; errno is set by the operating system.
-        problem = _damaged(error) if error.errno is None else describe_read_error(error)
-        raise DataError(problem, path) from error
-    except (
-        tifffile.TiffFileError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError,
-        struct.error, zlib.error,
-    ) as error:  # fmt: skip
-        if isinstance(error, DataError):
-            raise
-        raise DataError(_damaged(error), path) from error
-
-
-def _damaged(error: Exception) -> str:
-    reason = " ".join(str(error).split())[:120]
-    return f"is truncated or damaged ({reason}); copy or save it again"
-
-
-def _is_tiff(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) in _TIFF_MAGIC
-
-
-def _tiff_plain(path: Path) -> Pixels | None:
-    """Return the samples of the first page, (H, W) or (H, W, S), or None if only Pillow can decode it."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages.first
-        if len(file.pages) > 1:
-            warnings.warn(f"{path}: has {len(file.pages)} pages; only the first is read", stacklevel=5)
-        if page.photometric not in _PLAIN_TIFF:
-            return None
-        try:
-            samples = np.asarray(page.asarray())
-        except ValueError as error:
-            if "imagecodecs" in str(error):
-                return None
-            raise
-        axes = page.axes
-        orientation = page.tags.valueof(274, 1)
-    if axes == "SYX":
-        samples = np.moveaxis(samples, 0, -1)
-    elif axes not in ("YX", "YXS"):
-        raise DataError(f"is a TIFF volume (axes {axes}); save a single plane", path)
-    return _oriented(samples, orientation)
-
-
-def _tiff_samples(path: Path) -> Pixels | None:
-    """Return the samples as `_tiff_plain`, with the palette applied and white-is-zero inverted."""
-    samples = _tiff_plain(path)
-    if samples is None:
-        return None
-    with tifffile.TiffFile(path) as file:
-        page = file.pages.first
-        if page.photometric == 3 and page.colormap is not None:
-            return np.moveaxis(page.colormap[:, samples] >> 8, 0, -1).astype(np.uint8)
-        if page.photometric == 0 and samples.dtype.kind in "bu":
-            return ~samples
-    return samples
-
-
-def _oriented(samples: Pixels, orientation: int) -> Pixels:
-    """Apply EXIF/TIFF orientation 1..8."""
-    if orientation in (5, 6, 7, 8):
-        samples = np.swapaxes(samples, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
-    if orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
-    return np.ascontiguousarray(samples)
-
-
-def _pillow_rgb(path: Path) -> Pixels:
-    with Image.open(path) as file:
+def _pillow_rgb(path: Path, *, oriented: bool) -> Pixels:
+    with open_pillow(path) as file:
+        warn_of_frames(file, path)
         reduced_depth = _is_deep_colour_png(path) or _is_deep_colour_tiff(file)
-        image: Image.Image = ImageOps.exif_transpose(file)
+        orientation = _orientation(file)
+        image = ImageOps.exif_transpose(file)
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         elif image.mode in ("LA", "PA", "La", "RGBa"):
@@ -256,12 +301,14 @@ def _pillow_rgb(path: Path) -> Pixels:
         elif image.mode not in ("1", "L", "I", "F", "RGB", "RGBA") and not image.mode.startswith("I;"):
             image = image.convert("RGB")
         samples = np.asarray(image)
-    if reduced_depth and samples.max(initial=0) < 16:
+    if reduced_depth and samples.max(initial=0) < 64:
         raise DataError(
-            "is a 16-bit colour image with 12-bit values, which cannot be read; save it as uncompressed TIFF",
+            "is a 16-bit colour image with values of 14 bits or less, which cannot be read; save it as "
+            "uncompressed TIFF",
             path,
         )
-    return samples
+    # Pillow applies the orientation of a TIFF when it decodes it, so it is always applied and then undone.
+    return samples if oriented else orient(samples, _INVERSE.get(orientation, orientation))
 
 
 def _is_deep_colour_png(path: Path) -> bool:
@@ -277,19 +324,13 @@ def _is_deep_colour_tiff(image: Image.Image) -> bool:
 
 
 def _pillow_ids(path: Path) -> Pixels:
-    _check_not_jpeg(path, "ids")
-    with Image.open(path) as image:
+    check_lossless(path, "ids")
+    with open_pillow(path) as image:
+        warn_of_frames(image, path)
         return np.asarray(image)
 
 
-def _check_not_jpeg(path: Path, content: str) -> None:
-    with Image.open(path) as image:
-        if image.format == "JPEG":
-            raise DataError(f"is a JPEG, whose compression changes {content}; save it as PNG or TIFF", path)
-
-
-def _to_rgb(samples: Pixels, path: Path) -> ImageArray:
-    samples = _to_8bit(samples, path)
+def _to_rgb(samples: npt.NDArray[np.uint8], path: Path) -> ImageArray:
     if samples.ndim == 2:
         samples = samples[:, :, None]
     channels = samples.shape[2]
@@ -303,29 +344,6 @@ def _to_rgb(samples: Pixels, path: Path) -> ImageArray:
             colour = np.rint(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)
     # A copy, because the pixels of a Pillow image are read-only and PyTorch warns about such arrays.
     return np.array(np.broadcast_to(colour, (*colour.shape[:2], 3)))
-
-
-def _to_8bit(samples: Pixels, path: Path) -> npt.NDArray[np.uint8]:
-    if samples.dtype == np.uint8:
-        return samples
-    if samples.dtype.kind == "b":
-        return samples.astype(np.uint8) * np.uint8(255)
-    low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0:
-        raise DataError(f"contains values from {low:g} to {high:g}; save it with 8 or 16 bits", path)
-    if samples.dtype.kind == "f":
-        if high > 255:
-            raise DataError(f"contains floats up to {high:g}; save it with 8 or 16 bits", path)
-        white = 1.0 if high <= 1 else 255.0
-    else:
-        white = float(next((value for value in _MAX_VALUES if high <= value), high))
-    return np.rint(samples * np.float32(255 / white)).astype(np.uint8)
-
-
-def _to_integers(samples: Pixels, path: Path) -> npt.NDArray[np.int64]:
-    if not np.isfinite(samples).all() or (samples != np.rint(samples)).any():
-        raise DataError("contains fractions, but labels are expected; save integer ids as uint16 or int32", path)
-    return samples.astype(np.int64)
 
 
 def save_png(path: Path, pixels: npt.NDArray[np.uint8 | np.uint16], tags: Mapping[str, str] | None = None) -> None:

@@ -2,45 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, Reader
-from smearsynth.formats.images import read_ids, read_png_text, read_rgb, save_png, save_tiff
-from smearsynth.formats.listing import find_pairs
+from smearsynth.formats.binary_masks import (
+    INVERTED_PROBLEM,
+    binary_cells,
+    looks_binary,
+    looks_inverted,
+    read_binary,
+)
+from smearsynth.formats.binary_masks import label_components as label_components
+from smearsynth.formats.images import read_ids, save_png, save_tiff
+from smearsynth.formats.label_checks import BINARY_PROBLEM, clean_labels, label_problem, overflow_remark
+from smearsynth.formats.label_summary import Ids, LabelSummary
+from smearsynth.formats.label_writing import MAX_16_BIT_ID, LabelFolderWriter
+from smearsynth.formats.orientation import check_turn, oriented_image
+from smearsynth.formats.pairs import find_pairs
+from smearsynth.formats.pixel_size import image_pixel_size
+from smearsynth.formats.side_files import HIDDEN_FOLDER, read_hidden, read_ignored
 from smearsynth.formats.tables import INSTANCE_FILE, FolderMetadata, InstanceTable, PointTable, read_metadata
-from smearsynth.formats.writing import TableWriter
-from smearsynth.smear import LabelArray, Smear, relabel_sequential
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 
 LABEL_FOLDER = "labels"
-BINARY_PROBLEM = (
-    "looks like a binary mask (one value for all cells); "
-    "pass --binary (binary=True) to use its connected components as instances"
-)
 _POINT_FOLDER = "points"
-_MAX_PNG_ID = 65535
+_SAMPLE = 8  # label images that are read to decide what the values of a folder are
+
+
+class DecodedLabels(NamedTuple):
+    """Instances of one label image.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+        Instances 1..n.
+    ids : (n,) int64 array
+        ``ids[k]`` is the id of instance ``k + 1`` in the file.
+    ignored : (H, W) bool array or None
+        Pixels without annotation.
+    left_out : mapping of str to int, optional
+        Number of regions that were not read, by reason.
+    remarks : tuple of str
+        What was changed.
+    """
+
+    labels: LabelArray
+    ids: npt.NDArray[np.int64]
+    ignored: Mask | None = None
+    left_out: Mapping[str, int] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class LabelReader(Reader):
     """Reader of images with label images.
 
+    Values that are no instance ids (classes, parts of cells, a lossy mask, more cells than 8 bits can number) are
+    an error. A background other than 0 and void borders are recognised and noted in `report`.
+
     Parameters
     ----------
     root : Path
-        Folder with a layout of `smearsynth.formats.listing.find_pairs`.
+        Folder with a layout of `smearsynth.formats.pairs.find_pairs`.
     classes : {"auto", "one", "annotated"}
         "annotated": classes of `instances.csv`, else of `points/`. "one": all cells are "cell". "auto": "annotated"
         for folders that smearsynth wrote, else "one", because classes with few cells cannot be trained on.
     binary : bool
-        The 4-connected components of all non-zero pixels become the instances.
+        The 4-connected components of the mask become the instances. Grey values of lossy compression are allowed.
+    ignore_value : int, optional
+        Value of pixels without annotation.
 
     Raises
     ------
@@ -50,17 +87,31 @@ class LabelReader(Reader):
 
     format = "labels"
 
-    def __init__(self, root: Path, *, classes: ClassChoice = "auto", binary: bool = False) -> None:
-        self.root = root
-        self.entries, self.notes = find_pairs(root)
+    def __init__(
+        self,
+        root: Path,
+        *,
+        classes: ClassChoice = "auto",
+        binary: bool = False,
+        ignore_value: int | None = None,
+    ) -> None:
+        super().__init__(root)
+        pairs = find_pairs(root)
+        self.entries, self.notes = pairs.entries, pairs.notes
+        self.found = f"{self._noun()} of {len(self.entries):,} smear{'' if len(self.entries) == 1 else 's'}"
+        self._ignored = pairs.ignored
         self._metadata = read_metadata(root)
         self._binary = binary
-        self._binary_folder: bool | None = None
+        self._ignore_value = ignore_value
+        self._sample: list[tuple[str, LabelSummary]] | None = None
         self._table: InstanceTable | None = None
         self._points: PointTable | None = None
         self.class_names = ONE_CLASS
         if not binary and (classes == "annotated" or (classes == "auto" and self._metadata is not None)):
             self._find_classes(required=classes == "annotated")
+
+    def _noun(self) -> str:
+        return "label images"
 
     def _find_classes(self, *, required: bool) -> None:
         if (self.root / INSTANCE_FILE).exists():
@@ -79,39 +130,86 @@ class LabelReader(Reader):
 
     def read(self, entry: Entry) -> Smear:
         """Decode one smear at full size."""
-        image = read_rgb(entry.image)
-        labels = self._read_labels(entry)
-        if labels.shape != image.shape[:2]:
-            raise DataError(
-                f"is {labels.shape[1]}×{labels.shape[0]} px, but its image {entry.image} is "
-                f"{image.shape[1]}×{image.shape[0]} px; both must have the same size",
-                entry.annotation,
-            )
-        try:
-            instances, ids = relabel_sequential(labels)
-        except DataError as error:
-            raise DataError(str(error), entry.annotation) from error
-        classes = self._classes(entry.name, instances, ids)
-        um_per_px = pixel_size(entry.image, self._metadata)
-        return Smear(image, instances, classes, self.class_names, um_per_px, entry.name)
+        decoded = self._decode(entry)
+        image, remarks = self._read_image(entry, decoded.labels)
+        ignored = decoded.ignored
+        if entry.name in self._ignored:
+            pixels = read_ignored(self._ignored[entry.name], decoded.labels.shape)
+            ignored = pixels if ignored is None else ignored | pixels
+        outlines = None
+        if self._metadata is not None:
+            outlines = read_hidden(self.root / HIDDEN_FOLDER / f"{entry.name}.json", len(decoded.ids))
+        self.report.record(entry.name, len(decoded.ids), decoded.left_out, (*decoded.remarks, *remarks))
+        return Smear(
+            image,
+            decoded.labels,
+            self._classes(entry.name, decoded.labels, decoded.ids),
+            self.class_names,
+            pixel_size(entry.image, self._metadata),
+            entry.name,
+            None if ignored is None else ignored & (decoded.labels == 0),
+            outlines,
+        )
 
-    def _read_labels(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
-        ids = read_ids(entry.annotation)
-        if self._binary:
-            return label_components(ids != 0)
-        if self._metadata is None and looks_binary(ids) and self._folder_is_binary():
-            raise DataError(BINARY_PROBLEM, entry.annotation)
-        return ids
+    def _read_image(self, entry: Entry, labels: LabelArray) -> tuple[ImageArray, list[str]]:
+        image, remark = oriented_image(entry.image, labels, entry.annotation)
+        turn = None if self._metadata is not None else check_turn(image, labels)
+        return image, [text for text in (remark, turn) if text is not None]
+
+    def _decode(self, entry: Entry) -> DecodedLabels:
+        """Return the instances of a label image, after the checks of its values."""
+        path = entry.annotation
+        try:
+            if self._binary:
+                return self._binary_labels(read_binary(path))
+            ids = self._read_ids(path)
+            if self._metadata is not None:
+                summary = LabelSummary.of(ids)
+                return DecodedLabels(summary.labels, summary.ids)
+            return self._checked(ids, entry)
+        except DataError as error:
+            # The checks do not know the file.
+            raise error if error.path is not None else DataError(str(error), path) from error
+
+    def _read_ids(self, path: Path) -> Ids:
+        return read_ids(path)
+
+    def _binary_labels(self, values: Ids) -> DecodedLabels:
+        ignored = None if self._ignore_value is None else values == self._ignore_value
+        cells = binary_cells(values if ignored is None else np.where(ignored, 0, values))
+        ids = np.arange(1, int(cells.labels.max(initial=0)) + 1)
+        left_out = {"specks (components far smaller than a cell)": cells.specks}
+        return DecodedLabels(cells.labels, ids, ignored, left_out)
+
+    def _checked(self, ids: Ids, entry: Entry) -> DecodedLabels:
+        clean = clean_labels(LabelSummary.of(ids), self._ignore_value)
+        summary = clean.summary
+        if summary.count == 1 and looks_binary(_values(summary, ids.dtype)) and self._folder_is_binary():
+            raise DataError(INVERTED_PROBLEM if looks_inverted(summary.labels > 0) else BINARY_PROBLEM)
+        if problem := label_problem(summary, self._others(entry)):
+            raise DataError(problem)
+        overflow = overflow_remark(summary) if ids.dtype == np.uint8 else None
+        remarks = clean.remarks if overflow is None else (*clean.remarks, overflow)
+        return DecodedLabels(summary.labels, summary.ids, clean.ignored, remarks=remarks)
 
     def _folder_is_binary(self) -> bool:
-        """Test whether no annotation of a sample has several ids: one cell in two pieces is no binary mask."""
-        if self._binary_folder is None:
-            step = max(1, len(self.entries) // 8)
-            self._binary_folder = all(self._count_values(entry) <= 1 for entry in self.entries[::step])
-        return self._binary_folder
+        """Test whether no label image of a sample has several ids: one cell in two pieces is no binary mask."""
+        return all(summary.count <= 1 for _, summary in self._read_sample())
 
-    def _count_values(self, entry: Entry) -> int:
-        return count_values(read_ids(entry.annotation))
+    def _others(self, entry: Entry) -> Callable[[], list[LabelSummary]]:
+        return lambda: [summary for name, summary in self._read_sample() if name != entry.name]
+
+    def _read_sample(self) -> list[tuple[str, LabelSummary]]:
+        """Return the label images of a sample of the smears, without those that cannot be read."""
+        if self._sample is None:
+            self._sample = []
+            for entry in self.entries[:: max(1, len(self.entries) // _SAMPLE)]:
+                try:
+                    clean = clean_labels(LabelSummary.of(self._read_ids(entry.annotation)), self._ignore_value)
+                except DataError:
+                    continue
+                self._sample.append((entry.name, clean.summary))
+        return self._sample
 
     def _classes(self, name: str, labels: LabelArray, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if self._points is not None:
@@ -130,99 +228,45 @@ class LabelReader(Reader):
             ) from error
 
 
-def label_components(mask: npt.NDArray[np.bool_]) -> LabelArray:
-    """Label the 4-connected components of a mask, so that cells that meet at a corner stay separate.
+def _values(summary: LabelSummary, dtype: np.dtype[np.integer]) -> Ids:
+    """Return the cleaned ids of the file in the type of its values."""
+    return np.concatenate([[0], summary.ids]).astype(dtype)[summary.labels]
 
-    Parameters
-    ----------
-    mask : (H, W) bool array
 
-    Returns
-    -------
-    (H, W) int32 array
+def pixel_size(image: Path, metadata: FolderMetadata | None = None) -> float | None:
+    """Read the pixel size in µm that an image declares (`image_pixel_size`), or return None.
 
-    Examples
-    --------
-    >>> label_components(np.array([[True, False], [False, True]])).tolist()
-    [[1, 0], [0, 2]]
+    The result is the same with and without the metadata of a folder of smearsynth.
     """
-    labels = np.empty(mask.shape, np.int32)
-    ndimage.label(mask, output=labels)
-    return labels
+    return image_pixel_size(image)
 
 
-def looks_binary(ids: npt.NDArray[np.integer[Any]]) -> bool:
-    """Test whether a label image looks like a mask of all cells and not like the label of a single cell.
-
-    It does if all non-zero pixels have the same value, and this value is 255, or there are several large
-    components, or one component reaches all four borders.
-
-    Examples
-    --------
-    >>> mask = np.zeros((8, 8), np.uint8)
-    >>> mask[1:3, 1:3] = mask[5:7, 5:7] = 1
-    >>> looks_binary(mask), looks_binary(mask * np.arange(1, 9, dtype=np.uint8))
-    (True, False)
-    """
-    if count_values(ids) != 1:
-        return False
-    mask = ids != 0
-    if int(ids.max()) == 255 and ids.dtype == np.uint8:
-        return True
-    sizes = np.bincount(label_components(mask).ravel())[1:]
-    if int((sizes >= 0.05 * sizes.sum()).sum()) > 1:
-        return True
-    return bool(mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any())
-
-
-def count_values(ids: npt.NDArray[np.integer[Any]]) -> int:
-    """Return the number of different non-zero values, or 2 if there are more.
-
-    Examples
-    --------
-    >>> count_values(np.array([[0, 7, 7]])), count_values(np.array([[1, 2, 3]]))
-    (1, 2)
-    """
-    largest = ids.max(initial=0)
-    if largest == 0:
-        return 0
-    return 1 if ((ids == 0) | (ids == largest)).all() else 2
-
-
-def pixel_size(image: Path, metadata: FolderMetadata | None) -> float | None:
-    """Read the pixel size in µm from the PNG tag of smearsynth, or return None.
-
-    The resolution tags of other programs are ignored: they usually contain a default of 72 dpi.
-    """
-    if metadata is None or image.suffix.lower() != ".png":
-        return None
-    try:
-        return float(read_png_text(image)["um_per_px"])
-    except (KeyError, ValueError):
-        return None
-
-
-class LabelWriter(TableWriter):
+class LabelWriter(LabelFolderWriter):
     """Writer of `images/NAME.png` and `labels/NAME.png` (uint16).
 
     A smear of more than 65,535 instances does not fit in 16 bits: its labels are written to `labels/NAME.tif`
-    (int32).
+    (int32). Ignored pixels are written to `ignore/`, and full outlines of covered cells to `hidden/`.
     """
 
     format = "labels"
 
-    def __init__(self, folder: Path, class_names: Sequence[str] = ONE_CLASS) -> None:
-        super().__init__(folder, class_names)
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str] = ONE_CLASS,
+        split_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        super().__init__(folder, class_names, split_of)
 
-    def _save(self, smear: Smear, files: ExitStack) -> None:
-        self._save_classes(smear.name, smear.classes, files)
+    def _save_labels(self, smear: Smear, files: ExitStack) -> Smear:
         png, tiff = self._label_paths(smear.name)
-        if smear.count <= _MAX_PNG_ID:
+        if smear.count <= MAX_16_BIT_ID:
             save_png(files.enter_context(atomic_write(png)), smear.labels.astype(np.uint16))
             tiff.unlink(missing_ok=True)
         else:
             save_tiff(files.enter_context(atomic_write(tiff)), smear.labels)
             png.unlink(missing_ok=True)
+        return smear
 
     def _label_paths(self, name: str) -> tuple[Path, Path]:
         return self.folder / LABEL_FOLDER / f"{name}.png", self.folder / LABEL_FOLDER / f"{name}.tif"

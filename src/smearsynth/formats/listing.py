@@ -1,4 +1,4 @@
-"""File names of a folder of smears: listing of images, pairing with annotation images, and splits."""
+"""File names of a folder of smears: listing of images, names of smears, and splits."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import csv
 import io
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from smearsynth.errors import DataError
 from smearsynth.files import describe_read_error, read_text
-from smearsynth.formats.base import Entry
 
 IMAGE_FOLDER = "images"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-# In order of preference. smearsynth writes colour-palette masks to "palette".
-ANNOTATION_FOLDERS = ("labels", "masks", "instances", "palette")
 SPLIT_FILE = "split.csv"
-_ENDINGS = ("label", "labels", "mask", "masks", "instances", "instance", "palette")
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -55,11 +50,14 @@ def image_name(file_name: str) -> str:
 
     Examples
     --------
-    >>> image_name("slide.7.JPG"), image_name("slide.7")
-    ('slide.7', 'slide.7')
+    >>> image_name("slide.7.JPG"), image_name("slide.7"), image_name("a.ome.tif")
+    ('slide.7', 'slide.7', 'a')
     """
     stem, dot, suffix = file_name.rpartition(".")
-    return stem if stem and f"{dot}{suffix.lower()}" in IMAGE_SUFFIXES else file_name
+    if not stem or f"{dot}{suffix.lower()}" not in IMAGE_SUFFIXES:
+        return file_name
+    is_ome = suffix.lower() in ("tif", "tiff") and stem.lower().endswith(".ome") and len(stem) > len(".ome")
+    return stem[: -len(".ome")] if is_ome else stem
 
 
 def check_file_stem(name: str) -> str:
@@ -83,49 +81,6 @@ def remove_temporary_files(folder: Path) -> None:
                 path.unlink()
 
 
-def annotation_folder(root: Path) -> Path | None:
-    """Return the folder of annotation images beside `images/`, or None if there is none."""
-    return next((root / name for name in ANNOTATION_FOLDERS if (root / name).is_dir()), None)
-
-
-def find_pairs(root: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
-    """List images with their annotation images.
-
-    Two layouts are supported: `images/` beside one of `ANNOTATION_FOLDERS`, or one folder in which ``x.png`` has
-    the annotation ``x_label.png``, ``x_mask.png`` or similar. Splits are read from `split.csv`.
-
-    Returns
-    -------
-    entries : tuple of Entry
-        Sorted by name.
-    notes : tuple of str
-        Differences between `split.csv` and the images, one line each.
-
-    Raises
-    ------
-    DataError
-        If there are no images, or an image has no annotation, or an annotation has no image.
-    """
-    if (root / IMAGE_FOLDER).is_dir():
-        folder = annotation_folder(root)
-        if folder is None:
-            raise DataError(
-                f"contains images/ without annotations; put label images in {root / ANNOTATION_FOLDERS[0]}", root
-            )
-        images = _by_name(image_files(root / IMAGE_FOLDER))
-        annotations = _by_name(image_files(folder), images)
-        annotation_pattern = f"{folder.name}/{{}}.png"
-    else:
-        images, annotations = _pairs_of_one_folder(image_files(root))
-        annotation_pattern = "{}_label.png"
-    if not images:
-        raise DataError("contains no images; name a folder with PNG, JPEG or TIFF images and their labels", root)
-    _check_pairs(root, images, annotations, annotation_pattern)
-    splits = read_splits(root)
-    entries = tuple(Entry(name, images[name], annotations[name], splits.get(name)) for name in sorted(images))
-    return entries, _split_notes(root, splits, images)
-
-
 def read_splits(root: Path) -> dict[str, str]:
     """Read `split.csv`: the split of each image, by image name. Without the file, the result is empty.
 
@@ -143,68 +98,3 @@ def read_splits(root: Path) -> dict[str, str]:
     if not {"image", "split"} <= set(rows.fieldnames or ()):
         raise DataError("lacks the columns 'image' and 'split'; add them, with one row per image", path)
     return {image_name(row["image"]): row["split"] for row in rows if row["image"] and row["split"]}
-
-
-def _by_name(files: list[Path], images: Mapping[str, Path] | None = None) -> dict[str, Path]:
-    """Return files by smear name. For annotations of `images`, an ending such as "_label" is removed."""
-    paths: dict[str, Path] = {}
-    for path in files:
-        name = image_name(path.name)
-        if images is not None and name not in images:
-            name = _without_ending(name) or name
-        if name in paths:
-            raise DataError(f"has the same name as {paths[name].name}; remove one of the two files", path)
-        paths[name] = path
-    return paths
-
-
-def _without_ending(name: str) -> str | None:
-    """Return "x" for "x_label" and similar names, None for names without such an ending."""
-    stem, _, ending = name.rpartition("_")
-    if not stem or ending.lower() not in _ENDINGS:
-        return None
-    # Cellpose writes x_cp_masks for x.
-    return stem.removesuffix("_cp")
-
-
-def _pairs_of_one_folder(files: list[Path]) -> tuple[dict[str, Path], dict[str, Path]]:
-    names = {image_name(path.name) for path in files}
-    annotations = [path for path in files if _without_ending(image_name(path.name)) in names]
-    images = _by_name([path for path in files if path not in set(annotations)])
-    return images, _by_name(annotations, images)
-
-
-def _check_pairs(
-    root: Path, images: dict[str, Path], annotations: dict[str, Path], annotation_pattern: str
-) -> None:
-    without_labels = sorted(images.keys() - annotations.keys())
-    without_image = sorted(annotations.keys() - images.keys())
-    if without_labels:
-        raise DataError(
-            f"{_count(without_labels, 'image')} without labels; add {annotation_pattern.format(without_labels[0])} "
-            "or remove the image",
-            root,
-        )
-    if without_image:
-        raise DataError(
-            f"{_count(without_image, 'label image')} without image; add {IMAGE_FOLDER}/{without_image[0]}.png "
-            "or remove it",
-            root,
-        )
-
-
-def _count(names: list[str], noun: str) -> str:
-    """Return for example "4 images (a, b, c, …)"."""
-    examples = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''} ({examples})"
-
-
-def _split_notes(root: Path, splits: dict[str, str], images: Mapping[str, Path]) -> tuple[str, ...]:
-    if not splits:
-        return ()
-    notes = []
-    if missing := sorted(splits.keys() - images.keys()):
-        notes.append(f"{root / SPLIT_FILE}: {_count(missing, 'row')} without an image")
-    if unlisted := sorted(images.keys() - splits.keys()):
-        notes.append(f"{root / SPLIT_FILE}: {_count(unlisted, 'image')} in no split")
-    return tuple(notes)

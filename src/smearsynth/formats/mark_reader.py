@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.annotation.drawing import draw_annotation
+from smearsynth.annotation.drawing import DrawnAnnotation, draw_annotation
 from smearsynth.annotation.record import FieldAnnotation, kind_of
 from smearsynth.errors import DataError
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, Entry, MarkFormat, Reader
 from smearsynth.formats.finding import ImageIndex, split_of_path
-from smearsynth.formats.images import read_rgb
+from smearsynth.formats.images import exif_orientation, read_rgb
 from smearsynth.formats.labels import label_components, pixel_size
 from smearsynth.formats.listing import image_name, read_splits
 from smearsynth.formats.marks import UNANNOTATED
+from smearsynth.formats.orientation import AS_LABELLED, check_turn, labels_fit
 from smearsynth.formats.tables import read_metadata
 from smearsynth.geometry import bounds
-from smearsynth.smear import Smear
+from smearsynth.smear import ImageArray, Smear
 
 _FRACTION_NOTE = "coordinates from 0 to 1 are read as fractions of the image size"
 _MAX_EXAMPLES = 3
@@ -147,11 +148,8 @@ class MarkReader(Reader):
         if not self.shows_cells:
             raise self.no_outlines()
         annotation = self._annotations[entry.name]
-        image = read_rgb(entry.image)
-        size = (image.shape[0], image.shape[1])
-        _check_size(annotation, size, entry)
-        drawn = draw_annotation(annotation, size)
-        self.report.record(entry.name, len(drawn.cells), {**annotation.left_out, **drawn.left_out})
+        image, drawn, remarks = _drawn_on_image(annotation, entry)
+        self.report.record(entry.name, len(drawn.cells), {**annotation.left_out, **drawn.left_out}, remarks)
         um_per_px = annotation.um_per_px or pixel_size(entry.image, self._metadata)
         if self._binary:
             labels = label_components(drawn.labels > 0)
@@ -179,13 +177,38 @@ def _data_folder(file: Path) -> Path:
     return folder.parent if folder.name.casefold() in _ANNOTATION_FOLDERS else folder
 
 
-def _check_size(annotation: FieldAnnotation, size: tuple[int, int], entry: Entry) -> None:
-    if annotation.size is not None and annotation.size != size:
+def _drawn_on_image(annotation: FieldAnnotation, entry: Entry) -> tuple[ImageArray, DrawnAnnotation, list[str]]:
+    """Return the image, the labels drawn on it, and remarks.
+
+    Raises
+    ------
+    DataError
+        If the file lists another size than that of the image, as stored and with its EXIF orientation.
+    """
+    orientation = exif_orientation(entry.image)
+    images = [read_rgb(entry.image)]
+    if orientation != 1:  # programs for annotation may ignore it
+        images.append(read_rgb(entry.image, oriented=False))
+    fitting = [image for image in images if annotation.size in (None, image.shape[:2])]
+    if not fitting:
+        assert annotation.size is not None
+        size, exif = images[0].shape, "" if orientation == 1 else f" (EXIF orientation {orientation} applied)"
         raise DataError(
-            f"lists the size {annotation.size[1]}×{annotation.size[0]} px, but the image {entry.image} is "
+            f"lists the size {annotation.size[1]}×{annotation.size[0]} px, but the image {entry.image}{exif} is "
             f"{size[1]}×{size[0]} px; correct the size or replace the image",
             entry.annotation,
         )
+    drawings = [draw_annotation(annotation, (image.shape[0], image.shape[1])) for image in fitting]
+    best = 0
+    if len(fitting) > 1:
+        pairs = zip(fitting, drawings, strict=True)
+        best = int(np.argmax([labels_fit(image, drawn.labels).get(AS_LABELLED, 0.0) for image, drawn in pairs]))
+    image, drawn = fitting[best], drawings[best]
+    remarks = [] if (turn := check_turn(image, drawn.labels)) is None else [turn]
+    if orientation != 1:
+        what = "applied" if image is images[0] else "not applied, because the outlines fit the stored pixels"
+        remarks.append(f"EXIF orientation {orientation} {what}")
+    return image, drawn, remarks
 
 
 def _missing_images(missing: Sequence[FieldAnnotation], root: Path) -> DataError:

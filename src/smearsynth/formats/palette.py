@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import colorsys
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,17 @@ from skimage import measure
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import ONE_CLASS, Entry
-from smearsynth.formats.images import read_colours, save_png
-from smearsynth.formats.labels import BINARY_PROBLEM, LabelReader, count_values, label_components, looks_binary
-from smearsynth.formats.writing import TableWriter
+from smearsynth.formats.binary_masks import (
+    INVERTED_PROBLEM,
+    count_values,
+    looks_binary,
+    looks_inverted,
+)
+from smearsynth.formats.images import read_colours, read_ids, save_png
+from smearsynth.formats.label_checks import BINARY_PROBLEM
+from smearsynth.formats.label_formats import is_indexed
+from smearsynth.formats.label_writing import LabelFolderWriter
+from smearsynth.formats.labels import DecodedLabels, LabelReader
 from smearsynth.smear import LabelArray, Smear, touching_pairs
 
 PALETTE_FOLDER = "palette"
@@ -155,19 +163,37 @@ class PaletteReader(LabelReader):
     """Reader of images with colour-palette masks, RGB or indexed; the parameters are those of `LabelReader`."""
 
     format = "palette"
+    _is_binary: bool | None = None
 
-    def _read_labels(self, entry: Entry) -> npt.NDArray[np.integer[Any]]:
-        mask = read_colours(entry.annotation)
+    def _noun(self) -> str:
+        return "colour-palette masks"
+
+    def _decode(self, entry: Entry) -> DecodedLabels:
+        path = entry.annotation
         if self._binary:
-            return label_components(np.asarray(mask.any(axis=2), np.bool_))
+            return super()._decode(entry)
+        mask = read_colours(path)
         labels = decode_palette(mask)
+        if self._metadata is None and labels.size and labels.min() > 0:
+            labels = self._indexed_labels(path)
         if self._metadata is None:
-            self._check(entry.annotation, mask, labels)
-        return labels
+            self._check(path, mask, labels)
+        return DecodedLabels(labels, np.arange(1, int(labels.max(initial=0)) + 1))
+
+    def _indexed_labels(self, path: Path) -> LabelArray:
+        """Decode a mask without black: in an indexed image, index 0 is the background whatever its colour."""
+        if is_indexed(path):
+            indices = read_ids(path)
+            if (indices == 0).any():
+                labels = measure.label(indices, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+                return np.asarray(labels, np.int32)
+        raise DataError(
+            "has no black background; paint the background black (0, 0, 0), or use format 'labels' if the file "
+            "contains one id per cell",
+            path,
+        )
 
     def _check(self, path: Path, mask: npt.NDArray[np.uint8], labels: LabelArray) -> None:
-        if labels.size and labels.min() > 0:
-            raise DataError("has no black background; paint the background black (0, 0, 0)", path)
         areas = np.bincount(labels.ravel())[1:]
         if len(areas) > 20 and (areas < _MIN_COMPONENT_AREA).mean() > 0.5:
             raise DataError(
@@ -175,7 +201,13 @@ class PaletteReader(LabelReader):
             )
         grey = _grey_channel(mask)
         if grey is not None and looks_binary(grey) and self._folder_is_binary():
-            raise DataError(BINARY_PROBLEM, path)
+            raise DataError(INVERTED_PROBLEM if looks_inverted(grey > 0) else BINARY_PROBLEM, path)
+
+    def _folder_is_binary(self) -> bool:
+        step = max(1, len(self.entries) // 8)
+        if self._is_binary is None:
+            self._is_binary = all(self._count_values(entry) <= 1 for entry in self.entries[::step])
+        return self._is_binary
 
     def _count_values(self, entry: Entry) -> int:
         grey = _grey_channel(read_colours(entry.annotation))
@@ -187,22 +219,35 @@ def _grey_channel(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
     return None if (mask != mask[:, :, :1]).any() else mask[:, :, 0]
 
 
-class PaletteWriter(TableWriter):
+class PaletteWriter(LabelFolderWriter):
     """Writer of `images/NAME.png` and `palette/NAME.png`."""
 
     format = "palette"
 
-    def __init__(self, folder: Path, class_names: Sequence[str] = ONE_CLASS) -> None:
-        super().__init__(folder, class_names)
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str] = ONE_CLASS,
+        split_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        super().__init__(folder, class_names, split_of)
 
-    def _save(self, smear: Smear, files: ExitStack) -> None:
+    def _save_labels(self, smear: Smear, files: ExitStack) -> Smear:
         mask = encode_palette(smear.labels, smear.count)
+        save_png(files.enter_context(atomic_write(self._mask_path(smear.name))), mask)
         # The reader numbers the components of the mask, not the instances: classes are written for its numbers.
         components = decode_palette(mask)
         instance_of = np.zeros(int(components.max(initial=0)) + 1, np.int64)
         instance_of[components] = smear.labels
-        self._save_classes(smear.name, smear.classes[instance_of[1:] - 1], files)
-        save_png(files.enter_context(atomic_write(self._mask_path(smear.name))), mask)
+        instances = instance_of[1:] - 1
+        outlines = None
+        if smear.full_outlines is not None:
+            # Of a cell in several pieces, the first keeps the outline.
+            first = np.unique(instances, return_index=True)[1]
+            outlines = tuple(
+                smear.full_outlines[k] if i in first else None for i, k in enumerate(instances.tolist())
+            )
+        return replace(smear, labels=components, classes=smear.classes[instances], full_outlines=outlines)
 
     def _mask_path(self, name: str) -> Path:
         return self.folder / PALETTE_FOLDER / f"{name}.png"

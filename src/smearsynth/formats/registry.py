@@ -9,6 +9,7 @@ from typing import get_args
 from smearsynth.errors import DataError, OptionError
 from smearsynth.files import describe_read_error
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, MarkFormat, Reader, Writer
+from smearsynth.formats.cell_masks import CellMaskReader
 from smearsynth.formats.cellpose import CellposeWriter
 from smearsynth.formats.coco import COCO, CocoWriter
 from smearsynth.formats.csv_table import TABLE
@@ -54,7 +55,11 @@ MARK_FORMATS: dict[str, MarkFormat] = {
         POINTS,
     )
 }
-_LABEL_READERS: dict[str, type[LabelReader]] = {"labels": LabelReader, "palette": PaletteReader}
+_LABEL_READERS: dict[str, type[LabelReader | CellMaskReader]] = {
+    "labels": LabelReader,
+    "palette": PaletteReader,
+    "cell-masks": CellMaskReader,
+}
 _WRITERS: dict[str, type[FolderWriter]] = {
     writer.format: writer
     for writer in (

@@ -47,7 +47,7 @@ def split_by_index(index: int, fractions: Mapping[str, float]) -> str:
         cumulative += fraction
         if position < cumulative:
             return name
-    return next(reversed(fractions))
+    return list(fractions)[-1]
 
 
 def split_by_order(names: Sequence[str], fractions: Mapping[str, float]) -> Callable[[str], str | None]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from smearsynth.errors import DataError
 from smearsynth.files import describe_read_error, read_text, write_text
+from smearsynth.formats.finding import normalised
 from smearsynth.formats.listing import image_name
 from smearsynth.smear import LabelArray
 
@@ -111,6 +112,7 @@ class InstanceTable:
         except UnicodeDecodeError as error:
             raise DataError("is not UTF-8 text; save it again as UTF-8", path) from error
         self.class_names = tuple(names)
+        self._listed = {normalised(name): name for name in self._spans}
 
     @property
     def images(self) -> frozenset[str]:
@@ -118,7 +120,12 @@ class InstanceTable:
         return frozenset(self._spans)
 
     def rows(self, name: str) -> dict[int, str]:
-        """Return the class name of each instance id of an image; empty if the image is not in the table."""
+        """Return the class name of each instance id of an image; empty if the image is not in the table.
+
+        Names are compared without case.
+        """
+        if name not in self._spans:
+            name = self._listed.get(normalised(name), name)
         class_of: dict[int, str] = {}
         try:
             with self.path.open("rb") as file:
@@ -166,13 +173,14 @@ class PointTable:
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.folder = folder
+        self._paths = {normalised(path.stem): path for path in folder.glob("*.txt")}
         max_type = max((int(self.points(name)[:, 2].max(initial=-1)) for name in names), default=-1)
         self.class_names = (*(f"type {i}" for i in range(max_type + 1)), "untyped")
 
     def points(self, name: str) -> npt.NDArray[np.float64]:
         """Read the points of one smear, (m, 3): x and y in px, type."""
-        path = self.folder / f"{name}.txt"
-        if not path.exists():
+        path = self._paths.get(normalised(name))
+        if path is None:
             return np.zeros((0, 3))
         lines = [line.replace(",", " ").split() for line in read_text(path).splitlines()]
         try:
