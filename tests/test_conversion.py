@@ -17,8 +17,8 @@ from smearsynth.smear import Smear
 CLASSES = ("red", "white")
 # Formats that hold boxes only.
 BOX_FORMATS = {"yolo-detect", "voc"}
-# Formats in which the classes are lost, or that have no file for the outline of a hidden cell.
-FLAT_FORMATS = {"labels", "palette", "cellpose", "stardist", "ome-tiff"}
+# Formats that other programs read, without a place for the outline of a hidden cell.
+FLAT_FORMATS = {"cellpose", "stardist", "ome-tiff"}
 
 
 def overlapping_smear(name: str = "a") -> Smear:
@@ -91,5 +91,5 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="format must be one of"):
         convert(source, tmp_path / "out", to="jpeg")
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match="unknown format"):
+    with pytest.raises(DataError, match="is a file"):
         convert(tmp_path / "x.png", tmp_path / "out", to="labels")

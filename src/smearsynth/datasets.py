@@ -351,7 +351,7 @@ def check_smears(smears: SmearFolder, progress: Progress = SILENT) -> None:
     report = smears.report
     for line in (*report.notes(), *problems):
         progress.message(line)
-    if report.smears:
+    if not problems:
         progress.message(f"{report.cells:,} cells in {report.smears:,} smears")
     if problems:
         raise DataError(

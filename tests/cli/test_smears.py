@@ -109,7 +109,7 @@ def test_bad_smears_are_named(run: Run, foreign: Path, tmp_path: Path, tiny_fold
         assert line.startswith(f"error: {foreign / culprit}"), line
         assert said in line
         assert ran.out == ""
-        assert arguments[0] == "train" or ran.err.count("\n") == 1
+        assert arguments[0] == "train" or [text[:6] for text in ran.err.splitlines()[:-1]] in ([], ["found:"])
         assert left_behind(out) == []
 
 
@@ -122,7 +122,7 @@ def test_colours_where_ids_are_expected_can_be_read_as_the_format_they_are(run: 
     assert "colour image" in error_of(run("stats", foreign, "--format", "labels"))
     for format in ("palette", "auto"):
         assert json.loads(run("stats", foreign, "--format", format, "--json").out)["count"]["mean"] == 3
-    assert "Invalid value for '--format'" in error_of(run("stats", foreign, "--format", "yolo9000"))
+    assert "format must be auto, labels" in error_of(run("stats", foreign, "--format", "yolo9000"))
 
 
 def test_a_binary_mask_is_recognised_and_read_on_request(run: Run, foreign: Path, tmp_path: Path) -> None:

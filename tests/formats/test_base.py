@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,9 @@ class CountingWriter(Writer):
         self.finished = 0
 
     def write(self, smear: Smear, tags: Mapping[str, str] | None = None) -> None: ...
+
+    def image_path(self, name: str) -> Path:
+        return Path(name)
 
     def is_written(self, name: str) -> bool:
         return False

@@ -18,7 +18,7 @@ def test_paths_without_readable_smears(tmp_path: Path) -> None:
     message = data_error(lambda: open_smears(tmp_path))
     assert "labels/" in message
     assert "COCO" in message
-    assert "unknown format" in data_error(lambda: open_smears(tmp_path / "readme.txt"))
+    assert "is a file; name the folder" in data_error(lambda: open_smears(tmp_path / "readme.txt"))
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     assert "unknown format" in data_error(lambda: open_smears(tmp_path))

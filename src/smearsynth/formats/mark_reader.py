@@ -120,11 +120,14 @@ class MarkReader(Reader):
                     f"lists the image {path.name} twice (also {annotations[path].source.name}); remove one of them",
                     annotation.source,
                 )
-            # In a folder that smearsynth wrote, an image without a mark is a smear without a cell.
             elif self._metadata is None and annotation.left_out.get(UNANNOTATED) and not annotation.cells:
                 self.report.record(image_name(path.name), 0, {UNANNOTATED: 1})
             else:
                 annotations[path] = annotation
+        if self._metadata is not None and not self._subset:
+            # In a folder that smearsynth wrote, an image without a mark is a smear without a cell.
+            for path in images.files:
+                annotations.setdefault(path, FieldAnnotation(path.name, path))
         if missing and not (self._subset and annotations):
             raise _missing_images(missing, images.root)
         if missing:

@@ -163,9 +163,9 @@ def detect_format(path: Path | str) -> str:
     _check_path(path)
     if path.is_dir():
         metadata = read_metadata(path)
-        if metadata is not None and (name := READ_AS.get(metadata.format, metadata.format)) in READ_FORMATS:
-            return name
-        if (name := label_format(path)) is not None:
+        written = None if metadata is None else READ_AS.get(metadata.format, metadata.format)
+        name = written if written in READ_FORMATS else label_format(path)
+        if name is not None:
             return name
     for mark_format in MARK_FORMATS.values():
         if mark_format.find(path):
@@ -175,6 +175,10 @@ def detect_format(path: Path | str) -> str:
     if path.is_file() and path.suffix.lower() == ".json":
         load_json(path)  # raises an error if it is damaged
     titles = ", ".join(mark_format.title for mark_format in MARK_FORMATS.values())
+    if path.is_file():
+        raise DataError(
+            f"is a file; name the folder of annotated smears, or a file of one of these: {titles}", path
+        )
     raise DataError(
         "unknown format; expected images/ with labels/ or masks/ beside it, pairs of x.png and x_label.png or "
         f"x_mask.png, or files of one of these: {titles}",
