@@ -14,7 +14,6 @@ import numpy.typing as npt
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
 from smearsynth.formats.reading import ReadingReport
-from smearsynth.formats.reading import ReadingReport
 from smearsynth.formats.registry import open_reader
 from smearsynth.geometry import Outline
 from smearsynth.runs import SILENT, Progress
@@ -236,6 +235,7 @@ def open_smears(
     scale: float = 1.0,
     classes: ClassChoice = "auto",
     binary: bool = False,
+    ignore_value: int | None = None,
     limit: int | None = None,
     cache_mb: float = 0.0,
 ) -> SmearFolder:
@@ -244,7 +244,8 @@ def open_smears(
     Parameters
     ----------
     path : Path or str
-        Folder of images with label images or colour-palette masks, or a COCO file or its folder.
+        Folder of images with label images, or with files of annotation in any format of `READ_FORMATS`, or such a
+        file.
     format : str
         One of `smearsynth.formats.READ_FORMATS`, or "auto" to detect it.
     split : str, optional
@@ -257,6 +258,8 @@ def open_smears(
         few cells cannot be trained on.
     binary : bool
         The annotation is a binary mask; its connected components become the instances.
+    ignore_value : int, optional
+        Value of the pixels without annotation in label images.
     limit : int, optional
         Use only the first smears, by name.
     cache_mb : float
@@ -293,7 +296,7 @@ def open_smears(
         raise OptionError(f"limit must be at least 1, not {limit}")
     if not cache_mb >= 0:
         raise OptionError(f"cache_mb must not be negative, got {cache_mb}")
-    reader = open_reader(Path(path), format, classes=classes, binary=binary)
+    reader = open_reader(Path(path), format, classes=classes, binary=binary, ignore_value=ignore_value)
     if not reader.shows_cells:
         raise reader.no_outlines()
     folder = SmearFolder(reader, reader.entries, scale, SmearCache(int(cache_mb * 1e6)))

@@ -56,3 +56,15 @@ def test_writers_of_unknown_formats_or_duplicate_classes_are_rejected(tmp_path: 
     (tmp_path / "x.txt").touch()
     with pytest.raises(DataError, match="is a file"):
         open_writer(tmp_path / "x.txt")
+
+
+def test_a_value_for_unannotated_pixels_is_ignored(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, [analytic_smear()])
+    (tmp_path / "classes.json").unlink()  # as written by another program
+    smear = open_smears(folder, ignore_value=3)[0]
+    assert smear.count == 2
+    assert smear.ignored is not None
+    assert (smear.ignored == (analytic_smear().labels == 3)).all()
+    coco = write_folder(tmp_path / "coco", [analytic_smear()], format="coco")
+    with pytest.raises(OptionError, match="applies to the format labels"):
+        open_smears(coco, ignore_value=3)

@@ -320,7 +320,6 @@ def test_splits_have_the_fractions_and_stay_when_more_smears_are_written(
         stream.write(tmp_path / "other", 1, split={"train": 0.6})
 
 
-
 @pytest.mark.parametrize("format", ["labels", "palette", "coco", "yolo-segment", "imagej", "stardist", "ome-tiff"])
 def test_an_interrupted_call_continues_to_the_same_bytes(
     tiny: Synthesizer, stream: SyntheticSmears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str

@@ -80,11 +80,21 @@ class ReadingOptions:
         bool,
         typer.Option("--binary", help="Read binary masks; their connected components become the cells."),
     ] = False
+    ignore_value: Annotated[
+        int | None,
+        typer.Option(metavar="ID", help="Value in label images of pixels without annotation.", min=1),
+    ] = None
 
     def open(self, data: Path, *, classes: ClassesChoice = "one", cache_mb: float = 0.0) -> SmearFolder:
         """Open a folder of annotated smears; notes about the folder go to stderr."""
         smears = open_smears(
-            data, format=self.format, scale=self.scale, binary=self.binary, classes=classes, cache_mb=cache_mb
+            data,
+            format=self.format,
+            scale=self.scale,
+            binary=self.binary,
+            ignore_value=self.ignore_value,
+            classes=classes,
+            cache_mb=cache_mb,
         )
         say(err, f"found: {smears.found}")
         for note in smears.notes:

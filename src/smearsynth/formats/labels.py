@@ -29,7 +29,14 @@ from smearsynth.formats.orientation import check_turn, oriented_image
 from smearsynth.formats.pairs import find_pairs
 from smearsynth.formats.pixel_size import image_pixel_size
 from smearsynth.formats.side_files import HIDDEN_FOLDER, read_hidden, read_ignored
-from smearsynth.formats.tables import INSTANCE_FILE, FolderMetadata, InstanceTable, PointTable, read_metadata
+from smearsynth.formats.tables import (
+    INSTANCE_FILE,
+    FolderMetadata,
+    InstanceTable,
+    PointTable,
+    read_label_origins,
+    read_metadata,
+)
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 
 LABEL_FOLDER = "labels"
@@ -99,6 +106,8 @@ class LabelReader(Reader):
         pairs = find_pairs(root)
         self.entries, self.notes = pairs.entries, pairs.notes
         self.found = f"{self._noun()} of {len(self.entries):,} smear{'' if len(self.entries) == 1 else 's'}"
+        if origins := read_label_origins(root):
+            self.found += f", made from {' and '.join(origins)}"
         self._ignored = pairs.ignored
         self._metadata = read_metadata(root)
         self._binary = binary

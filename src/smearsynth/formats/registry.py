@@ -97,6 +97,7 @@ def open_reader(
     classes: ClassChoice = "auto",
     binary: bool = False,
     images: Path | str | None = None,
+    ignore_value: int | None = None,
 ) -> Reader:
     """List annotated smears for reading; no image is decoded.
 
@@ -114,6 +115,8 @@ def open_reader(
         The annotation is a binary mask, as for `open_smears`.
     images : Path or str, optional
         Folder of the images of an annotation file. Default: the folder of the file.
+    ignore_value : int, optional
+        Value of the pixels without annotation in label images.
 
     Raises
     ------
@@ -131,6 +134,10 @@ def open_reader(
         raise OptionError("a binary mask (binary=True) has no annotated classes; use classes='one'")
     _check_path(path)
     name = detect_format(path) if format == "auto" else format
+    if name == "labels":
+        return LabelReader(path, classes=classes, binary=binary, ignore_value=ignore_value)
+    if ignore_value is not None:
+        raise OptionError(f"ignore_value applies to the format labels, not to {name}")
     if name in _LABEL_READERS:
         return _LABEL_READERS[name](path, classes=classes, binary=binary)
     mark_format = MARK_FORMATS[name]

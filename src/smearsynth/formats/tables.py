@@ -20,6 +20,7 @@ from smearsynth.smear import LabelArray
 
 INSTANCE_FILE = "instances.csv"
 CLASS_FILE = "classes.json"
+ORIGIN_FILE = "labels-from.json"
 _WRITTEN_BY = "smearsynth"
 
 
@@ -62,6 +63,28 @@ def write_metadata(root: Path, metadata: FolderMetadata) -> None:
         "class_names": list(metadata.class_names),
     }
     write_text(root / CLASS_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_label_origins(root: Path) -> tuple[str, ...]:
+    """Return what the labels of a folder were made from, most frequent first; empty for an expert's labels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "labels-from.json").write_text('{"labels_from": {"image": 3, "box": 9}}')
+    >>> read_label_origins(folder)
+    ('boxes', 'images')
+    """
+    path = root / ORIGIN_FILE
+    if not path.exists():
+        return ()
+    try:
+        counts = {str(name): int(count) for name, count in json.loads(read_text(path))["labels_from"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError("is damaged; delete it", path) from error
+    names = {"box": "boxes", "point": "points", "image": "images", "outline": "outlines", "mask": "masks"}
+    return tuple(names.get(name, name) for name in sorted(counts, key=lambda name: -counts[name]))
 
 
 class InstanceTable:

@@ -12,6 +12,7 @@ from pathlib import Path
 from smearsynth.annotation.record import LabelsFrom
 from smearsynth.errors import DataError
 from smearsynth.files import read_text, write_text
+from smearsynth.formats.tables import ORIGIN_FILE
 
 CELL_FILE = "cells.csv"
 _COLUMNS = ("image", "instance", "class", "confidence", "labels_from", "x0", "y0", "x1", "y1")
@@ -95,7 +96,7 @@ def read_cells(folder: Path) -> dict[str, list[LabelledCell]]:
 def write_provenance(folder: Path, cells: Sequence[LabelledCell], source: str) -> None:
     """Write ``labels-from.json``: what the labels of a folder were made from, and from which files."""
     record = {"labels_from": count_by_origin(cells), "source": source}
-    write_text(folder / "labels-from.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / ORIGIN_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def count_by_origin(cells: Iterable[LabelledCell]) -> dict[str, int]:
