@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.annotation.labelling import CellLabels, labels_from_boxes, labels_from_image, labels_from_points
-from smearsynth.formats.images import read_ids, read_rgb
+from smearsynth.formats.pixels.images import read_ids, read_rgb
 from smearsynth.metrics.matching import label_ious, match
 from smearsynth.smear import LabelArray, relabel_sequential
 

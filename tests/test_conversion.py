@@ -75,7 +75,7 @@ def test_splits_by_fractions_and_of_the_input(tmp_path: Path) -> None:
 
 
 def test_tags_of_synthetic_images_survive(tmp_path: Path) -> None:
-    from smearsynth.formats.images import read_png_text
+    from smearsynth.formats.pixels.images import read_png_text
     from smearsynth.formats.registry import open_writer
 
     with open_writer(tmp_path / "source") as writer:

@@ -11,7 +11,7 @@ from smears import analytic_smear, partly_annotated, random_smear, write_folder
 from smearsynth.datasets import SmearCache, SmearFolder, as_smear_folder, check_smears, choose_split, open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import Entry
-from smearsynth.formats.labels import LabelReader
+from smearsynth.formats.label_images.labels import LabelReader
 from smearsynth.runs import Progress
 
 

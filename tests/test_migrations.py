@@ -67,7 +67,7 @@ def test_a_recipe_generates_its_smear_again() -> None:
     recipe = Recipe.from_image(image)
     assert recipe is not None
     smear = SyntheticSmears.from_recipe(recipe, FORMAT_1 / "model")[recipe.index]
-    from smearsynth.formats.images import read_rgb
+    from smearsynth.formats.pixels.images import read_rgb
 
     written = read_rgb(image).astype(int)
     assert np.abs(smear.image.astype(int) - written).max() <= 2  # other CPUs round some values otherwise

@@ -9,10 +9,10 @@ from pathlib import Path
 from smearsynth.annotation.drawing import scaled
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
-from smearsynth.formats.images import read_rgb
+from smearsynth.formats.pixels.images import read_rgb
+from smearsynth.formats.pixels.tiff_files import read_image_text
 from smearsynth.formats.registry import open_reader, open_writer
 from smearsynth.formats.splits import checked_fractions, split_by_order
-from smearsynth.formats.tiff_files import read_image_text
 from smearsynth.formats.writing import FolderWriter, MarkWriter
 from smearsynth.runs import Execution, StopRequest
 

@@ -9,8 +9,8 @@ import pytest
 from smears import analytic_smear, random_smear, same_instances
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
+from smearsynth.formats.pixels.tiff_files import read_image_text
 from smearsynth.formats.registry import READ_AS, WRITE_FORMATS, open_writer
-from smearsynth.formats.tiff_files import read_image_text
 from smearsynth.smear import Smear
 
 TWO_CLASSES = ("red", "white")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from smearsynth.formats.images import read_png_text
+from smearsynth.formats.pixels.images import read_png_text
 from smearsynth.generation.recipe import Recipe, write_manifest
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.synthesis.model.synthesizer import Synthesizer

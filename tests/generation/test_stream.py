@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats.images import read_png_text
+from smearsynth.formats.pixels.images import read_png_text
 from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.layout.labels import DrawnLabels, LabelSource

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from conftest import Run
 from smearsynth.datasets import open_smears
-from smearsynth.formats.images import read_png_text
+from smearsynth.formats.pixels.images import read_png_text
 from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.smear import Smear

@@ -12,7 +12,7 @@ from PIL import Image
 
 from smears import analytic_smear, random_smear
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats.images import read_ids
+from smearsynth.formats.pixels.images import read_ids
 from smearsynth.runs import Execution
 from smearsynth.smear import ImageArray
 from smearsynth.tasks.base import Prediction

@@ -16,19 +16,19 @@ FloatArray = npt.NDArray[np.float64]
 # Chula RBC-12 (a cell is right if its IoU with an annotated one is at least 0.5). All features are relative. Too
 # few boxes there are empty to fit the weights of evidence and box_fit, which are assumptions.
 _WEIGHTS = {
-    "solidity": 5.3,
-    "ellipse_fit": 27.0,
-    "elongation": -0.6,
-    "oversize": -1.5,
-    "undersize": -2.1,
+    "solidity": 7.0,
+    "ellipse_fit": 27.5,
+    "elongation": -0.3,
+    "oversize": -1.0,
+    "undersize": -2.2,
     "contact": -2.8,
-    "edge": 5.6,
+    "edge": 5.4,
     "cut_part": -2.0,
-    "unmarked": -2.0,
+    "unmarked": -1.9,
     "evidence": 5.0,
     "box_fit": 1.5,
 }
-_BIAS = -34.5
+_BIAS = -36.4
 _FILLED = 0.65  # of the area of a box; an ellipse that touches its sides has 0.79
 _RIM = 3  # px at working resolution
 
@@ -72,9 +72,8 @@ def rate_cells(
     if n == 0:
         return np.zeros(0, np.float64)
     features = _shape_features(labels, cells.diameter, n, boxes)
-    contact, edge = _boundary(labels, cells.foreground.darkness, n)
-    features |= {"contact": contact, "edge": edge.astype(np.float64)}
-    features["unmarked"] = 1.0 - marked
+    features["contact"], features["edge"] = _boundary(labels, cells.foreground.darkness, n)
+    features["unmarked"] = (~marked).astype(np.float64)
     features["evidence"] = evidence
     features["box_fit"] = np.ones(n) if boxes is None else _box_fit(labels, boxes)
     total = np.full(n, _BIAS)

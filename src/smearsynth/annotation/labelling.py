@@ -23,7 +23,7 @@ from smearsynth.annotation.second_opinion import RatedCells, merge_opinion
 from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import ImageArray, LabelArray, Mask, check_image, relabel_sequential
 
-_MIN_CONFIDENCE = 0.3  # of cells without a box or point; less certain ones are more often wrong than right
+_MIN_CONFIDENCE = 0.35  # of cells without a box or point; less certain ones are more often wrong than right
 _AT_BORDER = 0.05  # of the diameter; distance of a box from the border of the field at which it touches the border
 _BORDER_BOXES = 0.25  # of the cells at the border; with fewer boxes there, the annotation leaves them out
 _POINT_AT_BORDER = 0.5  # of the diameter; the same for a point

@@ -61,8 +61,8 @@ def cut_fields(
     The output folder receives images/ with one PNG file per field, fields.csv with the place and focus of each
     field, and the contact sheet fields.png.
     """
-    from smearsynth.formats.slides import SHEET_FILE
-    from smearsynth.formats.slides import cut_fields as cut
+    from smearsynth.formats.slides.cut_fields import SHEET_FILE
+    from smearsynth.formats.slides.cut_fields import cut_fields as cut
 
     with TerminalProgress(quiet=json) as progress:
         report = cut(

@@ -9,32 +9,32 @@ from typing import get_args
 from smearsynth.errors import DataError, OptionError
 from smearsynth.files import describe_read_error
 from smearsynth.formats.base import ONE_CLASS, ClassChoice, MarkFormat, Reader, Writer
-from smearsynth.formats.cell_masks import CellMaskReader
-from smearsynth.formats.cellpose import CellposeWriter
-from smearsynth.formats.coco import COCO, CocoWriter
-from smearsynth.formats.csv_table import TABLE
-from smearsynth.formats.cvat import CVAT, CvatWriter
 from smearsynth.formats.finding import files_below, load_json
-from smearsynth.formats.imagej import IMAGEJ, ImageJWriter
-from smearsynth.formats.label_formats import label_format
-from smearsynth.formats.label_studio import LABEL_STUDIO
-from smearsynth.formats.labelme import LABELME, LabelMeWriter
-from smearsynth.formats.labels import LabelReader, LabelWriter
+from smearsynth.formats.label_images.cell_masks import CellMaskReader
+from smearsynth.formats.label_images.cellpose import CellposeWriter
+from smearsynth.formats.label_images.label_formats import label_format
+from smearsynth.formats.label_images.labels import LabelReader, LabelWriter
+from smearsynth.formats.label_images.ome_tiff import OmeTiffWriter
+from smearsynth.formats.label_images.pairs import find_pairs
+from smearsynth.formats.label_images.palette import PaletteReader, PaletteWriter
+from smearsynth.formats.label_images.stardist import StarDistWriter
 from smearsynth.formats.listing import IMAGE_SUFFIXES
-from smearsynth.formats.malaria_json import MALARIA_JSON
-from smearsynth.formats.mark_reader import MarkReader
-from smearsynth.formats.ome_tiff import OmeTiffWriter
-from smearsynth.formats.pairs import find_pairs
-from smearsynth.formats.palette import PaletteReader, PaletteWriter
-from smearsynth.formats.point_files import POINTS
-from smearsynth.formats.qupath import QUPATH, QuPathWriter
-from smearsynth.formats.stardist import StarDistWriter
-from smearsynth.formats.supervisely import SUPERVISELY
+from smearsynth.formats.mark_files.coco import COCO, CocoWriter
+from smearsynth.formats.mark_files.csv_table import TABLE
+from smearsynth.formats.mark_files.cvat import CVAT, CvatWriter
+from smearsynth.formats.mark_files.imagej import IMAGEJ, ImageJWriter
+from smearsynth.formats.mark_files.label_studio import LABEL_STUDIO
+from smearsynth.formats.mark_files.labelme import LABELME, LabelMeWriter
+from smearsynth.formats.mark_files.malaria_json import MALARIA_JSON
+from smearsynth.formats.mark_files.mark_reader import MarkReader
+from smearsynth.formats.mark_files.point_files import POINTS
+from smearsynth.formats.mark_files.qupath import QUPATH, QuPathWriter
+from smearsynth.formats.mark_files.supervisely import SUPERVISELY
+from smearsynth.formats.mark_files.via import VIA
+from smearsynth.formats.mark_files.voc import VOC, VocWriter
+from smearsynth.formats.mark_files.yolo import YOLO, YoloDetectWriter, YoloSegmentWriter
 from smearsynth.formats.tables import read_metadata
-from smearsynth.formats.via import VIA
-from smearsynth.formats.voc import VOC, VocWriter
 from smearsynth.formats.writing import FolderWriter
-from smearsynth.formats.yolo import YOLO, YoloDetectWriter, YoloSegmentWriter
 
 # In the order in which they are looked for: formats with outlines before those with boxes, points last.
 MARK_FORMATS: dict[str, MarkFormat] = {

@@ -24,8 +24,8 @@ from smearsynth.annotation.record import FieldAnnotation, LabelsFrom, kind_of
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
 from smearsynth.formats.base import Writer
-from smearsynth.formats.images import save_png
 from smearsynth.formats.listing import IMAGE_FOLDER, check_file_stem, image_files, remove_temporary_files
+from smearsynth.formats.pixels.images import save_png
 from smearsynth.formats.tables import (
     CLASS_FILE,
     INSTANCE_FILE,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write
-from smearsynth.formats.tiff_files import read_image_text
+from smearsynth.formats.pixels.tiff_files import read_image_text
 from smearsynth.migrations import text_to_format_1, to_current
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.stain import Stain, StainName

@@ -15,8 +15,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats import Writer, open_writer
 from smearsynth.formats.listing import image_files
+from smearsynth.formats.pixels.tiff_files import read_image_text
 from smearsynth.formats.splits import checked_fractions, split_by_index
-from smearsynth.formats.tiff_files import read_image_text
 from smearsynth.generation.options import (
     StreamOptions,
     check_names,

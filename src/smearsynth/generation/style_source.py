@@ -13,7 +13,7 @@ import numpy.typing as npt
 from smearsynth.annotation.threshold import smear_from_photograph
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats.images import read_rgb
+from smearsynth.formats.pixels.images import read_rgb
 from smearsynth.smear import Smear, digest
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.styles.clusters import Styles

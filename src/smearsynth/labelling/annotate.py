@@ -20,8 +20,8 @@ from smearsynth.annotation.labelling import (
 from smearsynth.annotation.record import LabelsFrom
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
-from smearsynth.formats.images import read_rgb
-from smearsynth.formats.labels import LabelWriter
+from smearsynth.formats.label_images.labels import LabelWriter
+from smearsynth.formats.pixels.images import read_rgb
 from smearsynth.formats.registry import open_reader
 from smearsynth.geometry import Outline, fill
 from smearsynth.labelling.corrections import merge_corrections

@@ -10,8 +10,8 @@ import numpy as np
 
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import DataError
-from smearsynth.formats.images import read_ids
 from smearsynth.formats.listing import image_files, image_name
+from smearsynth.formats.pixels.images import read_ids
 from smearsynth.labelling.record import LabelledCell
 from smearsynth.metrics.matching import label_ious, match
 from smearsynth.smear import LabelArray, relabel_sequential

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from smearsynth.errors import OptionError
 from smearsynth.files import atomic_write, write_text
-from smearsynth.formats.images import save_png
+from smearsynth.formats.pixels.images import save_png
 from smearsynth.formats.tables import INSTANCE_FILE, instance_rows
 from smearsynth.geometry import Outline
 from smearsynth.layout.contact.fitting import fit_contact

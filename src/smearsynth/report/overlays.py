@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from smearsynth.errors import OptionError
 from smearsynth.files import atomic_write
-from smearsynth.formats.images import save_png
-from smearsynth.formats.palette import colour_indices, palette_colours
+from smearsynth.formats.label_images.palette import colour_indices, palette_colours
+from smearsynth.formats.pixels.images import save_png
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 
 # The annotation palette is for a black background. These colours contrast with stained cells and pale plasma.

@@ -12,8 +12,8 @@ import numpy as np
 
 from smearsynth.errors import DataError
 from smearsynth.files import atomic_write, read_text, write_text
-from smearsynth.formats.images import read_rgb, save_png, save_tiff
 from smearsynth.formats.listing import IMAGE_FOLDER, image_files, image_name
+from smearsynth.formats.pixels.images import read_rgb, save_png, save_tiff
 from smearsynth.runs import Execution, Progress, StopRequest, select_device
 from smearsynth.smear import ImageArray, LabelArray, Smear, check_scale
 from smearsynth.tasks.base import Prediction, Task

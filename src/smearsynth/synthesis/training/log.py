@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from smearsynth.files import atomic_write
-from smearsynth.formats.images import save_png
+from smearsynth.formats.pixels.images import save_png
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.networks.conditioning import condition
 from smearsynth.synthesis.networks.noise import draw_noise

@@ -1,0 +1,1 @@
+"""Annotation as label images: readers, checks against misreading, and writers."""

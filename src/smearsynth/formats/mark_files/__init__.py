@@ -1,0 +1,1 @@
+"""Annotation files that list outlines, boxes or points: one module per format."""

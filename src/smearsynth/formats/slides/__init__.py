@@ -1,0 +1,1 @@
+"""Fields cut out of whole slides."""
