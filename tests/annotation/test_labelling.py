@@ -66,6 +66,7 @@ def test_border_cells_are_added_where_the_boxes_leave_them_out(field: Smear) -> 
     by_rule = labels_from_boxes(field.image, loose_boxes(field))
     assert by_rule.source.tolist() == [*range(INSIDE), -1, -1]
     assert matches(by_rule, field) == len(DISCS)
+    assert labels_from_boxes(field.image, []).labels.max() == 0
     boxes = field.boxes()[: INSIDE + 1]
     assert -1 not in labels_from_boxes(field.image, boxes).source
     assert (labels_from_boxes(field.image, boxes, add_border_cells=True).source == -1).sum() == 1

@@ -105,7 +105,21 @@ def cells_in_boxes(cells: VisibleCells, boxes: Boxes) -> BoxCells:
                 cells.foreground.darkness[window], mine, distance[window], region, cells.foreground.noise
             )
         labels[window][region] = k
-    return BoxCells(_fill_enclosed(labels), quality, unclaimed)
+    labels = _fill_enclosed(labels)
+    hidden = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(boxes) + 1)[1:] == 0)
+    for index in hidden:
+        _paint_centre(labels, boxes[index], int(index) + 1)
+        quality[index] = 0.0
+    return BoxCells(labels, quality, unclaimed)
+
+
+def _paint_centre(labels: LabelArray, box: npt.NDArray[np.float64], label: int) -> None:
+    """Paint the middle of a box over other cells, in place: the box is trusted, although others are nearer."""
+    centre, half = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) / 4, 0.5)
+    size = np.array(labels.shape[::-1])
+    low = np.clip(np.round(centre - half), 0, size - 1).astype(int)
+    high = np.maximum(np.round(centre + half).astype(int), low + 1)
+    labels[low[1] : high[1], low[0] : high[0]] = label
 
 
 def _nearest_box(boxes: Boxes, shape: tuple[int, int]) -> tuple[LabelArray, npt.NDArray[np.float32]]:
@@ -188,7 +202,7 @@ def _fill_enclosed(labels: LabelArray) -> LabelArray:
     return labels
 
 
-def border_cells(cells: VisibleCells, unclaimed: Mask) -> npt.NDArray[np.int64]:
+def border_cells(cells: VisibleCells, unclaimed: Mask) -> npt.NDArray[np.intp]:
     """Return the ids of the visible cells that the border of the field cuts and no box or point shows.
 
     Parameters
@@ -198,7 +212,7 @@ def border_cells(cells: VisibleCells, unclaimed: Mask) -> npt.NDArray[np.int64]:
 
     Returns
     -------
-    (k,) int64 array
+    (k,) integer array
     """
     areas = np.bincount(cells.labels.ravel(), minlength=len(unclaimed))
     plausible = np.concatenate([[False], cells.scores >= _MIN_BORDER_SCORE])

@@ -53,6 +53,7 @@ def labels_from_boxes(
     *,
     second_opinion: LabelArray | None = None,
     add_border_cells: bool | None = None,
+    add_unmarked_cells: bool = False,
 ) -> CellLabels:
     """Give each expert box the outline of its cell.
 
@@ -69,6 +70,8 @@ def labels_from_boxes(
     add_border_cells : bool, optional
         Add visible cells that are cut by the border of the field and have no box. Default: add them if there are
         few boxes at the border, as many annotations leave these cells out.
+    add_unmarked_cells : bool
+        Add all visible cells without a box, for annotations with boxes of some of the cells only.
 
     Returns
     -------
@@ -92,15 +95,16 @@ def labels_from_boxes(
     _check(image, second_opinion)
     shape = image.shape[:2]
     usable = np.flatnonzero(usable_boxes(array, shape))
-    sides = array[usable, 2:] - array[usable, :2]
-    diameter = float(np.sqrt(np.median(np.prod(sides, 1)))) if usable.size else visible_diameter(image)
+    areas = np.prod(array[usable, 2:] - array[usable, :2], 1)
+    diameter = float(np.sqrt(np.median(areas))) if usable.size else visible_diameter(image)
     if diameter is None:
         return _nothing(shape)
     cells, scale = _visible_cells(image, diameter)
     scaled = array[usable] * np.tile(scale, 2)
     result = cells_in_boxes(cells, scaled)
-    at_border = _boxes_at_border(array[usable], shape, _AT_BORDER * diameter)
-    added = _cells_to_add(cells, result.unclaimed, add_border_cells, at_border)
+    gap = np.concatenate([array[usable, :2], [shape[1], shape[0]] - array[usable, 2:]], 1).min(1)
+    add = _Addition(add_border_cells, add_unmarked_cells)
+    added = _cells_to_add(cells, result.unclaimed, add, gap <= _AT_BORDER * diameter)
     labels, source = _with_added(result.labels, cells.labels, added, usable)
     quality = np.concatenate([result.quality, np.ones(len(added))])
     return _finish(cells, labels, source, quality, second_opinion, shape, scaled)
@@ -154,22 +158,16 @@ def labels_from_points(
     array = _coordinates(points, 2, "points")
     _check(image, second_opinion, diameter)
     shape = image.shape[:2]
-    diameter = diameter or visible_diameter(image)
+    diameter = diameter or visible_diameter(image) or _disc_diameter(array, shape)
     if diameter is None:
-        inside = array[usable_points(array, shape, 1.0)]
-        if not len(inside):
-            return _nothing(shape)
-        # No cell is visible: discs that do not overlap.
-        diameter = max(4.0, min(0.8 * (median_spacing(inside) or np.inf), 0.125 * min(shape)))
+        return _nothing(shape)
     usable = np.flatnonzero(usable_points(array, shape, 0.15 * diameter))
     cells, scale = _visible_cells(image, diameter)
     scaled = array[usable] * scale
     result = cells_at_points(cells, scaled)
-    near = np.minimum(array[usable], np.array(shape)[::-1] - array[usable]).min(1) < _POINT_AT_BORDER * diameter
-    if add_unmarked_cells:
-        added = np.flatnonzero(result.unclaimed)
-    else:
-        added = _cells_to_add(cells, result.unclaimed, add_border_cells, int(near.sum()))
+    gap = np.minimum(array[usable], np.array(shape)[::-1] - array[usable]).min(1)
+    add = _Addition(add_border_cells, add_unmarked_cells)
+    added = _cells_to_add(cells, result.unclaimed, add, gap <= _POINT_AT_BORDER * diameter)
     labels, source = _with_added(result.labels, cells.labels, added, usable)
     quality = np.concatenate([result.quality, np.ones(len(added))])
     return _finish(cells, labels, source, quality, second_opinion, shape)
@@ -276,6 +274,14 @@ def _check(image: ImageArray, labels: LabelArray | None, diameter: float | None 
         raise OptionError(f"diameter {diameter}; it must be a positive number of px")
 
 
+def _disc_diameter(points: npt.NDArray[np.float64], shape: tuple[int, ...]) -> float | None:
+    """Return the diameter of discs at points that do not overlap, for images in which no cell is visible."""
+    inside = points[usable_points(points, (shape[0], shape[1]), 1.0)]
+    if not len(inside):
+        return None
+    return max(4.0, min(0.8 * (median_spacing(inside) or np.inf), 0.125 * min(shape)))
+
+
 def _nothing(shape: tuple[int, ...]) -> CellLabels:
     return CellLabels(np.zeros(shape, np.int32), np.zeros(0), np.zeros(0, np.int64))
 
@@ -287,22 +293,28 @@ def _visible_cells(image: ImageArray, diameter: float) -> tuple[VisibleCells, np
     return find_visible_cells(small, diameter * float(np.sqrt(scale.prod()))), scale
 
 
-def _boxes_at_border(boxes: npt.NDArray[np.float64], shape: tuple[int, ...], distance: float) -> int:
-    gap = np.concatenate([boxes[:, :2], [shape[1], shape[0]] - boxes[:, 2:]], 1)
-    return int((gap.min(1, initial=np.inf) <= distance).sum())
+class _Addition(NamedTuple):
+    """Cells without a box or point to add: those at the border (None: decide by the annotation), or all."""
+
+    at_border: bool | None
+    everywhere: bool
 
 
-def _cells_to_add(
-    cells: VisibleCells, unclaimed: Mask, add: bool | None, marked_at_border: int
-) -> npt.NDArray[np.int64]:
+def _cells_to_add(cells: VisibleCells, unclaimed: Mask, add: _Addition, at_border: Mask) -> npt.NDArray[np.intp]:
+    """Return the ids of the visible cells to add; `at_border` tells for each box or point whether it is there."""
+    if add.everywhere:
+        return np.flatnonzero(unclaimed)
     candidates = border_cells(cells, unclaimed)
-    if add is None:
-        add = marked_at_border <= _BORDER_BOXES * (marked_at_border + len(candidates))
-    return candidates if add else candidates[:0]
+    wanted = add.at_border
+    if wanted is None:
+        marked = int(at_border.sum())
+        # An annotation without any box or point says that there are no cells.
+        wanted = len(at_border) > 0 and marked <= _BORDER_BOXES * (marked + len(candidates))
+    return candidates if wanted else candidates[:0]
 
 
 def _with_added(
-    labels: LabelArray, visible: LabelArray, added: npt.NDArray[np.int64], usable: npt.NDArray[np.intp]
+    labels: LabelArray, visible: LabelArray, added: npt.NDArray[np.intp], usable: npt.NDArray[np.intp]
 ) -> tuple[LabelArray, npt.NDArray[np.int64]]:
     """Append visible cells to labels; return the source of each id."""
     table = np.zeros(int(visible.max(initial=0)) + 1, np.int32)

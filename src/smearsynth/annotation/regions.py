@@ -131,12 +131,13 @@ def resize_labels(labels: LabelArray, shape: tuple[int, int]) -> LabelArray:
     Returns
     -------
     (height, width) int32 array
-        Very small instances can vanish.
+        Each instance keeps at least one pixel, unless several share that pixel.
 
     Examples
     --------
-    >>> resize_labels(np.array([[1, 0], [0, 0]], np.int32), (4, 4))[0].tolist()
-    [1, 1, 0, 0]
+    >>> labels = np.repeat([[0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0]], 8, axis=0).astype(np.int32)
+    >>> resize_labels(labels, (4, 6))[2].tolist()
+    [0, 1, 1, 2, 2, 0]
     """
     if labels.shape == shape:
         return labels
@@ -164,7 +165,22 @@ def resize_labels(labels: LabelArray, shape: tuple[int, int]) -> LabelArray:
         best[part][better] = values[better]
         winner[part][better] = k
     winner[total <= 0.5] = 0
+    _restore(winner, labels, ratio)
     return winner
+
+
+def _restore(resized: LabelArray, labels: LabelArray, ratio: tuple[float, float]) -> None:
+    """Give instances that are too small for the interpolation the pixels at their centre, in place."""
+    n = int(labels.max(initial=0))
+    lost = np.bincount(resized.ravel(), minlength=n + 1)[1:] == 0
+    lost &= np.bincount(labels.ravel(), minlength=n + 1)[1:] > 0
+    for k in np.flatnonzero(lost) + 1:
+        rows, columns = np.nonzero(labels == k)
+        i = len(rows) // 2
+        top, left = (
+            min(int(at[i] * r), size - 1) for at, r, size in zip((rows, columns), ratio, resized.shape, strict=True)
+        )
+        resized[top : top + max(1, round(ratio[0])), left : left + max(1, round(ratio[1]))] = k
 
 
 def _span(start: int, stop: int, ratio: float, size: int) -> tuple[int, int]:

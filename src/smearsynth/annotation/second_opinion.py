@@ -14,6 +14,8 @@ from smearsynth.smear import LabelArray, Mask, relabel_sequential
 _SAME = 0.75  # IoU from which two outlines agree
 _MIN_OVERLAP = 0.5  # IoU from which an outline of the network can replace an uncertain one
 _UNCERTAIN = 0.7  # confidence below which an outline is replaced
+_MIN_SOLIDITY = 0.88  # of outlines of the network that change the number of cells
+_TOLERANCE = 0.03  # by which their solidity can be below that of the cells that they replace
 _COVERED = 0.6  # fraction of a cell inside another that makes it a part of it
 _NEW_CONFIDENCE = 0.4  # of a cell that only the network sees
 _DISAGREEMENT = 0.5  # factor of the confidence of a cell that the network does not see
@@ -39,7 +41,7 @@ def merge_opinion(cells: RatedCells, opinion: LabelArray, *, add: bool) -> Rated
 
     The confidence of a cell rises where the network agrees and falls where it does not. An uncertain outline is
     replaced by that of the network if the two show the same cell. Cells from the image alone (source -1) that the
-    network divides or joins follow it if its outlines are more convex.
+    network divides or joins follow it if its outlines are as convex.
 
     Parameters
     ----------
@@ -65,18 +67,15 @@ def merge_opinion(cells: RatedCells, opinion: LabelArray, *, add: bool) -> Rated
     (2, [0.8, 0.4], [0, -1])
     """
     network, _ = relabel_sequential(opinion)
-    n, m = len(cells.confidence), int(network.max(initial=0))
+    m = int(network.max(initial=0))
     if m == 0:
         return cells._replace(confidence=cells.confidence * _DISAGREEMENT)
-    labels, confidence, source = cells.labels.copy(), cells.confidence.copy(), cells.source.copy()
-    common = _overlaps(labels, network, n, m)
-    areas, network_areas = common.sum(1)[1:], common.sum(0)[1:]
-    common = common[1:, 1:]
-    ious = common / np.maximum(areas[:, None] + network_areas[None] - common, 1)
-    best = ious.argmax(1) if n else np.zeros(0, np.int64)
+    labels, confidence, source = _follow(cells, network)
+    n = len(confidence)
+    ious = _ious(_overlaps(labels, network, n, m))
+    best = ious.argmax(1)
     iou = ious[np.arange(n), best]
-    replaced = (iou >= _MIN_OVERLAP) & (iou < _SAME) & (confidence < _UNCERTAIN)
-    for k in np.flatnonzero(replaced):
+    for k in np.flatnonzero((iou >= _MIN_OVERLAP) & (iou < _SAME) & (confidence < _UNCERTAIN)):
         theirs = (network == best[k] + 1) & ((labels == 0) | (labels == k + 1))
         if theirs.any():
             labels[labels == k + 1] = 0
@@ -84,7 +83,6 @@ def merge_opinion(cells: RatedCells, opinion: LabelArray, *, add: bool) -> Rated
     agreement = np.clip((iou - _MIN_OVERLAP) / (_SAME - _MIN_OVERLAP), 0, 1)
     raised = (1 + confidence) / 2
     confidence = agreement * raised + (1 - agreement) * _DISAGREEMENT * confidence
-    labels, confidence, source = _follow(labels, confidence, source, network, common, areas, network_areas)
     if add:
         labels, confidence, source = _add(labels, confidence, source, network)
     labels, ids = relabel_sequential(labels)
@@ -92,44 +90,41 @@ def merge_opinion(cells: RatedCells, opinion: LabelArray, *, add: bool) -> Rated
 
 
 def _overlaps(labels: LabelArray, network: LabelArray, n: int, m: int) -> npt.NDArray[np.int64]:
+    """Return the number of common pixels of each pair of ids, background included, (n + 1, m + 1)."""
     codes = labels.ravel().astype(np.int64) * (m + 1) + network.ravel()
     return np.bincount(codes, minlength=(n + 1) * (m + 1)).reshape(n + 1, m + 1)
 
 
-def _follow(
-    labels: LabelArray,
-    confidence: npt.NDArray[np.float64],
-    source: npt.NDArray[np.int64],
-    network: LabelArray,
-    common: npt.NDArray[np.int64],
-    areas: npt.NDArray[np.int64],
-    network_areas: npt.NDArray[np.int64],
-) -> tuple[LabelArray, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Divide and join cells from the image alone as the network does, where its outlines are more convex."""
-    for k in np.flatnonzero(source < 0):
+def _ious(overlaps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    union = overlaps.sum(1)[1:, None] + overlaps.sum(0)[None, 1:] - overlaps[1:, 1:]
+    ious: npt.NDArray[np.float64] = overlaps[1:, 1:] / np.maximum(union, 1)
+    return ious
+
+
+def _follow(cells: RatedCells, network: LabelArray) -> RatedCells:
+    """Divide and join cells from the image alone as the network does, where its outlines are as convex."""
+    labels, confidence, source = cells.labels.copy(), cells.confidence, cells.source
+    overlaps = _overlaps(labels, network, len(confidence), int(network.max()))
+    areas, network_areas, common = overlaps.sum(1)[1:], overlaps.sum(0)[1:], overlaps[1:, 1:]
+    free = source < 0
+    groups: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = []
+    for k in np.flatnonzero(free):
         parts = np.flatnonzero(common[k] > _COVERED * network_areas)
-        if len(parts) >= 2 and common[k, parts].sum() > _COVERED * areas[k]:
-            pieces = [network == j + 1 for j in parts]
-            if min(_solidity(piece) for piece in pieces) > _solidity(labels == k + 1):
-                labels[labels == k + 1] = 0
-                for piece in pieces:
-                    confidence, source = np.append(confidence, _UNCERTAIN), np.append(source, -1)
-                    labels[piece & (labels == 0)] = len(confidence)
+        if len(parts) > 1 and common[k, parts].sum() > _COVERED * areas[k]:
+            groups.append((np.array([k]), parts))
     for j in range(len(network_areas)):
         inside = np.flatnonzero(common[:, j] > _COVERED * areas)
-        if (
-            len(inside) >= 2
-            and (source[inside] < 0).all()
-            and common[inside, j].sum() > _COVERED * network_areas[j]
-        ):
-            whole = network == j + 1
-            if _solidity(whole) > max(
-                min(_solidity(labels == k + 1) for k in inside if (labels == k + 1).any()), 0.9
-            ):
-                labels[np.isin(labels, inside + 1)] = 0
-                confidence, source = np.append(confidence, _UNCERTAIN), np.append(source, -1)
-                labels[whole & (labels == 0)] = len(confidence)
-    return labels, confidence, source
+        if len(inside) > 1 and free[inside].all() and common[inside, j].sum() > _COVERED * network_areas[j]:
+            groups.append((inside, np.array([j])))
+    for ours, theirs in groups:
+        theirs_solidity = min(_solidity(network == j + 1) for j in theirs)
+        if theirs_solidity < max(_MIN_SOLIDITY, min(_solidity(labels == k + 1) for k in ours) - _TOLERANCE):
+            continue
+        labels[np.isin(labels, ours + 1)] = 0
+        for j in theirs:
+            confidence, source = np.append(confidence, _UNCERTAIN), np.append(source, -1)
+            labels[(network == j + 1) & (labels == 0)] = len(confidence)
+    return RatedCells(labels, confidence, source)
 
 
 def _solidity(mask: Mask) -> float:

@@ -29,6 +29,14 @@ class MarkOptions:
     from_image: Annotated[
         bool, typer.Option("--from-image", help="Use the images alone, even if the folder has boxes or points.")
     ] = False
+    complete: Annotated[
+        bool | None,
+        typer.Option(
+            "--complete/--no-complete",
+            help="Label visible cells without a mark, or ignore their pixels. Default: label them if marks are in "
+            "25 to 85 % of the visible cells.",
+        ),
+    ] = None
     corrections: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +97,7 @@ def annotate(
             corrections=marks.corrections,
             format=marks.format,
             from_image=marks.from_image,
+            complete=marks.complete,
             diameter=marks.diameter,
             second_opinion=opinion,
             score=score,

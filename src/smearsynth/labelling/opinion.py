@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from smearsynth.errors import ModelError
-from smearsynth.labelling.annotate import SecondOpinion
+from smearsynth.labelling.image_labels import SecondOpinion
 from smearsynth.runs import select_device
 from smearsynth.smear import ImageArray, LabelArray
 from smearsynth.tasks.prediction import predict_image

@@ -56,7 +56,7 @@ def test_reduced_regions_are_at_the_right_place_without_aliasing(path: Path, sca
 def test_the_overview_is_the_whole_slide(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Slide(path) as slide:
         whole = slide.overview(8.0)
-        monkeypatch.setattr("smearsynth.formats.slide_file._STRIP", 2048 * 32)
+        monkeypatch.setattr("smearsynth.formats.slides.slide_file._STRIP", 2048 * 32)
         strips = slide.overview(8.0)
     assert whole.shape == (128, 256, 3)
     assert np.abs(whole.astype(int) - strips).max() <= 2

@@ -82,7 +82,7 @@ class LabelReader(Reader):
     Parameters
     ----------
     root : Path
-        Folder with a layout of `smearsynth.formats.pairs.find_pairs`.
+        Folder with a layout of `smearsynth.formats.label_images.pairs.find_pairs`.
     classes : {"auto", "one", "annotated"}
         "annotated": classes of `instances.csv`, else of `points/`. "one": all cells are "cell". "auto": "annotated"
         for folders that smearsynth wrote, else "one", because classes with few cells cannot be trained on.

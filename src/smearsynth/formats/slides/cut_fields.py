@@ -48,7 +48,7 @@ class SlideField:
     x, y : int
         Upper left corner at full resolution of the slide, px.
     focus : float
-        See `smearsynth.formats.tissue.FieldMeasures`.
+        See `smearsynth.formats.slides.tissue.FieldMeasures`.
     tissue : float
         Fraction of the area that is darker than the background.
     """
