@@ -65,13 +65,11 @@ def labels_from_boxes(
         x0, y0, x1, y1 in px, the end excluded. Boxes outside the field and repeated boxes give no cell; a box in
         which nothing is visible gives an ellipse with low confidence.
     second_opinion : (H, W) int32 array, optional
-        Labels of a segmentation network. They replace uncertain outlines, and lower the confidence where they
-        disagree.
+        Labels of a segmentation network: they replace uncertain outlines and change the confidence.
     add_border_cells : bool, optional
-        Add visible cells that are cut by the border of the field and have no box. Default: add them if there are
-        few boxes at the border, as many annotations leave these cells out.
+        Add visible cells without a mark that the border of the field cuts. Default: if few marks are there.
     add_unmarked_cells : bool
-        Add all visible cells without a box, for annotations with boxes of some of the cells only.
+        Add all visible cells without a mark, for annotations of some of the cells only.
 
     Returns
     -------
@@ -106,8 +104,8 @@ def labels_from_boxes(
     add = _Addition(add_border_cells, add_unmarked_cells)
     added = _cells_to_add(cells, result.unclaimed, add, gap <= _AT_BORDER * diameter)
     labels, source = _with_added(result.labels, cells.labels, added, usable)
-    quality = np.concatenate([result.quality, np.ones(len(added))])
-    return _finish(cells, labels, source, quality, second_opinion, shape, scaled)
+    evidence = np.append(result.quality, np.ones(len(added)))
+    return _finish(cells, labels, source, evidence, second_opinion, shape, scaled)
 
 
 def labels_from_points(
@@ -126,14 +124,12 @@ def labels_from_points(
     image : (H, W, 3) uint8 array
         RGB, with cells darker than the background.
     points : (m, 2) array
-        x, y in px, one anywhere in each cell. Points outside the field and repeated points give no cell; a point
-        at which nothing is visible gives a disc with low confidence.
+        x, y in px, anywhere in the cells. Points outside the field and repeated points give no cell; a point at
+        which nothing is visible gives a disc with low confidence.
     diameter : float, optional
         Typical diameter of the cells in px. Default: estimated from the image.
-    second_opinion, add_border_cells
+    second_opinion, add_border_cells, add_unmarked_cells
         As in `labels_from_boxes`.
-    add_unmarked_cells : bool
-        Add all visible cells without a point, for annotations with points in some of the cells only.
 
     Returns
     -------
@@ -169,8 +165,8 @@ def labels_from_points(
     add = _Addition(add_border_cells, add_unmarked_cells)
     added = _cells_to_add(cells, result.unclaimed, add, gap <= _POINT_AT_BORDER * diameter)
     labels, source = _with_added(result.labels, cells.labels, added, usable)
-    quality = np.concatenate([result.quality, np.ones(len(added))])
-    return _finish(cells, labels, source, quality, second_opinion, shape)
+    evidence = np.append(result.quality, np.ones(len(added)))
+    return _finish(cells, labels, source, evidence, second_opinion, shape)
 
 
 def labels_from_image(
