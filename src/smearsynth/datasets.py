@@ -138,6 +138,11 @@ class SmearFolder(Sequence[Smear]):
         return self._reader.notes
 
     @property
+    def detected(self) -> bool:
+        """Whether the format was detected; False for a folder that smearsynth wrote."""
+        return self._reader.detected
+
+    @property
     def found(self) -> str:
         """What was found in the folder, such as "COCO outlines, 1,240 in 60 images"."""
         return self._reader.found

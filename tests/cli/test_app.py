@@ -148,7 +148,7 @@ PAINTING = [
     (("--stain", "blue"), "Invalid value for '--stain'"),
     (("--style", "mauve"), "style 'mauve': choose joint, independent, or a cluster from 0 to"),
     (("--style", "999"), "style '999': choose joint"),
-    (("--format", "yolo9000"), "Invalid value for '--format'"),
+    (("--format", "yolo9000"), "format must be one of labels, palette"),
     (("--density", "-1"), "give a factor from 0 to 100"),
     (("--density", "nan"), "give a factor from 0 to 100"),
     (("--density", "inf"), "give a factor from 0 to 100"),

@@ -7,11 +7,9 @@ from typing import get_args
 
 import pytest
 
-from smearsynth.cli.generation import WriteFormat
 from smearsynth.cli.options import (
     ClassesChoice,
     LayoutChoice,
-    ReadFormat,
     StainChoice,
     is_model,
     parse_mix,
@@ -19,7 +17,7 @@ from smearsynth.cli.options import (
     parse_size,
 )
 from smearsynth.errors import OptionError
-from smearsynth.formats import FORMATS, ClassChoice
+from smearsynth.formats import ClassChoice
 from smearsynth.layout.labels import LayoutName
 from smearsynth.synthesis.acquisition.stain import StainName
 
@@ -29,8 +27,6 @@ def test_choices_are_those_of_the_library() -> None:
     assert get_args(LayoutChoice) == get_args(LayoutName)
     assert get_args(StainChoice) == get_args(StainName)
     assert get_args(ClassesChoice) == get_args(ClassChoice)
-    assert get_args(WriteFormat) == FORMATS
-    assert get_args(ReadFormat) == ("auto", *FORMATS)
 
 
 def test_names_are_kept_in_order_and_once() -> None:

@@ -225,9 +225,7 @@ def test_a_second_prediction_takes_the_place_of_the_first(run: Run, smear_folder
     assert len((tmp_path / "out" / "counts.csv").read_text().splitlines()) == 2
 
 
-def test_a_prediction_that_fails_leaves_no_labels_of_the_one_before(
-    run: Run, smear_folder: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_image_is_named_and_the_others_are_finished(run: Run, smear_folder: Path, tmp_path: Path) -> None:
     assert run("train-task", "segmentation", smear_folder, "-o", tmp_path / "m", *TINY).code == 0
     photos = tmp_path / "photos"
     (photos / "more").mkdir(parents=True)
@@ -241,8 +239,9 @@ def test_a_prediction_that_fails_leaves_no_labels_of_the_one_before(
     second = run(*line)
     assert second.code == 2
     assert "1 images in subfolders" in second.err  # what was written is not among them
-    assert [file.name for file in (photos / "out" / "labels").iterdir()] == ["a.png"]
-    assert [file.name for file in (photos / "out" / "overlays").iterdir()] == ["a.png"]
+    assert "1 of 3 images cannot be read (b.png)" in second.err
+    for folder in ("labels", "overlays"):  # the others are finished
+        assert sorted(file.name for file in (photos / "out" / folder).iterdir()) == ["a.png", "c.png"]
 
 
 def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from smears import analytic_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
 from smearsynth.labelling.record import LabelledCell
-from smearsynth.labelling.score import least_certain_errors, score_labels
+from smearsynth.labelling.score import doubtful_errors, score_labels
 
 CELLS = [(20, 20, 9), (50, 20, 9), (70, 40, 9), (20, 45, 8)]
 
@@ -48,5 +48,5 @@ def test_the_share_of_errors_among_the_least_certain() -> None:
     confidences = np.arange(100.0)
     errors = np.zeros(100, bool)
     errors[[0, 1, 2, 50]] = True
-    assert least_certain_errors(confidences, errors) == 0.75
-    assert least_certain_errors(confidences[::-1], errors) == 0.0
+    assert doubtful_errors(confidences, errors) == 0.75
+    assert doubtful_errors(confidences[::-1], errors) == 0.0

@@ -22,7 +22,7 @@ def test_the_number_of_cells_is_normally_distributed():
     counts = np.array([draw.layout.requested for draw in draws])
     assert abs(counts.mean() - 20) < 4 * 6 / np.sqrt(300)
     assert 5 < counts.std() < 7
-    for labels, classes, layout in draws[:40]:
+    for labels, classes, layout, _ in draws[:40]:
         assert labels.dtype == np.int32
         assert set(np.unique(labels)) == set(range(layout.placed + 1))
         assert len(classes) == layout.placed

@@ -92,6 +92,7 @@ def kind_of(shape: Shape) -> LabelsFrom:
 
     Examples
     --------
+    >>> from smearsynth.geometry import Point
     >>> kind_of(Point(1, 2))
     'point'
     """

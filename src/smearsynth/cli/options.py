@@ -96,7 +96,8 @@ class ReadingOptions:
             classes=classes,
             cache_mb=cache_mb,
         )
-        say(err, f"found: {smears.found}")
+        if smears.detected:
+            say(err, f"found: {smears.found}")
         for note in smears.notes:
             say(err, note)
         return smears

@@ -97,6 +97,8 @@ class Reader(ABC):
         What was found, such as "YOLO boxes, 1,240 in 60 images".
     shows_cells : bool
         Whether the annotation shows the pixels of cells; boxes and points do not.
+    detected : bool
+        Whether the format was detected; False for a folder that smearsynth wrote.
     report : ReadingReport
         Number of cells that were read, and what was left out, of the smears that were decoded so far.
     """
@@ -108,12 +110,14 @@ class Reader(ABC):
     notes: tuple[str, ...]
     found: str
     shows_cells: bool = True
+    detected: bool
     report: ReadingReport
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.notes = ()
         self.found = ""
+        self.detected = True
         self.report = ReadingReport()
 
     @abstractmethod

@@ -17,7 +17,7 @@ from smearsynth.metrics.matching import label_ious, match
 from smearsynth.smear import LabelArray, relabel_sequential
 
 IOU = 0.5
-LEAST_CERTAIN = 0.05  # fraction of the cells
+DOUBTFUL_FRACTION = 0.05  # fraction of the cells
 
 
 @dataclass(frozen=True)
@@ -97,22 +97,22 @@ def score_labels(smears: SmearFolder, cells: Mapping[str, Sequence[LabelledCell]
         fp=fp,
         fn=missed,
         images=images,
-        errors_in_least_certain=least_certain_errors(np.array(confidences), np.array(errors, bool)),
+        errors_in_least_certain=doubtful_errors(np.array(confidences), np.array(errors, bool)),
     )
 
 
-def least_certain_errors(confidences: np.ndarray, errors: np.ndarray) -> float | None:
+def doubtful_errors(confidences: np.ndarray, errors: np.ndarray) -> float | None:
     """Return the fraction of the errors among the 5 % of the cells with the lowest confidence.
 
     Examples
     --------
     >>> confidences = np.linspace(0, 1, 40)
-    >>> least_certain_errors(confidences, confidences < 0.06)
+    >>> doubtful_errors(confidences, confidences < 0.06)
     0.6666666666666666
     """
     if not errors.any():
         return None
-    count = max(1, round(LEAST_CERTAIN * len(confidences)))
+    count = max(1, round(DOUBTFUL_FRACTION * len(confidences)))
     lowest = np.argsort(confidences, kind="stable")[:count]
     return float(errors[lowest].sum() / errors.sum())
 

@@ -30,6 +30,9 @@ _SAME_SIZE = 1.3  # ratio of cell sizes above which a network must learn another
 _Line = tuple[str, str, str, str]  # name, mean, standard deviation, unit
 
 
+_READING_KEYS = frozenset({"read_from", "cells", "left_out"})
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -257,7 +260,13 @@ class DataStatistics(_Record):
     @model_validator(mode="before")
     @classmethod
     def _read_format_1(cls, record: Any) -> Any:
-        return to_current("statistics", record)
+        record = to_current("statistics", record)
+        # `smearsynth stats --json` adds what was read from the files.
+        return (
+            {key: value for key, value in record.items() if key not in _READING_KEYS}
+            if isinstance(record, dict)
+            else record
+        )
 
     @classmethod
     def from_rows(cls, rows: Sequence[SmearStatistics]) -> DataStatistics:

@@ -115,6 +115,7 @@ class LabelReader(Reader):
             self.found += f", made from {' and '.join(origins)}"
         self._ignored = pairs.ignored
         self._metadata = read_metadata(root)
+        self.detected = self._metadata is None
         self._binary = binary
         self._ignore_value = ignore_value
         self._sample: list[tuple[str, LabelSummary]] | None = None

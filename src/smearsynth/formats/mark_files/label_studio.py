@@ -58,7 +58,7 @@ def load(root: Path, files: list[Path]) -> AnnotationFiles:
     """Read Label Studio files.
 
     Polygons, rectangles, ellipses, keypoints and brush masks are read. Of several annotations of an image, the one
-    marked as ground truth is read, else the last one that was not cancelled. Tasks without annotation are not read,
+    marked as reference is read, else the last one that was not cancelled. Tasks without annotation are not read,
     and a note says how many there are. Uploaded images have a prefix such as "1a2b3c4d-", which is removed unless
     the folder contains an image of this name.
 

@@ -70,6 +70,7 @@ class MarkReader(Reader):
         self.format = mark_format.name
         folder = root if root.is_dir() else _data_folder(root)
         self._metadata = read_metadata(folder)
+        self.detected = self._metadata is None
         self._binary = binary
         content = mark_format.load(root, files)
         fields, self.notes = _as_fractions(content.fields, content.notes)
@@ -239,6 +240,6 @@ def _as_fractions(
 def _description(title: str, annotations: Sequence[FieldAnnotation]) -> str:
     """Return for example "YOLO boxes, 1,240 in 60 images"."""
     kinds = Counter(kind_of(cell.shape) for annotation in annotations for cell in annotation.cells)
-    names = " and ".join(_KIND_NAMES[kind] for kind, _ in kinds.most_common())
+    names = " and ".join(_KIND_NAMES[kind] for kind in sorted(kinds, key=lambda kind: -kinds[kind]))
     images = "1 image" if len(annotations) == 1 else f"{len(annotations):,} images"
     return f"{title} {names or 'files'}, {kinds.total():,} in {images}"
