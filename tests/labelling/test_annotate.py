@@ -72,6 +72,21 @@ def test_boxes_in_the_folder_are_found_and_can_be_left_unused(tmp_path: Path) ->
     }
 
 
+def test_boxes_that_cannot_be_read_are_not_passed_over(tmp_path: Path) -> None:
+    photographs(tmp_path / "data" / "images", "a")
+    box_file(tmp_path / "data", "a", "b")
+    with pytest.raises(DataError, match=r"b\.png"):
+        annotate(tmp_path / "data", tmp_path / "out", page=False)
+
+
+def test_a_folder_of_images_can_be_a_link(tmp_path: Path) -> None:
+    photographs(tmp_path / "elsewhere", "a")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "images").symlink_to(tmp_path / "elsewhere")
+    box_file(tmp_path / "data", "a")
+    assert annotate(tmp_path / "data", tmp_path / "out", page=False).labels_from == {"box": 6}
+
+
 def test_the_same_call_continues(tmp_path: Path) -> None:
     images = photographs(tmp_path / "images", "a", "b", "c")
 

@@ -73,7 +73,7 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
 def _all_files(root: Path) -> Iterator[Path]:
     count = 0
     try:
-        for folder, subfolders, names in os.walk(root, onerror=_raise):
+        for folder, subfolders, names in os.walk(root, onerror=_raise, followlinks=True):
             depth = len(Path(folder).parts) - len(root.parts)
             visible = sorted(name for name in subfolders if not name.startswith("."))
             subfolders[:] = visible if depth < _MAX_DEPTH else []

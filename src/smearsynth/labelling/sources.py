@@ -14,7 +14,7 @@ from smearsynth.annotation.drawing import scaled
 from smearsynth.annotation.record import FieldAnnotation
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import Reader
-from smearsynth.formats.registry import open_reader
+from smearsynth.formats.registry import detect_format, open_reader
 from smearsynth.geometry import Box, Outline, Point, fill
 from smearsynth.runs import Progress
 from smearsynth.smear import Mask
@@ -117,13 +117,16 @@ def _open_marks(images: Path, marks: Path | None, format: str) -> Reader | None:
         return open_reader(marks, format, classes="annotated", images=folder)
     if images.is_file():
         return None
+    if format == "auto":
+        try:
+            format = detect_format(images)
+        except DataError:
+            find_images(images)  # images without annotation; if there are none either, this error is clearer
+            return None
     try:
         return open_reader(images, format, classes="annotated")
     except DataError:
-        if format != "auto":
-            raise
-        find_images(images)  # images without annotation; if there are none either, this error is clearer
-        return None
+        return open_reader(images, format)  # an error that does not concern the classes is raised again
 
 
 def _without_marks(images: Path) -> Sources:
