@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smearsynth.annotation.regions import hull_area, largest_component, measure_shape, resize_labels
+from smearsynth.annotation.regions import fill_holes, hull_area, largest_component, measure_shape, resize_labels
 
 
 def disc(size: int, x: float, y: float, radius: float) -> np.ndarray:
@@ -64,3 +64,14 @@ def test_labels_keep_their_areas_and_leave_no_gap_when_resized(scale: float) -> 
 def test_labels_of_the_same_size_are_unchanged() -> None:
     labels = np.eye(5, dtype=np.int32)
     assert (resize_labels(labels, (5, 5)) == labels).all()
+
+
+def test_pallor_that_one_cell_encloses_is_filled_but_not_the_gap_between_cells() -> None:
+    labels = np.zeros((20, 40), np.int32)
+    labels[2:12, 2:12], labels[5:9, 5:9] = 1, 0
+    labels[2:12, 20:30], labels[2:12, 30:38] = 2, 3
+    labels[5:9, 28:32] = 0  # enclosed by two cells together
+    filled = fill_holes(labels)
+    assert (filled[2:12, 2:12] == 1).all()
+    assert (filled[5:9, 28:32] == 0).all()
+    assert (labels[5:9, 5:9] == 0).all()

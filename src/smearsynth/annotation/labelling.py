@@ -18,7 +18,7 @@ from smearsynth.annotation.image_cells import (
     working_scale,
 )
 from smearsynth.annotation.point_cells import cells_at_points, median_spacing, usable_points
-from smearsynth.annotation.regions import resize_labels
+from smearsynth.annotation.regions import fill_holes, resize_labels
 from smearsynth.annotation.second_opinion import RatedCells, merge_opinion
 from smearsynth.errors import DataError, OptionError
 from smearsynth.smear import ImageArray, LabelArray, Mask, check_image, relabel_sequential
@@ -342,7 +342,7 @@ def _finish(
     # Boxes and points are trusted; anything else must look like a cell.
     keep = marked | (confidence >= _MIN_CONFIDENCE)
     labels = np.where(np.concatenate([[False], keep])[labels], labels, 0)
-    full = resize_labels(labels, (shape[0], shape[1]))
+    full = fill_holes(resize_labels(labels, (shape[0], shape[1])))
     opinion = RatedCells(full, confidence, source)
     if second_opinion is not None:
         opinion = merge_opinion(opinion, second_opinion, add=add_opinion)

@@ -119,6 +119,31 @@ def largest_component(mask: Mask, core: Mask | None = None) -> Mask:
     return largest
 
 
+def fill_holes(labels: LabelArray) -> LabelArray:
+    """Give the background that one cell encloses, its pallor, to this cell.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+
+    Returns
+    -------
+    (H, W) int32 array
+
+    Examples
+    --------
+    >>> ring = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 2]], np.int32)
+    >>> fill_holes(ring).tolist()
+    [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 2]]
+    """
+    filled = labels.copy()
+    for k, window in enumerate(ndimage.find_objects(labels), 1):
+        if window is not None:
+            part = filled[window]
+            part[ndimage.binary_fill_holes(part == k) & (part == 0)] = k
+    return filled
+
+
 def resize_labels(labels: LabelArray, shape: tuple[int, int]) -> LabelArray:
     """Resize labels with smooth outlines: each mask is interpolated linearly and the largest value wins.
 
