@@ -11,7 +11,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
 from smearsynth.formats.pixels.images import read_rgb
 from smearsynth.formats.pixels.tiff_files import read_image_text
-from smearsynth.formats.registry import open_reader, open_writer
+from smearsynth.formats.registry import open_reader, open_reader_with_classes, open_writer
 from smearsynth.formats.splits import checked_fractions, split_by_order
 from smearsynth.formats.writing import FolderWriter, MarkWriter
 from smearsynth.runs import Execution, StopRequest
@@ -69,7 +69,7 @@ def convert(
     licence: str = "",
     execution: Execution = Execution(),
 ) -> ConversionReport:
-    """Write annotated smears in another format; the same call continues an interrupted one.
+    """Write annotated smears in another format; after an interruption, the same call writes all smears again.
 
     Parameters
     ----------
@@ -120,7 +120,10 @@ def convert(
     >>> report.cells, report.lost
     (1, {})
     """
-    reader = _open(data, format, classes, binary, images)
+    if classes is None and not binary:
+        reader = open_reader_with_classes(data, format, images=images)
+    else:
+        reader = open_reader(data, format, classes=classes or "one", binary=binary, images=images)
     if not reader.entries:
         raise DataError("contains no annotated image", reader.root)
     split_of: Callable[[str], str | None] = {entry.name: entry.split for entry in reader.entries}.get
@@ -149,18 +152,6 @@ def convert(
     notes = (*reader.notes, *reader.report.remarks())
     left_out, lost = dict(reader.report.left_out), dict(+writer.lost)
     return ConversionReport(reader.found, to, done, total, cells, left_out, lost, splits, notes)
-
-
-def _open(
-    data: Path | str, format: str, classes: ClassChoice | None, binary: bool, images: Path | str | None
-) -> Reader:
-    """Open the input with its classes, or with one class if the annotation has none."""
-    if classes is None and not binary:
-        try:
-            return open_reader(data, format, classes="annotated", images=images)
-        except DataError:
-            classes = "one"  # an error that does not concern the classes is raised again
-    return open_reader(data, format, classes=classes or "one", binary=binary, images=images)
 
 
 def _convert_one(reader: Reader, entry: Entry, writer: FolderWriter) -> int:

@@ -142,6 +142,16 @@ def test_only_the_cells_that_were_corrected_change(tmp_path: Path, format: str) 
     assert read_cells(output)["b"] == cells["b"]
 
 
+def test_label_images_without_classes_are_a_correction(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    annotate(photographs(tmp_path / "images", "a"), output, page=False)
+    before = open_smears(output)[0]
+    corrected = write_folder(tmp_path / "napari", [Smear.from_labels(before.image, before.labels % 6, name="a")])
+    (corrected / "classes.json").unlink()  # as written by another program
+    report = annotate(tmp_path / "images", output, corrections=corrected, page=False)
+    assert (report.changed, report.cells) == (1, 5)
+
+
 def test_contradictions_and_missing_input_are_errors(tmp_path: Path) -> None:
     images = photographs(tmp_path / "images", "a")
     boxes = box_file(tmp_path, "a")

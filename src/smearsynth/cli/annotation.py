@@ -11,6 +11,7 @@ import typer
 
 from smearsynth.cli.options import AsJson, Split, parse_fractions
 from smearsynth.cli.terminal import TerminalProgress, err, out, say
+from smearsynth.formats import WRITE_FORMATS
 from smearsynth.runs import Execution
 
 
@@ -46,7 +47,7 @@ class MarkOptions:
         ),
     ] = None
     format: Annotated[
-        str, typer.Option(metavar="NAME", help="Format of boxes, points or corrections. Default: detected.")
+        str, typer.Option(metavar="NAME", help="Format of boxes, points or corrections; auto detects it.")
     ] = "auto"
     diameter: Annotated[
         float | None,
@@ -127,10 +128,10 @@ def convert(
     data: Annotated[Path, typer.Argument(metavar="IN", help="Annotated smears in any format.", show_default=False)],
     output: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="Output folder; the same command continues.", show_default=False),
+        typer.Argument(metavar="OUT", help="Output folder.", show_default=False),
     ],
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="Format to write; `convert --list` shows all.")],
-    format: Annotated[str, typer.Option(metavar="NAME", help="Format of the input. Default: detected.")] = "auto",
+    to: Annotated[str, typer.Option(metavar="FORMAT", help=f"Format to write: {', '.join(WRITE_FORMATS)}.")],
+    format: Annotated[str, typer.Option(metavar="NAME", help="Format of the input; auto detects it.")] = "auto",
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Images of an annotation file. Default: beside the file.")
     ] = None,

@@ -71,7 +71,7 @@ class ReadingOptions:
 
     panel: ClassVar[str] = "Reading the data"
 
-    format: Annotated[str, typer.Option(metavar="NAME", help="Annotation format. Default: detected.")] = "auto"
+    format: Annotated[str, typer.Option(metavar="NAME", help="Annotation format; auto detects it.")] = "auto"
     scale: Annotated[
         float,
         typer.Option(metavar="FACTOR", help="Resize the smears on reading; 0.5 halves width and height."),
@@ -219,17 +219,9 @@ def parse_mix(text: str | None) -> dict[str, float] | None:
     """
     if text is None:
         return None
-    mix: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, value = (word.strip() for word in part.rpartition("="))
-        try:
-            fraction = float(value)
-        except ValueError:
-            name = ""
-        if not name or name in mix:
-            raise OptionError(f"mix {text[:60]!r}: give each class once with its fraction, such as rbc=0.9,wbc=0.1")
-        mix[name] = fraction
-    return mix
+    return _named_fractions(
+        text, f"mix {text[:60]!r}: give each class once with its fraction, such as rbc=0.9,wbc=0.1"
+    )
 
 
 def parse_fractions(text: str | None) -> dict[str, float] | None:
@@ -242,6 +234,13 @@ def parse_fractions(text: str | None) -> dict[str, float] | None:
     """
     if text is None:
         return None
+    return _named_fractions(
+        text, f"split {text[:60]!r}: give each split once with its fraction, such as train=0.8,val=0.2"
+    )
+
+
+def _named_fractions(text: str, problem: str) -> dict[str, float]:
+    """Parse "a=0.9,b=0.1"; raise an `OptionError` with `problem` if a name is repeated or a number is missing."""
     fractions: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = (word.strip() for word in part.rpartition("="))
@@ -250,9 +249,7 @@ def parse_fractions(text: str | None) -> dict[str, float] | None:
         except ValueError:
             name = ""
         if not name or name in fractions:
-            raise OptionError(
-                f"split {text[:60]!r}: give each split once with its fraction, such as train=0.8,val=0.2"
-            )
+            raise OptionError(problem)
         fractions[name] = fraction
     return fractions
 

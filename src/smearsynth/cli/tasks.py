@@ -152,7 +152,7 @@ class ScoredDataOptions:
 
     panel: ClassVar[str] = "Reading the data"
 
-    format: Annotated[str, typer.Option(metavar="NAME", help="Annotation format. Default: detected.")] = "auto"
+    format: Annotated[str, typer.Option(metavar="NAME", help="Annotation format; auto detects it.")] = "auto"
     scale: ModelScale = None
     binary: Annotated[
         bool,

@@ -148,6 +148,15 @@ def open_reader(
     return MarkReader(path, mark_format, files, classes=classes, binary=binary, images=folder)
 
 
+def open_reader_with_classes(path: Path | str, format: str = "auto", *, images: Path | str | None = None) -> Reader:
+    """List annotated smears as `open_reader`, with the annotated classes, or with one class if there are none."""
+    try:
+        return open_reader(path, format, classes="annotated", images=images)
+    except DataError:
+        # An error that does not concern the classes is raised again.
+        return open_reader(path, format, classes="one", images=images)
+
+
 def detect_format(path: Path | str) -> str:
     """Detect the annotation format of a folder from its files.
 
@@ -245,7 +254,7 @@ def open_writer(
         raise OptionError("class_names must contain at least one name and no duplicates")
     if format not in _WRITERS:
         raise OptionError(f"format must be one of {', '.join(WRITE_FORMATS)}, not {format!r}")
-    return _WRITERS[format](folder, class_names, *([split_of] if split_of else []))
+    return _WRITERS[format](folder, class_names, split_of)
 
 
 def _check_path(path: Path) -> None:

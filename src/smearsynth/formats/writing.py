@@ -136,8 +136,7 @@ class FolderWriter(Writer):
         tags: Mapping[str, str] | None,
         files: ExitStack,
     ) -> None:
-        size = {} if um_per_px is None else {"um_per_px": repr(float(um_per_px))}
-        save_png(files.enter_context(atomic_write(self.image_path(name))), image, {**size, **(tags or {})})
+        save_png(files.enter_context(atomic_write(self.image_path(name))), image, image_text(um_per_px, tags))
 
     def _check_no_other_files(self) -> None:
         if (self.folder / CLASS_FILE).exists():
@@ -230,6 +229,18 @@ class MarkWriter(FolderWriter):
             self._save_image(name, image, annotation.um_per_px, tags, files)
             self._save_marks(name, (image.shape[0], image.shape[1]), annotation, files)
             self.image_path(name).unlink(missing_ok=True)
+
+
+def image_text(um_per_px: float | None, tags: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the text to store in an image: its pixel size and the tags.
+
+    Examples
+    --------
+    >>> image_text(0.125, {"synthetic": "true"})
+    {'um_per_px': '0.125', 'synthetic': 'true'}
+    """
+    size = {} if um_per_px is None else {"um_per_px": repr(float(um_per_px))}
+    return {**size, **(tags or {})}
 
 
 def _no_split(name: str) -> str | None:

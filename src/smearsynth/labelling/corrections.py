@@ -12,7 +12,7 @@ from smearsynth.annotation.record import LabelsFrom
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
 from smearsynth.formats.label_images.labels import LabelWriter
-from smearsynth.formats.registry import open_reader
+from smearsynth.formats.registry import open_reader_with_classes
 from smearsynth.labelling.image_labels import cell_rows
 from smearsynth.labelling.record import LabelledCell, read_cells, write_cells
 from smearsynth.metrics.matching import label_ious, match
@@ -128,7 +128,7 @@ def correct_labels(output: Path, corrections: Path, format: str = "auto") -> Cor
     if not cells:
         raise DataError("contains no labels of `smearsynth annotate`; make them first, then correct them", output)
     present = open_smears(output, classes="auto")
-    reader = open_reader(corrections, format, classes="annotated", images=output / "images")
+    reader = open_reader_with_classes(corrections, format, images=output / "images")
     if not reader.shows_cells:
         raise reader.no_outlines()
     corrected = {entry.name: entry for entry in reader.entries}

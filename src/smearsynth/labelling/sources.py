@@ -14,7 +14,7 @@ from smearsynth.annotation.drawing import scaled
 from smearsynth.annotation.record import FieldAnnotation
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import Reader
-from smearsynth.formats.registry import detect_format, open_reader
+from smearsynth.formats.registry import detect_format, open_reader_with_classes
 from smearsynth.geometry import Box, Outline, Point, fill
 from smearsynth.runs import Progress
 from smearsynth.smear import Mask
@@ -114,7 +114,7 @@ def _open_marks(images: Path, marks: Path | None, format: str) -> Reader | None:
     """Open the marks with their classes; None if `images` has none."""
     if marks is not None:
         folder = images.parent if images.is_file() else images
-        return open_reader(marks, format, classes="annotated", images=folder)
+        return open_reader_with_classes(marks, format, images=folder)
     if images.is_file():
         return None
     if format == "auto":
@@ -123,10 +123,7 @@ def _open_marks(images: Path, marks: Path | None, format: str) -> Reader | None:
         except DataError:
             find_images(images)  # images without annotation; if there are none either, this error is clearer
             return None
-    try:
-        return open_reader(images, format, classes="annotated")
-    except DataError:
-        return open_reader(images, format)  # an error that does not concern the classes is raised again
+    return open_reader_with_classes(images, format)
 
 
 def _without_marks(images: Path) -> Sources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from abc import abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
@@ -49,9 +50,9 @@ class LabelFolderWriter(TableWriter):
         elif smear.full_outlines is not None:
             self.lost[LOST_OUTLINES] += sum(outline is not None for outline in smear.full_outlines)
 
+    @abstractmethod
     def _save_labels(self, smear: Smear, files: ExitStack) -> Smear:
         """Write the label image; return the smear with the instances that a reader finds in it."""
-        raise NotImplementedError
 
     def split_folder(self, name: str) -> Path:
         """Return the folder of the split of a smear; the folder of the writer if splits are no folders."""

@@ -13,6 +13,7 @@ from smearsynth.files import atomic_write
 from smearsynth.formats.label_images.label_writing import MAX_16_BIT_ID, LabelFolderWriter
 from smearsynth.formats.listing import IMAGE_FOLDER, check_file_stem
 from smearsynth.formats.pixels.tiff_files import save_ome_tiff
+from smearsynth.formats.writing import image_text
 from smearsynth.smear import ImageArray, Smear
 
 _LABEL_FOLDER = "labels"
@@ -39,9 +40,8 @@ class OmeTiffWriter(LabelFolderWriter):
         tags: Mapping[str, str] | None,
         files: ExitStack,
     ) -> None:
-        size = {} if um_per_px is None else {"um_per_px": repr(float(um_per_px))}
         path = files.enter_context(atomic_write(self.image_path(name)))
-        save_ome_tiff(path, image, um_per_px, {**size, **(tags or {})})
+        save_ome_tiff(path, image, um_per_px, image_text(um_per_px, tags))
 
     def _save_labels(self, smear: Smear, files: ExitStack) -> Smear:
         labels = smear.labels.astype(np.uint16) if smear.count <= MAX_16_BIT_ID else smear.labels

@@ -11,6 +11,7 @@ from smearsynth.files import atomic_write
 from smearsynth.formats.label_images.label_writing import LabelFolderWriter, labels_16_bit
 from smearsynth.formats.listing import IMAGE_FOLDER, check_file_stem
 from smearsynth.formats.pixels.tiff_files import save_label_tiff, save_rgb_tiff
+from smearsynth.formats.writing import image_text
 from smearsynth.smear import ImageArray, Smear
 
 _MASK_FOLDER = "masks"
@@ -38,8 +39,8 @@ class StarDistWriter(LabelFolderWriter):
         tags: Mapping[str, str] | None,
         files: ExitStack,
     ) -> None:
-        size = {} if um_per_px is None else {"um_per_px": repr(float(um_per_px))}
-        save_rgb_tiff(files.enter_context(atomic_write(self.image_path(name))), image, {**size, **(tags or {})})
+        path = files.enter_context(atomic_write(self.image_path(name)))
+        save_rgb_tiff(path, image, image_text(um_per_px, tags))
 
     def _save_labels(self, smear: Smear, files: ExitStack) -> Smear:
         save_label_tiff(files.enter_context(atomic_write(self._mask_path(smear.name))), labels_16_bit(smear))
