@@ -6,13 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from smears import analytic_smear, partly_annotated, random_smear, write_folder
-from smearsynth.datasets import SmearCache, SmearFolder, as_smear_folder, check_smears, choose_split, open_smears
+from smearsynth.datasets import (
+    SmearCache,
+    SmearFolder,
+    as_smear_folder,
+    check_smears,
+    choose_split,
+    exclude_overlays,
+    open_smears,
+)
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import Entry
 from smearsynth.formats.label_images.labels import LabelReader
-from smearsynth.runs import Progress
+from smearsynth.runs import SILENT, Progress
 
 
 def test_smears_are_read_as_written(smear_folder: Path) -> None:
@@ -230,3 +239,46 @@ def test_a_sample_of_bbbc041seg_agrees_with_its_table(real_data: Path) -> None:
         kinds = [row.split(",")[2] for row in rows if row.startswith(smear.name)]
         assert smear.areas().tolist() == areas
         assert [smear.class_names[kind] for kind in smear.classes] == kinds
+
+
+def _folder_with_a_bar(root):
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    image = np.full((64, 96, 3), 200, np.uint8)
+    image[50:52, 40:80] = 0, 255, 0
+    labels = np.zeros((64, 96), np.uint8)
+    labels[10:20, 10:20], labels[49:53, 45:60], labels[40:50, 5:20] = 1, 2, 3
+    Image.fromarray(image).save(root / "images" / "a.png")
+    Image.fromarray(labels).save(root / "labels" / "a.png")
+    return root
+
+
+def test_overlays_become_ignored_pixels_and_their_labels_disappear(tmp_path):
+    folder = _folder_with_a_bar(tmp_path)
+    messages = []
+
+    class Messages(type(SILENT)):
+        def message(self, text):
+            messages.append(text)
+
+    smears = exclude_overlays(open_smears(folder), Messages())
+    assert open_smears(folder)[0].count == 3
+    assert smears[0].count == 2
+    assert smears[0].ignored[50, 50]
+    assert messages == [
+        "overlays: scale bar or text in 1 of 1 smears, excluded (stats --overlays shows them; --keep-overlays "
+        "keeps them)"
+    ]
+    assert exclude_overlays(smears) is smears
+    assert exclude_overlays(open_smears(folder, keep_overlays=True))[0].ignored is None
+
+
+def test_a_mask_of_the_user_is_ignored_and_must_fit(tmp_path):
+    folder = _folder_with_a_bar(tmp_path)
+    mask = np.zeros((64, 96), np.uint8)
+    mask[:30] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert open_smears(folder, ignore=tmp_path / "mask.png")[0].count == 2
+    Image.fromarray(mask[:50]).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"mask\.png: mask is 96×50 px, image a is 96×64 px"):
+        open_smears(folder, ignore=tmp_path / "mask.png")[0]

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from smearsynth.annotation.burned_in import KINDS, Overlay, find_overlays, overlay_mask
+from smearsynth.annotation.exclusion import IgnoredPixels, exclude
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
+from smearsynth.formats.fingerprints import Fingerprint, fingerprints_of_files
+from smearsynth.formats.pixels.images import read_ids, read_rgb
 from smearsynth.formats.reading import ReadingReport
 from smearsynth.formats.registry import open_reader
 from smearsynth.geometry import Outline
 from smearsynth.runs import SILENT, Progress
 from smearsynth.smear import ImageArray, Mask, Smear, check_scale
 
-__all__ = ["SmearFolder", "as_smear_folder", "check_smears", "choose_split", "open_smears"]
+__all__ = [
+    "SmearFolder",
+    "as_smear_folder",
+    "check_smears",
+    "choose_split",
+    "exclude_overlays",
+    "fingerprints_of",
+    "open_smears",
+]
+
+
+OverlayState = Literal["undecided", "kept", "excluded"]
+_OVERLAY_SAMPLE = 60  # smears that are searched for the message; the others are searched when they are decoded
 
 
 class SmearFolder(Sequence[Smear]):
@@ -37,13 +54,27 @@ class SmearFolder(Sequence[Smear]):
         Factor by which smears are resized on reading.
     cache : SmearCache
         Cache of decoded smears.
+    overlays : {"undecided", "kept", "excluded"}
+        Whether overlays, such as scale bars, are ignored pixels; `exclude_overlays` decides it.
+    ignored : IgnoredPixels, optional
+        Pixels that are ignored in every smear.
     """
 
-    def __init__(self, reader: Reader, entries: Sequence[Entry], scale: float, cache: SmearCache) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        entries: Sequence[Entry],
+        scale: float,
+        cache: SmearCache,
+        overlays: OverlayState = "undecided",
+        ignored: IgnoredPixels | None = None,
+    ) -> None:
         self._reader = reader
         self._entries = tuple(entries)
         self._scale = scale
         self._cache = cache
+        self._overlays: OverlayState = overlays
+        self._ignored = ignored
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -58,7 +89,7 @@ class SmearFolder(Sequence[Smear]):
         entry = self._entries[index]
         smear = self._cache.get(entry.name)
         if smear is None:
-            smear = self._reader.read(entry).resized(self._scale)
+            smear = self._read(entry).resized(self._scale)
             self._cache.put(smear)
         return smear
 
@@ -88,7 +119,7 @@ class SmearFolder(Sequence[Smear]):
         problems = []
         for entry in self._entries:
             try:
-                self._reader.read(entry)
+                self._read(entry)
             except DataError as error:
                 problems.append(str(error))
         return problems
@@ -152,8 +183,50 @@ class SmearFolder(Sequence[Smear]):
         """Number of cells of the smears that were read so far, and what was left out and why."""
         return self._reader.report
 
+    @property
+    def overlays(self) -> OverlayState:
+        """Whether overlays, such as scale bars, are ignored pixels ("excluded"), not ("kept"), or "undecided"."""
+        return self._overlays
+
+    def with_overlays(self, overlays: OverlayState) -> SmearFolder:
+        """Return the same smears with another treatment of overlays, and an empty cache."""
+        cache = SmearCache(self._cache.limit)
+        return SmearFolder(self._reader, self._entries, self._scale, cache, overlays, self._ignored)
+
+    def overlay_sample(self, limit: int) -> list[tuple[Entry, list[Overlay]]]:
+        """Return the overlays of at most `limit` smears of the whole folder, evenly spaced by name."""
+        entries = self._reader.entries
+        step = max(1, math.ceil(len(entries) / limit))
+        return [(entry, _overlays_of(entry.image, _stamp(entry.image))) for entry in entries[::step]]
+
+    def find_overlays(self) -> Iterator[tuple[str, ImageArray, list[Overlay]]]:
+        """Yield name, image at full size and overlays of each smear, whether or not they are excluded."""
+        for entry in self._entries:
+            image = self._reader.read(entry).image
+            yield entry.name, image, find_overlays(image)
+
+    def _read(self, entry: Entry) -> Smear:
+        smear = self._reader.read(entry)
+        if self._ignored is not None:
+            smear = exclude(smear, self._ignored.for_image(entry.image.stem, smear.shape))
+        if self._overlays == "excluded":
+            overlays = find_overlays(smear.image)
+            smear = exclude(smear, overlay_mask(overlays, smear.shape)) if overlays else smear
+        return smear
+
     def _view(self, entries: Sequence[Entry]) -> SmearFolder:
-        return SmearFolder(self._reader, entries, self._scale, self._cache)
+        return SmearFolder(self._reader, entries, self._scale, self._cache, self._overlays, self._ignored)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=1024)
+def _overlays_of(path: Path, stamp: tuple[int, int]) -> list[Overlay]:
+    """Return the overlays of an image file; a file that changed is read again."""
+    return find_overlays(read_rgb(path))
 
 
 class SmearCache:
@@ -166,7 +239,7 @@ class SmearCache:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = self._limit = limit
         self._size = 0
         self._smears: OrderedDict[str, _CachedSmear] = OrderedDict()
 
@@ -243,6 +316,8 @@ def open_smears(
     ignore_value: int | None = None,
     limit: int | None = None,
     cache_mb: float = 0.0,
+    ignore: Path | str | None = None,
+    keep_overlays: bool = False,
 ) -> SmearFolder:
     """Open a folder of annotated smears; smears are decoded on access.
 
@@ -269,6 +344,12 @@ def open_smears(
         Use only the first smears, by name.
     cache_mb : float
         Size of the cache of decoded smears in MB.
+    ignore : Path or str, optional
+        Image whose non-zero pixels are ignored in every smear, or a folder of such images, each with the name of
+        its smear.
+    keep_overlays : bool
+        Treat burned-in scale bars, text and frames as part of the smear. By default the functions that use the
+        smears, such as `smearsynth.train`, ignore these pixels (`exclude_overlays`).
 
     Returns
     -------
@@ -304,14 +385,63 @@ def open_smears(
     reader = open_reader(Path(path), format, classes=classes, binary=binary, ignore_value=ignore_value)
     if not reader.shows_cells:
         raise reader.no_outlines()
-    folder = SmearFolder(reader, reader.entries, scale, SmearCache(int(cache_mb * 1e6)))
+    ignored = None if ignore is None else IgnoredPixels.read(Path(ignore), lambda file: read_ids(file) > 0)
+    state: OverlayState = "kept" if keep_overlays or not reader.detected else "undecided"
+    folder = SmearFolder(reader, reader.entries, scale, SmearCache(int(cache_mb * 1e6)), state, ignored)
     if split is not None:
         folder = folder.split(split)
     return folder if limit is None else folder[:limit]
 
 
-def as_smear_folder(data: Path | str | SmearFolder, *, cache_mb: float = 0.0) -> SmearFolder:
-    """Return an opened folder of smears; a `SmearFolder` is returned unchanged.
+def exclude_overlays(smears: SmearFolder, progress: Progress = SILENT) -> SmearFolder:
+    """Return the smears with burned-in overlays as ignored pixels.
+
+    Scale bars, text, markers, lines, frames and dead sensor lines (see `find_overlays`) become ignored
+    pixels when a smear is decoded; a cell that is mostly covered by them is removed. Folders that smearsynth
+    wrote, and those opened with ``keep_overlays=True``, are returned unchanged.
+
+    Parameters
+    ----------
+    smears : SmearFolder
+    progress : Progress
+        Receives a message if a sample of at most 60 smears of the folder contains overlays.
+
+    Returns
+    -------
+    SmearFolder
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "images").mkdir(), (folder / "labels").mkdir()
+    (None, None)
+    >>> image = np.full((64, 96, 3), 200, np.uint8)
+    >>> image[50:52, 40:80] = 0, 255, 0
+    >>> Image.fromarray(image).save(folder / "images" / "a.png")
+    >>> Image.fromarray(np.eye(64, 96, dtype=np.uint8)).save(folder / "labels" / "a.png")
+    >>> smears = exclude_overlays(open_smears(folder))
+    >>> bool(smears[0].ignored[50, 60])
+    True
+    """
+    if smears.overlays != "undecided":
+        return smears
+    sample = smears.overlay_sample(_OVERLAY_SAMPLE)
+    counts = Counter(kind for _, overlays in sample for kind in {overlay.kind for overlay in overlays})
+    if counts:
+        kinds = ", ".join(f"{kind} in {counts[kind]}" for kind in KINDS if counts[kind])
+        of = f"{len(sample)} smears" if len(sample) == len(smears) else f"{len(sample)} examined smears"
+        progress.message(
+            f"overlays: {kinds} of {of}, excluded (stats --overlays shows them; --keep-overlays keeps them)"
+        )
+    return smears.with_overlays("excluded")
+
+
+def as_smear_folder(
+    data: Path | str | SmearFolder, *, cache_mb: float = 0.0, progress: Progress = SILENT
+) -> SmearFolder:
+    """Return an opened folder of smears whose overlays are ignored pixels.
 
     Parameters
     ----------
@@ -319,8 +449,11 @@ def as_smear_folder(data: Path | str | SmearFolder, *, cache_mb: float = 0.0) ->
         A path is opened by `open_smears` with its defaults.
     cache_mb : float
         Size of the cache of a folder that is opened here, MB.
+    progress : Progress
+        Receives the message of `exclude_overlays`.
     """
-    return data if isinstance(data, SmearFolder) else open_smears(data, cache_mb=cache_mb)
+    smears = data if isinstance(data, SmearFolder) else open_smears(data, cache_mb=cache_mb)
+    return exclude_overlays(smears, progress)
 
 
 def choose_split(
@@ -365,3 +498,16 @@ def check_smears(smears: SmearFolder, progress: Progress = SILENT) -> None:
         raise DataError(
             f"{len(problems)} of {len(smears)} smears cannot be read, see the messages above", smears.root
         )
+
+
+def fingerprints_of(smears: Sequence[Smear]) -> tuple[Fingerprint, ...]:
+    """Return the fingerprint of the image of each smear; of a `SmearFolder` those of its image files at full size.
+
+    Raises
+    ------
+    DataError
+        If an image cannot be read.
+    """
+    if isinstance(smears, SmearFolder):
+        return fingerprints_of_files(smears.entries)
+    return tuple(Fingerprint.of_image(smear.image, smear.name) for smear in smears)
