@@ -8,7 +8,7 @@ import pytest
 
 from smearsynth.errors import DataError
 from smearsynth.metrics.average_precision import Detections, PrecisionRecord
-from smearsynth.metrics.intervals import DRAWS, BootstrapScore, paired_interval, standard_error
+from smearsynth.metrics.intervals import DRAWS, BootstrapScore, mean_interval, paired_interval, standard_error
 
 
 def models(scores: npt.ArrayLike) -> list[BootstrapScore]:
@@ -106,3 +106,24 @@ def test_interval_of_ap_separates_precise_from_coarse_boxes() -> None:
     assert better.mean == pytest.approx(fine.value - coarse.value)
     equal = paired_interval([fine, coarse], [fine, coarse])
     assert equal.mean == equal.low == equal.high == 0
+
+
+def test_an_interval_of_one_condition_covers_its_mean_and_grows_with_the_variation_of_seeds() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.uniform(0.6, 0.9, 50)
+    alone, equal, different = (
+        mean_interval(models(rows)) for rows in (scores, [scores] * 3, [scores - 0.1, scores, scores + 0.1])
+    )
+    for interval in (alone, equal, different):
+        assert interval.low < scores.mean() < interval.high
+    assert different.high - different.low > 2 * (equal.high - equal.low)
+    assert mean_interval(models([[0.5]])) == (0.5, 0.5, 0.5)  # a single image
+    with pytest.raises(DataError):
+        mean_interval([])
+
+
+def test_ratios_are_those_of_sums() -> None:
+    score = BootstrapScore.of_ratio(np.array([1.0, 0.0, 0.0]), np.array([1.0, 3.0, 0.0]))
+    assert score.value == 0.25
+    assert set(np.round(score.draws, 3)) <= {0.0, 0.25, 1.0, 0.143, 0.4}
+    assert BootstrapScore.of_totals([1, 2, 3]).draws.min() >= 3

@@ -94,6 +94,21 @@ def test_counts_of_all_images_are_added() -> None:
     assert Evaluation("dice", 0.0, ()).counts == (0, 0, 0)
 
 
+def test_only_labels_have_panoptic_quality() -> None:
+    smear = analytic_smear()
+    labels = np.array([0, 1, 2, 2], np.int32)[smear.labels]  # two cells as one
+    prediction = Prediction.of_labels(labels, np.ones(2), ("cell",))
+    merged = Evaluation.of_boxes([(smear, prediction), (smear, prediction)])
+    assert merged.pq is not None
+    assert 1 / 3 < merged.pq < 0.8
+    assert merged.resampled("pq").value == merged.pq
+    assert merged.resampled("tp").value == merged.tp
+    boxes = Evaluation.of_boxes([(smear, replace(prediction, labels=None))])
+    assert boxes.pq is None
+    with pytest.raises(DataError, match="boxes have no panoptic quality"):
+        boxes.resampled("pq")
+
+
 def test_bootstrap_samples_are_those_of_the_metric() -> None:
     dice = Evaluation("dice", 0.75, (ImageScore("a", 0.5, 1, 0, 0), ImageScore("b", 1.0, 1, 0, 0))).resampled()
     assert (dice.value, dice.images) == (0.75, 2)

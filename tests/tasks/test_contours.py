@@ -9,6 +9,7 @@ import torch
 from smears import analytic_smear, disc_mask, random_smear
 from smearsynth.metrics.matching import label_ious, match
 from smearsynth.smear import Smear
+from smearsynth.tasks.base import Prediction
 from smearsynth.tasks.contours import Contours, contour_mask, separate_cells
 from smearsynth.tasks.fitting import fit
 
@@ -116,5 +117,19 @@ def test_a_trained_model_has_a_higher_box_ap_than_an_untrained_one(trained_model
     tp, fp, fn = trained.counts
     assert tp + fn == sum(smear.count for smear in test_smears)
     assert tp > fp + fn
+    assert trained.pq is not None
+    assert untrained.pq is not None
+    assert trained.pq > 0.5 > untrained.pq + 0.3
     assert trained.precision is not None
     assert trained.precision.ap().ap == pytest.approx(trained.value, abs=1e-6)
+
+
+def test_cells_are_counted_by_their_labels_and_not_by_their_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    smear = analytic_smear((64, 64), [(32, 32, 14)])
+    rim = smear.labels * contour_mask(smear.labels, 3)  # the same box, but little of the area
+    model = Contours.preset("tiny")
+    prediction = Prediction.of_labels(rim, np.ones(1), ("cell",))
+    monkeypatch.setattr(model, "predict", lambda image: prediction)
+    evaluation = model.evaluate([smear])
+    assert evaluation.value == pytest.approx(1)  # AP of boxes
+    assert (evaluation.counts, evaluation.pq, evaluation.images[0].score) == ((0, 1, 1), 0, 0)

@@ -9,12 +9,15 @@ import pytest
 from smears import analytic_smear, random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError
+from smearsynth.generation.generate import generate
 from smearsynth.runs import Execution
 from smearsynth.smear import ImageArray
+from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.tasks.base import Prediction
 from smearsynth.tasks.detection import Detection
 from smearsynth.tasks.folder import save_model
 from smearsynth.tasks.scoring import score, score_smears
+from smearsynth.tasks.train_task import train_task
 from task_models import CLASS_NAMES, AnalyticModel, RecordedProgress, analytic_model, tiny_segmentation
 
 
@@ -57,7 +60,10 @@ def test_a_path_is_opened_at_the_training_scale(smear_folder: Path, tmp_path: Pa
     execution = Execution("cpu", progress=progress)
     evaluation = score(tmp_path, str(smear_folder), execution=execution)
     assert evaluation == model.evaluate(open_smears(smear_folder, split="test", scale=0.5))
-    assert progress.messages == ["images are resized by 0.5, the training scale of the model"]
+    assert progress.messages == [
+        "images are resized by 0.5, the training scale of the model",
+        f"The model {tmp_path} does not record its training smears. It may have seen the test smears.",
+    ]
     assert progress.items == [("scoring", done, 3) for done in (1, 2, 3)]
     progress.messages.clear()
     other_scale = "the model was trained at scale 0.5, images are read at scale 1"
@@ -80,3 +86,26 @@ def test_an_unknown_class_is_an_error_that_names_the_smear(smear_folder: Path) -
     message = "smear-02: has cells of the classes cell; the model knows red cell, white cell but not cell"
     with pytest.raises(DataError, match=message):
         score(Detection.preset("tiny", class_names=CLASS_NAMES), smear_folder)
+
+
+def test_training_smears_are_not_scored_without_consent(smear_folder: Path, tmp_path: Path) -> None:
+    settings = {"steps": 1}
+    train_task("segmentation", smear_folder, tmp_path, preset="tiny", settings=settings, execution=Execution("cpu"))
+    assert len(score(tmp_path, smear_folder, execution=Execution("cpu")).images) == 3
+    with pytest.raises(DataError) as caught:
+        score(tmp_path, smear_folder, split="train", execution=Execution("cpu"))
+    assert f"6 of 6 test smears were training smears of the model {tmp_path}: smear-00, " in str(caught.value)
+    assert "name another split (--split)" in str(caught.value)
+    progress = RecordedProgress()
+    score(tmp_path, smear_folder, split="train", allow_leak=True, execution=Execution("cpu", progress=progress))
+    assert any("6 of 6 test smears were training smears" in text for text in progress.messages)
+
+
+def test_smears_that_the_synthesizer_of_the_training_smears_has_seen_are_refused(
+    smear_folder: Path, tiny: Synthesizer, tmp_path: Path
+) -> None:
+    generate(tmp_path / "out", 2, model=tiny, size=(64, 64), sheet=False)
+    train_task("segmentation", tmp_path / "out", tmp_path / "task", preset="tiny", settings={"steps": 1})
+    score(tmp_path / "task", smear_folder)
+    with pytest.raises(DataError, match="training smears of the synthesizer that generated training smears of the"):
+        score(tmp_path / "task", smear_folder, split="train")

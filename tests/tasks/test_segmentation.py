@@ -50,6 +50,8 @@ def test_touching_cells_are_counted_as_one_component(trained_model: Segmentation
     score = trained_model.evaluate([touching]).images[0]
     assert score.score > 0.8
     assert (score.tp + score.fp, score.tp + score.fn) == (1, 2)
+    assert score.pq is not None
+    assert score.pq < 0.5  # two cells as one
 
 
 def test_an_image_without_cells_scores_one_only_for_an_empty_prediction() -> None:
@@ -79,9 +81,11 @@ def test_ignored_pixels_do_not_count_in_the_score(monkeypatch: pytest.MonkeyPatc
     evaluation = model.evaluate([half])
     assert evaluation.value == 1
     assert evaluation.counts == (2, 0, 0)
+    assert evaluation.pq == 1
     unmarked = model.evaluate([replace(half, ignored=None)])
     assert unmarked.value < 0.8
-    assert unmarked.counts == (2, 2, 0)
+    assert unmarked.counts == (unmarked.tp, unmarked.fp, unmarked.fn) == (2, 2, 0)
+    assert unmarked.pq == pytest.approx(2 / 3)
 
 
 def test_a_component_that_reaches_into_ignored_pixels_is_scored_on_its_annotated_part(
@@ -98,4 +102,4 @@ def test_a_component_that_reaches_into_ignored_pixels_is_scored_on_its_annotated
     monkeypatch.setattr(model, "probability", lambda image: found)
     evaluation = model.evaluate([smear])
     assert evaluation.counts == (1, 0, 0)
-    assert evaluation.value == 1
+    assert evaluation.value == evaluation.pq == 1

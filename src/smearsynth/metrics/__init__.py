@@ -1,1 +1,1 @@
-"""Metrics of predicted cells: matching, Dice, average precision and confidence intervals of differences."""
+"""Metrics of predicted cells: matching, Dice, panoptic quality, average precision and confidence intervals."""

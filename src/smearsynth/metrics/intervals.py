@@ -1,4 +1,4 @@
-"""Confidence intervals of score differences between two training conditions, over images and training seeds.
+"""Confidence intervals of scores and of their differences between two conditions, over images and training seeds.
 
 Both the test images and the training seeds are random samples. An interval over images alone reports a difference
 between two equal conditions far too often, because one favourable training run shifts the scores of all images
@@ -73,11 +73,64 @@ class BootstrapScore(NamedTuple):
         return cls(float(values.mean()), _samples(values.size) @ values / values.size, values.size)
 
     @classmethod
+    def of_totals(cls, counts: npt.ArrayLike) -> BootstrapScore:
+        """Compute the sum of counts of single images, (n,), and of their bootstrap samples.
+
+        Raises
+        ------
+        DataError
+            If there are no counts.
+
+        Examples
+        --------
+        >>> BootstrapScore.of_totals([12, 30]).value
+        42.0
+        """
+        mean = cls.of_scores(counts)
+        return cls(mean.value * mean.images, mean.draws * mean.images, mean.images)
+
+    @classmethod
+    def of_ratio(cls, numerators: FloatArray, denominators: FloatArray) -> BootstrapScore:
+        """Compute the ratio of two sums over images, and of those of bootstrap samples; 1 where both sums are 0.
+
+        Parameters
+        ----------
+        numerators, denominators : (n,) float64 array
+            Terms of single images, at least one.
+
+        Examples
+        --------
+        >>> BootstrapScore.of_ratio(np.array([1.0, 3.0]), np.array([2.0, 6.0])).value
+        0.5
+        """
+        above, below = cls.of_totals(numerators), cls.of_totals(denominators)
+        draws = np.divide(above.draws, below.draws, out=np.ones(DRAWS), where=below.draws > 0)
+        return cls(above.value / below.value if below.value else 1.0, draws, above.images)
+
+    @classmethod
     def of_precision(cls, record: PrecisionRecord) -> BootstrapScore:
         """Compute COCO AP and its bootstrap samples; NaN for samples without annotated cells."""
         images = len(record.annotations)
         draws = np.array([record.ap(weights).ap for weights in _samples(images)])
         return cls(record.ap().ap, draws, images)
+
+
+def average(scores: Sequence[BootstrapScore]) -> BootstrapScore:
+    """Return the mean of scores on the same images, with its bootstrap samples.
+
+    Parameters
+    ----------
+    scores : sequence of BootstrapScore
+        At least one, such as the seeds of one choice of the training smears.
+
+    Examples
+    --------
+    >>> scores = [BootstrapScore.of_scores([0.5, 1.0]), BootstrapScore.of_scores([0.25, 0.75])]
+    >>> average(scores).value
+    0.625
+    """
+    values = np.mean([score.value for score in scores])
+    return BootstrapScore(float(values), np.mean([score.draws for score in scores], axis=0), scores[0].images)
 
 
 def standard_error(first: BootstrapScore, second: BootstrapScore) -> float:
@@ -107,7 +160,8 @@ def paired_interval(
     ----------
     first, second : sequence of BootstrapScore
         One model per seed, with the same seeds and test images on both sides. With one seed the interval is over
-        images alone; with one image its width is 0.
+        images alone; with one image its width is 0. With several choices of the training smears one score per
+        choice, the `average` over its seeds: the interval then covers the choice, the seeds and the images.
     level : float
         Confidence level.
 
@@ -153,6 +207,37 @@ def paired_interval(
         return Interval(mean, mean, mean)
     half_width = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total))
     return Interval(mean, mean - half_width, mean + half_width)
+
+
+def mean_interval(scores: Sequence[BootstrapScore], *, level: float = 0.95) -> Interval:
+    """Compute the mean score of one condition with its confidence interval.
+
+    Parameters
+    ----------
+    scores : sequence of BootstrapScore
+        One model per seed, all on the same test images. With one seed the interval is over images alone; with one
+        image its width is 0.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    DataError
+        If there are no scores, or their numbers of images differ.
+
+    Examples
+    --------
+    >>> interval = mean_interval([BootstrapScore.of_scores([0.6, 0.8, 0.7, 0.9])])
+    >>> round(interval.mean, 3), 0.6 < interval.low < 0.75 < interval.high < 0.9
+    (0.75, True)
+    """
+    return paired_interval(
+        scores, [BootstrapScore(0.0, np.zeros(DRAWS), score.images) for score in scores], level=level
+    )
 
 
 def _variance(observed: FloatArray, draws: FloatArray, images: int) -> tuple[float, float]:

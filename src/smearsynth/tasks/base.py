@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from smearsynth.errors import DataError, OptionError
+from smearsynth.formats.training_smears import TrainingSmears
 from smearsynth.metrics.average_precision import Detections, PrecisionRecord, average_precision
 from smearsynth.metrics.intervals import BootstrapScore
 from smearsynth.metrics.matching import (
@@ -24,6 +25,7 @@ from smearsynth.metrics.matching import (
     ignored_label_fractions,
     match,
 )
+from smearsynth.metrics.panoptic import CellMetric, match_labels, panoptic_quality, pooled_quality, resampled
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.tasks.config import TaskConfig, TaskName
 
@@ -159,7 +161,10 @@ class ImageScore:
     score : float
         Dice for segmentation; F1 of the cells matched at IoU 0.5 for detection.
     tp, fp, fn : int
-        True positives, false positives, false negatives of one-to-one matches at IoU 0.5.
+        True positives, false positives, false negatives of one-to-one matches at IoU 0.5: of labels if the model
+        predicts labels, else of boxes.
+    pq : float, optional
+        Panoptic quality, if the model predicts labels.
     """
 
     name: str
@@ -167,6 +172,21 @@ class ImageScore:
     tp: int
     fp: int
     fn: int
+    pq: float | None = None
+
+    @classmethod
+    def of_labels(cls, smear: Smear, labels: LabelArray, score: float | None = None) -> ImageScore:
+        """Score the labels predicted in a smear; `score` is F1 of the cells by default.
+
+        Examples
+        --------
+        >>> smear = Smear(np.zeros((1, 4, 3), "u1"), np.array([[1, 1, 2, 2]], "i4"), np.array([0, 0]), name="field")
+        >>> ImageScore.of_labels(smear, np.array([[1, 1, 1, 0]], "i4"))
+        ImageScore(name='field', score=0.6666666666666666, tp=1, fp=0, fn=1, pq=0.4444444444444444)
+        """
+        matches = match_labels(labels, smear.labels, smear.ignored)
+        value = matches.f1 if score is None else score
+        return cls(smear.name, value, matches.tp, matches.fp, matches.fn, panoptic_quality(matches))
 
 
 @dataclass(frozen=True)
@@ -193,7 +213,7 @@ class Evaluation:
 
     @classmethod
     def of_boxes(cls, pairs: Iterable[tuple[Smear, Prediction]], score_threshold: float = 0.0) -> Evaluation:
-        """Score the boxes predicted in each smear.
+        """Score the cells predicted in each smear: AP of their boxes; counts and PQ of their labels, if any.
 
         Smears in which all pixels are ignored are skipped; `Prediction.outside_ignored` drops predictions.
 
@@ -202,7 +222,7 @@ class Evaluation:
         pairs : iterable of (Smear, Prediction)
             Iterated once.
         score_threshold : float
-            Smallest score of the cells that are counted; AP uses all cells.
+            Smallest score of the boxes that are counted; AP uses all boxes.
         """
         predictions, annotations, images = [], [], []
         for smear, candidates in pairs:
@@ -211,6 +231,9 @@ class Evaluation:
             prediction = candidates.outside_ignored(smear)
             predictions.append(Detections(prediction.boxes, prediction.classes, prediction.scores))
             annotations.append(Detections(smear.boxes(), true_classes(smear, prediction.class_names)))
+            if candidates.labels is not None:
+                images.append(ImageScore.of_labels(smear, candidates.labels))
+                continue
             certain = prediction.scores >= score_threshold
             same_class = prediction.classes[certain][:, None] == annotations[-1].classes
             matched = match(box_ious(prediction.boxes[certain], annotations[-1].boxes) * same_class)
@@ -219,8 +242,23 @@ class Evaluation:
         scored = average_precision(predictions, annotations)
         return cls("ap", scored.ap, tuple(images), scored.ap50, PrecisionRecord.of(predictions, annotations))
 
-    def resampled(self) -> BootstrapScore:
-        """Return the score with those of bootstrap samples of the images."""
+    def resampled(self, metric: CellMetric | None = None) -> BootstrapScore:
+        """Return a score with those of bootstrap samples of the images.
+
+        Parameters
+        ----------
+        metric : {"pq", "tp", "fp", "fn"}, optional
+            Default: Dice or AP.
+
+        Raises
+        ------
+        DataError
+            If the metric is ``pq`` and the model predicts boxes.
+        """
+        if metric is not None:
+            if (scores := resampled(self.images, metric)) is None:
+                raise DataError("boxes have no panoptic quality; score a model that predicts labels")
+            return scores
         if self.precision is not None:
             return BootstrapScore.of_precision(self.precision)
         return BootstrapScore.of_scores([image.score for image in self.images])
@@ -231,6 +269,26 @@ class Evaluation:
         each = np.array([(image.tp, image.fp, image.fn) for image in self.images], np.int64).reshape(-1, 3)
         tp, fp, fn = each.sum(0).tolist()
         return tp, fp, fn
+
+    @property
+    def tp(self) -> int:
+        """True positives of all images."""
+        return self.counts[0]
+
+    @property
+    def fp(self) -> int:
+        """False positives of all images."""
+        return self.counts[1]
+
+    @property
+    def fn(self) -> int:
+        """False negatives of all images."""
+        return self.counts[2]
+
+    @property
+    def pq(self) -> float | None:
+        """Panoptic quality over all cells of all images; None for models that predict boxes."""
+        return pooled_quality(self.images)
 
 
 def require_scores(images: Sequence[ImageScore]) -> None:
@@ -256,6 +314,8 @@ class Task(ABC):
         Hash of the weight file that the backbone was initialised with.
     scale : float
         Scale at which the training smears were read; images must be read at the same scale.
+    training_smears : TrainingSmears, optional
+        Fingerprints of the training smears, by which test smears are recognised; stored with the model.
     """
 
     name: ClassVar[TaskName]
@@ -265,6 +325,7 @@ class Task(ABC):
     network: nn.Module
     initial_weights: str | None = None
     scale: float = 1.0
+    training_smears: TrainingSmears | None = None
 
     def __init__(self, config: TaskConfig) -> None:
         if not isinstance(config, self.config_type):

@@ -84,7 +84,7 @@ class Contours(Task):
         return Prediction.of_labels(labels, scores, self.config.class_names)
 
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
-        """Compute AP of the bounding boxes of the instances, with counts."""
+        """Compute AP of the bounding boxes of the instances, with counts and PQ of the instances."""
         return Evaluation.of_boxes((smear, self.predict(smear.image)) for smear in smears)
 
 

@@ -28,6 +28,8 @@ from smearsynth.files import (
     verify_checksums,
     write_checksums,
 )
+from smearsynth.formats.listing import TRAINING_SMEARS_FILE
+from smearsynth.formats.training_smears import TrainingSmears
 from smearsynth.metrics.intervals import BootstrapScore, standard_error
 from smearsynth.migrations import to_current
 from smearsynth.tasks.base import Task
@@ -252,7 +254,14 @@ def save_model(folder: Path | str, task: Task, report: FitReport | None = None) 
     config = record.model_dump_json(indent=2).encode()
     with atomic_write(folder / _CONFIG) as temporary:
         temporary.write_bytes(config)
-    write_checksums(folder, {_CONFIG: config, _WEIGHTS: content})
+    contents = {_CONFIG: config, _WEIGHTS: content}
+    if task.training_smears is None:
+        (folder / TRAINING_SMEARS_FILE).unlink(missing_ok=True)  # of a former model
+    else:
+        contents[TRAINING_SMEARS_FILE] = task.training_smears.to_json().encode()
+        with atomic_write(folder / TRAINING_SMEARS_FILE) as temporary:
+            temporary.write_bytes(contents[TRAINING_SMEARS_FILE])
+    write_checksums(folder, contents)
     (folder / _STATE).unlink(missing_ok=True)
 
 
@@ -292,6 +301,7 @@ def load_task(folder: Path, kinds: Mapping[TaskName, type[Task]]) -> Task:
         ) from None
     task.scale = record.scale
     _read_weights(folder, record, task)
+    task.training_smears = _read_training_smears(folder)
     return task
 
 
@@ -315,6 +325,22 @@ def _read_record(folder: Path) -> _Record:
             "not the configuration of a task model; name a folder written by `smearsynth train-task`",
             folder / _CONFIG,
         ) from None
+
+
+def _read_training_smears(folder: Path) -> TrainingSmears | None:
+    """Return the record of the training smears, or None if an earlier version wrote the model."""
+    try:
+        checksums = read_checksums(folder)
+    except FileNotFoundError:
+        return None
+    if TRAINING_SMEARS_FILE not in checksums:
+        return None
+    path = folder / TRAINING_SMEARS_FILE
+    verify_checksums(folder, {TRAINING_SMEARS_FILE: checksums[TRAINING_SMEARS_FILE]})
+    try:
+        return TrainingSmears.from_json(read_text(path))
+    except DataError as error:
+        raise ModelError(f"{error}; {_REMEDY}", path) from None
 
 
 def _weights(task: Task) -> bytes:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from smearsynth.metrics.matching import box_ious, match
+from smearsynth.metrics.panoptic import match_labels
 from smearsynth.report.overlays import OUTLINE_COLOURS, cell_edges, overlay
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.tasks.base import Prediction, true_classes
@@ -58,9 +59,9 @@ def prediction_example(smear: Smear, prediction: Prediction, task: TaskName) -> 
     smear : Smear
     prediction : Prediction
     task : {"segmentation", "detection", "contours"}
-        Cells are matched as in the score: by boxes at IoU 0.5 and by class. False negatives are red (left), false
-        positives orange (right). For segmentation false negative pixels are red and false positive pixels orange,
-        both on the right. Predictions in ignored regions are left out.
+        Cells are matched as in the score, at IoU 0.5: by labels, or by boxes and class. False negatives are red
+        (left), false positives orange (right). For segmentation false negative pixels are red and false positive
+        pixels orange, both on the right. Predictions in ignored regions are left out.
 
     Returns
     -------
@@ -83,8 +84,7 @@ def prediction_example(smear: Smear, prediction: Prediction, task: TaskName) -> 
         right = _with_wrong_pixels(smear, prediction.labels, width)
     else:
         prediction = prediction.outside_ignored(smear)
-        same_class = prediction.classes[:, None] == true_classes(smear, prediction.class_names)
-        pairs = match(box_ious(prediction.boxes, smear.boxes()) * same_class).pairs
+        pairs = _matched_pairs(smear, prediction)
         false_positive = np.ones(len(prediction.scores), np.bool_)
         false_negative = np.ones(smear.count, np.bool_)
         false_positive[pairs[:, 0]] = false_negative[pairs[:, 1]] = False
@@ -98,6 +98,15 @@ def prediction_example(smear: Smear, prediction: Prediction, task: TaskName) -> 
             right = _with_boxes(right, prediction.boxes[false_positive], colours, 2 * width)
     gap = np.full((len(left), _GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], 1)
+
+
+def _matched_pairs(smear: Smear, prediction: Prediction) -> npt.NDArray[np.int64]:
+    """Return the rows of the predicted and the annotated cell of each match, (m, 2)."""
+    if prediction.labels is not None:
+        visible = prediction.labels if smear.ignored is None else np.where(smear.ignored, 0, prediction.labels)
+        return match_labels(visible, smear.labels).pairs
+    same_class = prediction.classes[:, None] == true_classes(smear, prediction.class_names)
+    return match(box_ious(prediction.boxes, smear.boxes()) * same_class).pairs
 
 
 def _with_boxes(

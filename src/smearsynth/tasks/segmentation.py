@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from torch import Tensor
 
-from smearsynth.metrics.matching import MAX_IGNORED, dice, ignored_label_fractions, label_ious, match
-from smearsynth.smear import ImageArray, LabelArray, Mask, Smear, relabel_sequential
+from smearsynth.metrics.matching import dice
+from smearsynth.smear import ImageArray, Mask, Smear
 from smearsynth.tasks.base import Evaluation, ImageScore, Prediction, Task, require_scores
 from smearsynth.tasks.config import FcnConfig, FitConfig, TaskConfig
 from smearsynth.tasks.fcn import Fcn8s, collate, collate_masks, dice_loss, probabilities
@@ -79,7 +79,7 @@ class Segmentation(Task):
         return Prediction.of_labels(labels, np.asarray(scores), self.config.class_names)
 
     def evaluate(self, smears: Iterable[Smear]) -> Evaluation:
-        """Compute Dice per image (paper, equation 8) and its mean, with counts of connected components.
+        """Compute Dice per image (paper, equation 8) and its mean, with counts and PQ of connected components.
 
         Ignored pixels do not count, and components with more than half of their area in them are neither true nor
         false positives. Smears in which all pixels are ignored are skipped.
@@ -91,8 +91,7 @@ class Segmentation(Task):
             labels = self.predict(smear.image).labels
             assert labels is not None
             score = dice(*((plane > 0)[_annotated(smear)] for plane in (labels, smear.labels)))
-            matches = match(label_ious(_scored_components(labels, smear), smear.labels))
-            images.append(ImageScore(smear.name, score, matches.tp, matches.fp, matches.fn))
+            images.append(ImageScore.of_labels(smear, labels, score))
         require_scores(images)
         return Evaluation("dice", float(np.mean([image.score for image in images])), tuple(images))
 
@@ -100,19 +99,3 @@ class Segmentation(Task):
 def _annotated(smear: Smear) -> Mask | EllipsisType:
     """Return an index of the annotated pixels of a field."""
     return ... if smear.ignored is None else ~smear.ignored
-
-
-def _scored_components(labels: LabelArray, smear: Smear) -> LabelArray:
-    """Return the annotated part of the components that are not mostly ignored, renumbered.
-
-    Components that match an annotated cell at IoU 0.5 stay, whatever their ignored part.
-    """
-    if smear.ignored is None:
-        return labels
-    n = int(labels.max(initial=0))
-    visible = np.where(smear.ignored, 0, labels).astype(np.int32)
-    matched = label_ious(visible, smear.labels).max(axis=1, initial=0.0) >= 0.5
-    matched = np.pad(matched, (0, n - len(matched)))
-    dropped = (ignored_label_fractions(labels, smear.ignored, n) > MAX_IGNORED) & ~matched
-    remaining, _ = relabel_sequential(np.where(np.concatenate([[False], dropped])[visible], 0, visible))
-    return remaining

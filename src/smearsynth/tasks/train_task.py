@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smearsynth.datasets import SmearFolder, as_smear_folder, check_smears, choose_split
+from smearsynth.datasets import SmearFolder, as_smear_folder, check_smears, choose_split, fingerprints_of
 from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.formats.listing import IMAGE_FOLDER
-from smearsynth.runs import Execution, select_device
+from smearsynth.formats.training_smears import TrainingSmears, TrainingSource, read_training_smears
+from smearsynth.runs import Execution, Progress, select_device
 from smearsynth.tasks.base import Task
 from smearsynth.tasks.detection import Detection
 from smearsynth.tasks.fitting import FitRun, benchmark_steps, fit
@@ -98,8 +99,9 @@ def train_task(
     kind = task_type(task)  # an unknown task is an error before anything is read
     if (folder / IMAGE_FOLDER).is_dir():
         raise DataError("contains smears; name another output folder", folder)
-    smears = _training_smears(data)
+    smears = _training_smears(data, execution.progress)
     model = _configure(kind, smears, preset, settings, weights)
+    model.training_smears = _record_smears(smears)
     progress, steps = execution.progress, model.config.fit.steps
     run = FitRun(
         folder,
@@ -129,7 +131,7 @@ def estimate_task_training(
     """Read all smears and time a few training steps; parameters and errors as in `train_task`."""
     execution = execution or Execution()
     kind = task_type(task)
-    smears = _training_smears(data)
+    smears = _training_smears(data, execution.progress)
     model = _configure(kind, smears, preset, settings, weights)
     check_smears(smears, execution.progress)
     device = select_device(execution.device)
@@ -137,9 +139,19 @@ def estimate_task_training(
     return TaskTrainingEstimate(len(smears), model.config.class_names, model.config.fit.steps, seconds, device)
 
 
-def _training_smears(data: Path | str | SmearFolder) -> SmearFolder:
-    smears, _ = choose_split(as_smear_folder(data, cache_mb=1000), None, default="train")
+def _training_smears(data: Path | str | SmearFolder, progress: Progress) -> SmearFolder:
+    smears, _ = choose_split(as_smear_folder(data, cache_mb=1000, progress=progress), None, default="train")
     return smears
+
+
+def _record_smears(smears: SmearFolder) -> TrainingSmears:
+    """Return the fingerprints of the smears; of synthetic ones also those that their synthesizer was trained on."""
+    folder = smears.root if smears.root.is_dir() else smears.root.parent
+    sources = [TrainingSource(data=smears.root.resolve().name, smears=fingerprints_of(smears))]
+    generated = read_training_smears(folder)
+    if generated is not None:
+        sources += [source.model_copy(update={"role": "synthesizer"}) for source in generated.sources]
+    return TrainingSmears(sources=tuple(sources))
 
 
 def _configure(
