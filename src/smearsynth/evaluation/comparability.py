@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.datasets import SmearFolder, exclude_overlays, open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.runs import SILENT, Progress
 from smearsynth.smear import Smear
@@ -21,7 +21,7 @@ _MAX_RATIO = 1.5  # of the diameters of synthetic and real cells, in either dire
 def open_data(
     data: Data, *, limit: int | None = None, cache_mb: float = 0.0, progress: Progress = SILENT
 ) -> SmearFolder:
-    """Open a folder of smears with a single cell class; a folder that is already open stays as it is.
+    """Open a folder of smears with a single cell class; burned-in overlays of real smears are ignored.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def open_data(
         smears = open_smears(data, classes="one", limit=limit, cache_mb=cache_mb)
         for note in smears.notes:
             progress.message(note)
-        return smears
+        return exclude_overlays(smears, progress)
+    data = exclude_overlays(data, progress)
     if limit is None:
         return data
     if limit < 1:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from smearsynth.evaluation.audit.record import Audit
 from smearsynth.evaluation.label_fidelity import LabelFidelity
-from smearsynth.evaluation.layout_check import Curve, LayoutCheck
+from smearsynth.evaluation.layout_check import CONTROL, Curve, LayoutCheck
 from smearsynth.files import atomic_write
 from smearsynth.report.overlays import overlay
 from smearsynth.smear import ImageArray, Smear
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # Matplotlib takes a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LAYOUT_COLOURS = {"contact": "#c0392b", "ring": "#2980b9", "uniform": "#7f8c8d"}
+_LAYOUT_COLOURS = {"contact": "#c0392b", "ring": "#2980b9", "uniform": "#7f8c8d", CONTROL: "#8e44ad"}
 _BLACK, _RED, _ENVELOPE, _EDGE = "#222222", "#c0392b", "#d9e6d3", "#bbbbbb"
 _CURVE_COLUMNS, _PANEL_COLUMNS = 4, 6
 _MAX_PANELS = 24

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
+from smearsynth.datasets import SmearFolder, fingerprints_of
 from smearsynth.errors import DataError, error_location
 from smearsynth.evaluation.comparability import Data, open_data
 from smearsynth.layout.contact.moments import FieldMeasurement, FieldMoments, measure_field
@@ -27,6 +28,7 @@ from smearsynth.synthesis.model.synthesizer import Synthesizer
 FloatArray = npt.NDArray[np.float64]
 
 LAYOUTS: tuple[LayoutName, ...] = ("contact", "ring", "uniform")
+CONTROL = "real train"  # real training smears under the same test as the layouts
 CONFIDENCE = 0.95
 MIN_DRAWS = 300  # fields per layout; their sampling error is then small beside that of the real smears
 _BOOTSTRAPS = 1000
@@ -94,7 +96,7 @@ class LayoutCheck:
     draws : int
         Number of synthetic fields per layout.
     statistics : dict of str to dict of str to Verdict
-        By statistic, then by layout.
+        By statistic, then by layout. With a control also that of the real training smears, as "real train".
     curves : dict of str to Curve
         By statistic.
     """
@@ -103,6 +105,11 @@ class LayoutCheck:
     draws: int
     statistics: dict[str, dict[str, Verdict]]
     curves: dict[str, Curve]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Names of the layouts, and of the control if there is one."""
+        return tuple(next(iter(self.statistics.values())))
 
     def outside(self, layout: str) -> tuple[str, ...]:
         """Return the statistics in which a layout differs from the real smears."""
@@ -121,7 +128,7 @@ class LayoutCheck:
         table = Table(title=f"{self.smears} real smears and {self.draws} synthetic fields per layout")
         table.add_column("statistic")
         table.add_column("95 % of real", justify="right")
-        for layout in next(iter(self.statistics.values())):
+        for layout in self.rows:
             table.add_column(layout, justify="right")
         for name, verdicts in self.statistics.items():
             first = next(iter(verdicts.values()))
@@ -136,6 +143,7 @@ def check_layout(
     data: Data,
     model: Synthesizer | Path | str = DEFAULT,
     *,
+    control: Data | None = None,
     draws: int | None = None,
     rng: int | np.random.Generator = 0,
     execution: Execution = Execution(),
@@ -148,6 +156,9 @@ def check_layout(
         Real smears at the scale of the model. Smears that the model was not trained on are the best comparison.
     model : Synthesizer or Path or str
         A model, its folder, or "default" for the shipped model.
+    control : Path or str or SmearFolder, optional
+        Real smears that are put under the same test as the layouts, such as the training smears: what real smears
+        of the same slides fail, layouts cannot be expected to pass.
     draws : int, optional
         Number of synthetic fields per layout. Default: the number of real smears, but at least 300.
     rng : int or numpy.random.Generator
@@ -181,13 +192,16 @@ def check_layout(
     (4, 4, ['contact', 'ring', 'uniform'])
     """
     smears = open_data(data, progress=execution.progress)
+    control_smears = () if control is None else open_data(control, progress=execution.progress)
     if not isinstance(model, Synthesizer):
         model = Synthesizer.load(model, "cpu")
-    total = len(smears) + len(LAYOUTS) * _draw_count(draws, len(smears))
+    _report_seen(smears, model, execution)
+    total = len(smears) + len(control_smears) + len(LAYOUTS) * _draw_count(draws, len(smears))
     with error_location(smears.root):
         return compare_layouts(
             smears,
             model.label_source,
+            control=control_smears,
             draws=draws,
             rng=rng,
             on_field=lambda done: execution.progress.advance("measuring", done, total),
@@ -199,6 +213,7 @@ def compare_layouts(
     source: LabelSource,
     *,
     layouts: Sequence[LayoutName] = LAYOUTS,
+    control: Iterable[Smear] = (),
     draws: int | None = None,
     rng: int | np.random.Generator = 0,
     on_field: Callable[[int], object] | None = None,
@@ -216,6 +231,8 @@ def compare_layouts(
         smears in which all pixels are ignored are skipped.
     source : LabelSource
     layouts : sequence of str
+    control : iterable of Smear
+        Other real smears that are put under the same test; none by default.
     draws : int, optional
         Number of synthetic fields per layout. Default: the number of real smears, but at least 300.
     rng : int or numpy.random.Generator
@@ -240,12 +257,14 @@ def compare_layouts(
     if not len(whole_areas):
         raise DataError(f"no whole cell in the {len(real)} smears; give smears with cells to compare layouts")
     count = _draw_count(draws, len(real))
-    synthetic: dict[str, list[_Field]] = {}
+    compared: dict[str, list[_Field]] = {}
     for layout in layouts:
-        synthetic[layout] = []
+        compared[layout] = []
         for k in range(count):
             sample = source.draw(real[k % len(real)].size, layout=layout, rng=generator)
-            synthetic[layout].append(measure(sample.labels, len(sample.classes)))
+            compared[layout].append(measure(sample.labels, len(sample.classes)))
+    if controls := [field for smear in control if (field := measure.smear(smear)) is not None]:
+        compared[CONTROL] = controls
     unit = float(np.median(whole_areas))
     statistics: dict[str, dict[str, Verdict]] = {}
     curves: dict[str, Curve] = {}
@@ -253,10 +272,22 @@ def compare_layouts(
     for name, statistic in _STATISTICS.items():
         sums = _Sums.of_fields(real, statistic.terms, unit)
         layout_curves = {
-            layout: _Sums.of_fields(fields, statistic.terms, unit).curve() for layout, fields in synthetic.items()
+            layout: _Sums.of_fields(fields, statistic.terms, unit).curve() for layout, fields in compared.items()
         }
         curves[name], statistics[name] = _test(statistic, sums, layout_curves, samples)
     return LayoutCheck(len(real), count, statistics, curves)
+
+
+def _report_seen(smears: SmearFolder, model: Synthesizer, execution: Execution) -> None:
+    """Report how many smears the model was trained on; layouts that fit those need not fit new ones."""
+    if model.training_smears is None:
+        return
+    seen = len(model.training_smears.find(fingerprints_of(smears)))
+    if seen:
+        execution.progress.message(
+            f"{seen} of {len(smears)} smears are training smears of the model; the result does not show whether "
+            "its layouts fit other smears"
+        )
 
 
 def _draw_count(draws: int | None, smears: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from smearsynth.errors import DataError
 from smearsynth.files import describe_read_error, read_text
-from smearsynth.formats.listing import IMAGE_SUFFIXES
+from smearsynth.formats.listing import IMAGE_SUFFIXES, TRAINING_SMEARS_FILE
 
 # Folders below the one that was named: data sets are not deeper, and a home folder is not searched for minutes.
 _MAX_DEPTH = 4
@@ -57,7 +57,8 @@ def split_of_path(path: Path, root: Path) -> str | None:
 def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
     """List the files with these suffixes (in any case) in a folder and the folders below it, sorted by path.
 
-    Hidden files and folders are skipped. A file is returned itself if it has one of the suffixes.
+    Hidden files and folders are skipped, and so is the record of training smears of a synthesizer. A file is
+    returned itself if it has one of the suffixes.
 
     Raises
     ------
@@ -67,7 +68,9 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
     wanted = frozenset(suffixes)
     if root.is_file():
         return [root] if root.suffix.lower() in wanted else []
-    return [path for path in _all_files(root) if path.suffix.lower() in wanted]
+    return [
+        path for path in _all_files(root) if path.suffix.lower() in wanted and path.name != TRAINING_SMEARS_FILE
+    ]
 
 
 def _all_files(root: Path) -> Iterator[Path]:

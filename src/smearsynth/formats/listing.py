@@ -15,6 +15,7 @@ from smearsynth.files import describe_read_error, read_text
 IMAGE_FOLDER = "images"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 SPLIT_FILE = "split.csv"
+TRAINING_SMEARS_FILE = "training-smears.json"  # of a synthesizer, beside its synthetic smears; no annotation
 
 
 def image_files(folder: Path) -> list[Path]:

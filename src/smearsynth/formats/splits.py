@@ -61,3 +61,24 @@ def split_by_order(names: Sequence[str], fractions: Mapping[str, float]) -> Call
     """
     splits = {name: split_by_index(index, fractions) for index, name in enumerate(names)}
     return splits.get
+
+
+def every_third(count: int) -> tuple[list[int], list[int]]:
+    """Divide smears without splits into training smears and test smears: every third one is a test smear.
+
+    Parameters
+    ----------
+    count : int
+        Number of smears.
+
+    Returns
+    -------
+    train, test : list of int
+        Indices.
+
+    Examples
+    --------
+    >>> every_third(7)
+    ([0, 2, 3, 5, 6], [1, 4])
+    """
+    return [k for k in range(count) if k % 3 != 1], list(range(1, count, 3))

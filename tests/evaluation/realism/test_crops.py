@@ -1,11 +1,17 @@
-"""Crops: within the field, disjoint, not resized; their features by smear."""
+"""Crops: within the field, disjoint, at cells of one size; their features by smear."""
 
 import numpy as np
 import pytest
 
 from smears import unannotated
 from smearsynth.errors import DataError
-from smearsynth.evaluation.realism.crops import CropFeatures, check_field_sizes, crop_side, embed, random_crops
+from smearsynth.evaluation.realism.crops import (
+    CropFeatures,
+    check_field_sizes,
+    embed,
+    random_crops,
+    scale_to_cells,
+)
 
 
 def test_crops_are_in_the_field_and_do_not_overlap():
@@ -18,9 +24,16 @@ def test_crops_are_in_the_field_and_do_not_overlap():
     assert (np.diff(values, axis=2) == 1).all()  # neighbours stay neighbours
 
 
-def test_a_crop_spans_a_cell():
-    assert crop_side(40) == 64
-    assert crop_side(5000) == 512
+def test_cells_are_resized_to_one_size():
+    assert [scale_to_cells(diameter) for diameter in (36.5, 40, 43.5)] == [1, 1, 1]  # near enough: pixels stay
+    assert scale_to_cells(20) == 2
+    assert scale_to_cells(100) == 0.4
+
+
+def test_features_do_not_depend_on_the_magnification(features, smears):
+    small = embed(smears[:4], 32, features, scale=2.0, rng=0)
+    large = embed([smear.resized(2) for smear in smears[:4]], 32, features, rng=0)
+    assert np.allclose(small.vectors, large.vectors, atol=1e-5)
 
 
 def test_a_subset_numbers_its_smears_anew():
@@ -44,8 +57,11 @@ def test_features_belong_to_their_smear(features, smears):
 
 def test_small_and_absent_smears_are_refused(features, smears):
     check_field_sizes(smears, 96)
+    check_field_sizes(smears, 192, scale=2.0)
     with pytest.raises(DataError, match=r"smear-00 \(96×96 px\) is smaller than a crop of 128 px"):
         embed(smears, 128, features)
+    with pytest.raises(DataError, match=r"is smaller than a crop of 128 px \(64 px at cells of 40 px\)"):
+        embed(smears, 64, features, scale=0.5)
     with pytest.raises(DataError, match="no smears"):
         embed([], 32, features)
 

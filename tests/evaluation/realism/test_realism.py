@@ -34,7 +34,8 @@ def trained(monkeypatch):
 
 def test_the_record_holds_all_measures(realism_result):
     assert realism_result.features == "efficientnet_lite0"
-    assert realism_result.crop == 32
+    assert realism_result.crop == 64
+    assert realism_result.scale == pytest.approx(40 / 18, rel=0.05)
     low, high = realism_result.kid.interval
     assert low <= realism_result.kid.value <= high
     assert realism_result.kid.reference[0] < realism_result.kid.reference[1]
@@ -65,8 +66,8 @@ def test_records_of_format_1_are_read(name):
 def test_too_few_or_too_small_smears_are_refused(features, smears):
     with pytest.raises(DataError, match="3 synthetic smears are too few"):
         measure_realism(smears[:4], smears[:3], features)
-    with pytest.raises(DataError, match=r"smear-00 \(96×96 px\) is smaller than a crop of 128 px"):
-        measure_realism(smears[:4], smears[:4], features, crop=128)
+    with pytest.raises(DataError, match=r"smear-00 \(96×96 px\) is smaller than a crop of 1\d\d px \(256 px at"):
+        measure_realism(smears[:4], smears[:4], features, crop=256)
 
 
 def test_smears_of_another_scale_are_refused_with_the_scale_to_read_at(features, smears, smear_folder):
@@ -85,7 +86,7 @@ def test_smears_without_cells_are_refused(features, smears, realism_result):
 
 
 def test_too_few_crops_give_no_density_and_coverage(features, smears, realism_result):
-    few = measure_realism(smears[:4], smears[12:], features, crop=64)  # one crop per smear
+    few = measure_realism(smears[:4], smears[12:], features, crop=128)  # one crop per smear
     assert few.density is few.coverage is None
     assert few.kid.interval[0] <= few.kid.value <= few.kid.interval[1]
     assert Realism.model_validate_json(few.model_dump_json()) == few
@@ -96,11 +97,11 @@ def test_too_few_crops_give_no_density_and_coverage(features, smears, realism_re
     assert any("too few crops" in line for line in few.verdict())
     assert not any("too few crops" in line for line in realism_result.verdict())
     # enough real crops in all smears, but not in a half
-    halves = measure_realism(smears[:11], smears[12:], features, crop=64)
+    halves = measure_realism(smears[:11], smears[12:], features, crop=128)
     assert halves.coverage is not None
     assert halves.coverage.reference is None
     # too few synthetic crops leave balls empty by chance
-    assert measure_realism(smears[:11], smears[12:18], features, crop=64).coverage is None
+    assert measure_realism(smears[:11], smears[12:18], features, crop=128).coverage is None
 
 
 def test_references_and_limits_do_not_depend_on_the_synthetic_smears(features, smears):
@@ -130,12 +131,12 @@ def test_no_value_is_a_negative_zero(realism_result):
 def test_folders_are_split_and_a_segmenter_is_trained_on_the_training_split(smears, tmp_path, trained):
     real = write_folder(tmp_path / "real", smears[:10], splits=("train", "test"))
     synthetic = write_folder(tmp_path / "synthetic", [shifted(smear, 12) for smear in smears[10:15]])
-    result = realism(real, synthetic, rng=3, execution=CPU)
+    result = realism(real, synthetic, tell=False, rng=3, execution=CPU)
     assert trained == [(tuple(f"smear-0{k}" for k in (0, 2, 4, 6, 8)), None, 3)]
     assert (result.real_smears, result.synthetic_smears) == (5, 5)
     assert result.labels.limits.iou_median > 0.9  # of the test split
     assert result.labels.wrong > 10
-    limited = realism(real, open_smears(synthetic), split="train", limit=4, labels=False, execution=CPU)
+    limited = realism(real, open_smears(synthetic), split="train", limit=4, labels=False, tell=False, execution=CPU)
     assert (limited.real_smears, limited.synthetic_smears, limited.labels) == (4, 4, None)
     assert len(trained) == 1
 
@@ -149,10 +150,10 @@ def test_folders_are_checked_before_a_segmenter_is_trained(smear_folder, smears,
         (few, few, "3 synthetic smears are too few"),
         (bare, bare, "no whole cell"),
         (large, smear_folder, "--scale 1.9"),
-        (small, small, r"smear-00 \(60×60 px\) is smaller than a crop of 80 px"),
+        (small, small, r"smear-00 \(60×60 px\) is smaller than a crop of \d\d px"),
     ):
         with pytest.raises(DataError, match=f"^{location}: .*{message}"):
-            realism(smear_folder, folder, split="train", crop=80, execution=CPU)
+            realism(smear_folder, folder, split="train", crop=160, execution=CPU)
     with pytest.raises(DataError, match="3 real smears are too few"):  # in its test split
         realism(smear_folder, smear_folder, execution=CPU)
     with pytest.raises(OptionError, match="features 'none'"):
@@ -168,7 +169,8 @@ def test_progress_is_reported_by_stage(smears, tmp_path, trained):
         def advance(self, stage, done, total=None):
             calls.append((stage, done, total))
 
-    realism(folder, folder, segmenter=DarkSegmenter(), execution=Execution(device="cpu", progress=Recorder()))
+    execution = Execution(device="cpu", progress=Recorder())
+    realism(folder, folder, segmenter=DarkSegmenter(), tell=False, execution=execution)
     assert not trained
     assert {stage: done for stage, done, total in calls if done == total} == {
         "real crops": 8,
@@ -182,7 +184,7 @@ def test_progress_is_reported_by_stage(smears, tmp_path, trained):
 
 def test_partly_annotated_smears_are_compared(features, smears):
     real = [*(partly_annotated(smear, 60) for smear in smears[:10]), unannotated(smears[10])]
-    result = measure_realism(real, smears[12:18], features, segmenter=DarkSegmenter(), crop=32, rng=0)
+    result = measure_realism(real, smears[12:18], features, segmenter=DarkSegmenter(), crop=64, rng=0)
     assert result.appearance["background green"].offset < 3
     assert result.labels is not None
     assert result.labels.limits.false_missing <= 0.02

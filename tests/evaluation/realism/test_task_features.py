@@ -125,7 +125,13 @@ def test_realism_uses_the_features_of_a_model_folder(
     execution = Execution(device="cpu")
     for features in (folder, str(folder), net):
         result = realism(
-            smear_folder, smear_folder, split="train", labels=False, features=features, execution=execution
+            smear_folder,
+            smear_folder,
+            split="train",
+            labels=False,
+            tell=False,
+            features=features,
+            execution=execution,
         )
         assert result.features == net.name
 

@@ -14,8 +14,9 @@ from smearsynth.smear import ImageArray, Mask, Smear
 from smearsynth.synthesis.networks.features import PerceptualFeatures
 from smearsynth.windows import MAX_IGNORED
 
-SIDES = (32, 64, 128, 256, 512)  # px
-_MIN_SPAN = 1.5  # side of a crop in cell diameters
+CELL = 40.0  # px; smears are resized so that the median real cell has this diameter
+CROP = 64  # px, 1.6 cell diameters
+_MAX_DEVIATION = 0.1  # of the diameter from CELL, relative; resampling would remove more grain than it is worth
 _BATCH = 32
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,37 +48,40 @@ class CropFeatures:
         return CropFeatures(self.vectors[np.concatenate(parts)], indices)
 
 
-def crop_side(diameter: float) -> int:
-    """Return the side of the crops in px: the smallest of 32 to 512 px that spans 1.5 cell diameters.
+def scale_to_cells(diameter: float) -> float:
+    """Return the factor by which smears are resized so that cells have a diameter of 40 px.
+
+    Values on crops are then comparable between data sets. Within 10 % of 40 px the factor is 1, because resampling
+    changes blur and noise.
 
     Parameters
     ----------
     diameter : float
-        Of a median cell, px.
+        Of a median real cell, px. Real and synthetic smears are resized by the same factor.
 
     Examples
     --------
-    >>> crop_side(40.0), crop_side(105.0)
-    (64, 256)
+    >>> scale_to_cells(39.0), scale_to_cells(100.0)
+    (1.0, 0.4)
     """
-    return next((side for side in SIDES if side >= _MIN_SPAN * diameter), SIDES[-1])
+    return 1.0 if abs(diameter / CELL - 1) <= _MAX_DEVIATION else CELL / diameter
 
 
-def check_field_sizes(smears: Iterable[Smear], side: int) -> None:
-    """Raise `DataError` for the first smear that is smaller than a crop with this side in px."""
+def check_field_sizes(smears: Iterable[Smear], side: int, scale: float = 1.0) -> None:
+    """Raise `DataError` for the first smear that, resized by `scale`, is smaller than a crop of `side` px."""
     for smear in smears:
-        if min(smear.shape) < side:
+        if min(round(length * scale) for length in smear.shape) < side:
             height, width = smear.shape
             raise DataError(
-                f"{smear.name} ({width}×{height} px) is smaller than a crop of {side} px; give larger fields or "
-                "use a smaller crop (--crop)"
+                f"{smear.name} ({width}×{height} px) is smaller than a crop of {round(side / scale)} px "
+                f"({side} px at cells of {CELL:.0f} px); give larger fields or use a smaller crop (--crop)"
             )
 
 
 def random_crops(
     image: ImageArray, side: int, max_crops: int, rng: np.random.Generator, ignored: Mask | None = None
 ) -> ImageArray:
-    """Cut square crops that do not overlap, without resizing, so that blur and noise stay as they are.
+    """Cut square crops that do not overlap, without resizing.
 
     Parameters
     ----------
@@ -119,6 +123,7 @@ def embed(
     side: int,
     features: PerceptualFeatures,
     *,
+    scale: float = 1.0,
     max_crops: int = 24,
     rng: int | np.random.Generator = 0,
     on_smear: Callable[[int], object] | None = None,
@@ -130,8 +135,10 @@ def embed(
     smears : iterable of Smear
         Smears without a crop outside of ignored pixels are skipped; the indices of the result do not count them.
     side : int
-        Of a crop, px.
+        Of a crop, px after resizing.
     features : PerceptualFeatures
+    scale : float
+        Factor by which the smears are resized, from `scale_to_cells`.
     max_crops : int
         Largest number of crops per smear.
     rng : int or numpy.random.Generator
@@ -159,7 +166,8 @@ def embed(
     vectors: list[FloatArray] = []
     indices: list[npt.NDArray[np.int64]] = []
     for k, smear in enumerate(smears):
-        check_field_sizes([smear], side)
+        check_field_sizes([smear], side, scale)
+        smear = smear.resized(scale)
         crops = random_crops(smear.image, side, max_crops, generator, smear.ignored)
         for start in range(0, len(crops), _BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + _BATCH])).to(device)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
-from rich.table import Table
 
-from smearsynth.errors import DataError, error_location
+from smearsynth.datasets import SmearFolder
+from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.evaluation.comparability import (
     Data,
     check_cell_sizes,
@@ -20,121 +19,50 @@ from smearsynth.evaluation.comparability import (
     scale_of,
 )
 from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, calibrate_limits, label_fidelity
-from smearsynth.evaluation.realism.appearance import AppearanceComparison, appearance, compare_appearance
-from smearsynth.evaluation.realism.crops import CropFeatures, FloatArray, check_field_sizes, crop_side, embed
+from smearsynth.evaluation.realism.appearance import appearance, compare_appearance
+from smearsynth.evaluation.realism.crops import (
+    CROP,
+    CropFeatures,
+    FloatArray,
+    check_field_sizes,
+    embed,
+    scale_to_cells,
+)
 from smearsynth.evaluation.realism.distances import Estimate, Range, density_and_coverage, fid, kid
+from smearsynth.evaluation.realism.record import Control, FeatureDistances, Realism
 from smearsynth.evaluation.realism.task_features import resolve_features
+from smearsynth.evaluation.realism.tell import TellAuc, TellCrops, TellTest, missing_compression
 from smearsynth.evaluation.segmenter import load_or_train_segmenter
-from smearsynth.evaluation.splits import split_for_comparison
-from smearsynth.migrations import to_current
+from smearsynth.evaluation.splits import ComparisonSplit
+from smearsynth.evaluation.unseen import split_unseen
 from smearsynth.runs import Execution, select_device
 from smearsynth.smear import Smear
-from smearsynth.synthesis.networks.features import PerceptualFeatures
+from smearsynth.synthesis.networks.features import JUDGE, EfficientNetLite, PerceptualFeatures, load_judge
 
+_TRAINED_FEATURES = "efficientnet_lite0"  # of the perceptual loss, by default
 _MIN_SMEARS = 4
 _HALVINGS = 5
-_DISTANCES = ("KID", "FID", "density", "coverage")  # names in the table
 _CACHE_MB = 2000  # the segmenter reads the smears many times
 
 Stage = Callable[[str, int, int], object]
 
 
-class Realism(BaseModel):
-    """Differences between synthetic and real smears, from `realism`.
+class Comparable(NamedTuple):
+    """What two sets of smears have in common.
 
     Parameters
     ----------
-    features : str
-        Image features behind `kid`, `fid`, `density` and `coverage`. Values on other features are not comparable.
-    crop : int
-        Side of the crops, px; crops are not resized.
-    real_smears, synthetic_smears, real_crops, synthetic_crops : int
-    kid, fid : Estimate
-    density, coverage : Estimate, optional
-        None if there are too few crops. The references come from five random halvings of the real smears. A half
-        has fewer crops, which raises `fid` and lowers `coverage`.
-    appearance : dict of str to AppearanceComparison
-        Colour and texture.
-    label_iou_median : float, optional
-        None if labels were not checked.
-    labels : LabelFidelity, optional
+    diameter : float
+        Of the median real cell, px.
+    scale : float
+        Factor by which both are resized, so that cells have a diameter of 40 px.
+    side : int
+        Of the crops, px of the resized smears.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    features: str
-    crop: int
-    real_smears: int
-    synthetic_smears: int
-    real_crops: int
-    synthetic_crops: int
-    kid: Estimate
-    fid: Estimate
-    density: Estimate | None
-    coverage: Estimate | None
-    appearance: dict[str, AppearanceComparison]
-    label_iou_median: float | None = None
-    labels: LabelFidelity | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_format_1(cls, record: Any) -> Any:
-        return to_current("realism", record)
-
-    def table(self) -> Table:
-        """Return a terminal table with one row per distance."""
-        title = f"{self.synthetic_smears} synthetic smears and {self.real_smears} real smears"
-        table = Table(title=title, caption=f"features: {self.features}, crops of {self.crop} px")
-        for column in ("", "real to synthetic", "95 % interval", "real to real (halves)"):
-            table.add_column(column, justify="right" if column else "left")
-        estimates = (self.kid, self.fid, self.density, self.coverage)
-        for name, estimate in zip(_DISTANCES, estimates, strict=True):
-            if estimate is None:
-                table.add_row(name, "", _format_range(None), _format_range(None))
-            else:
-                ranges = (_format_range(estimate.interval), _format_range(estimate.reference))
-                table.add_row(name, f"{estimate.value:z.3g}", *ranges)
-        return table
-
-    def appearance_table(self) -> Table:
-        """Return a terminal table of colour and texture."""
-        caption = "grey levels: mean ± standard deviation (SD) between smears; offset in SD of real smears"
-        table = Table(caption=caption)
-        for column in ("", "real", "synthetic", "offset"):
-            table.add_column(column, justify="right" if column else "left")
-        for name, comparison in self.appearance.items():
-            real = f"{comparison.real:.3g} ± {comparison.real_std:.2g}"
-            synthetic = f"{comparison.synthetic:.3g} ± {comparison.synthetic_std:.2g}"
-            table.add_row(name, real, synthetic, f"{comparison.offset:+z.1f}")
-        return table
-
-    def verdict(self) -> list[str]:
-        """Return the result in sentences, one line per aspect."""
-        lines = [
-            f"KID on {self.features}: {self.kid.value:z.3g}, 95 % interval {_format_range(self.kid.interval)}; "
-            f"between two halves of the real smears {_format_range(self.kid.reference)}."
-        ]
-        if self.density is None:
-            lines.append("Density and coverage were not computed: too few crops. Give more or larger smears.")
-        different = [name for name, comparison in self.appearance.items() if abs(comparison.offset) > 1]
-        if different:
-            lines.append(f"Means over one standard deviation from the real smears: {', '.join(different)}.")
-        elif self.appearance:
-            lines.append("Colour and texture: all means are within one standard deviation of the real smears.")
-        else:
-            lines.append("Colour and texture were not compared: too few real smears show cells and background.")
-        return lines if self.labels is None else [*lines, _label_verdict(self.labels)]
-
-
-def _label_verdict(labels: LabelFidelity) -> str:
-    limits = labels.limits
-    detected = ", ".join(f"{kind} {rate:.0%}" for kind, rate in limits.detection_rates.items())
-    false_alarms = limits.false_wrong + limits.false_missing
-    return (
-        f"Labels: median IoU {labels.iou_median:.3f} (real smears {limits.iou_median:.3f}). Of {labels.cells} "
-        f"cells, {labels.wrong} labels are wrong and {labels.missing} cells are missing; on real smears the check "
-        f"reports {100 * false_alarms:.1f} false alarms per 100 cells. Detected simulated label errors: {detected}."
-    )
+    diameter: float
+    scale: float
+    side: int
 
 
 def realism(
@@ -142,11 +70,14 @@ def realism(
     synthetic: Data,
     *,
     split: str | None = None,
-    features: PerceptualFeatures | Path | str = "efficientnet_lite0",
+    features: PerceptualFeatures | Path | str = JUDGE,
     segmenter: Segmenter | Path | str | None = None,
     labels: bool = True,
-    crop: int | None = None,
+    tell: bool | None = None,
+    control: bool = False,
+    crop: int = CROP,
     limit: int | None = None,
+    allow_leak: bool = False,
     rng: int | np.random.Generator = 0,
     execution: Execution = Execution(),
 ) -> Realism:
@@ -157,19 +88,28 @@ def realism(
     real, synthetic : Path or str or SmearFolder
         At the same scale. Real smears that the synthesizer was not trained on are the best comparison.
     split : str, optional
-        Split of the real smears to compare with. Default: "test" if the folder has the splits "train" and "test",
-        else all smears.
+        Split of the real smears to compare with. Default: "test" if the folder has the splits "train" and "test";
+        without splits the smears that the synthesizer held out, else all smears.
     features : PerceptualFeatures or Path or str
-        Image features: an object, "efficientnet_lite0", "vgg19", or the folder of a segmentation model.
+        Image features: an object, "efficientnet_lite2", which no part of training uses, "efficientnet_lite0",
+        "vgg19", or the folder of a segmentation model.
     segmenter : Segmenter or Path or str, optional
         Segmentation model of real smears that checks the labels, or its folder. Default: train one on the real
         smears, which takes minutes. It is not trained on the smears that calibrate its limits.
     labels : bool
         Whether to check the labels.
-    crop : int, optional
-        Side of the crops in px. Default: see `crop_side`.
+    tell : bool, optional
+        True: the tell test under all conditions. False: no tell test. Default: under its main conditions, which
+        takes about 90 s on one core.
+    control : bool
+        Whether to put real training smears under the same test. The folder needs the split "train" beside the
+        compared one.
+    crop : int
+        Side of the crops in px of smears that are resized to cells of 40 px (see `scale_to_cells`).
     limit : int, optional
         Use only the first `limit` real and the first `limit` synthetic smears.
+    allow_leak : bool
+        Continue with a warning in the result if the synthesizer was trained on compared smears.
     rng : int or numpy.random.Generator
     execution : Execution
         Its device and progress are used; `time_limit` applies to the training of a segmenter.
@@ -181,7 +121,8 @@ def realism(
     Raises
     ------
     DataError
-        If the smears cannot be read or compared (see `check_comparable`).
+        If the smears cannot be read or compared (see `check_comparable`), or the synthesizer was trained on
+        compared smears.
     ModelError
         If a model folder cannot be read.
     OptionError
@@ -198,52 +139,69 @@ def realism(
     ...     for k in range(4):
     ...         image = np.where(labels[..., None] > 0, 120, 205 + k).repeat(3, axis=2).astype(np.uint8)
     ...         writer.write(Smear.from_labels(image, labels, name=f"smear-{k}"))
-    >>> result = realism(folder, folder, labels=False, execution=Execution(device="cpu"))
+    >>> result = realism(folder, folder, labels=False, tell=False, execution=Execution(device="cpu"))
     >>> result.crop, result.appearance["cell red"].offset
     (64, 0.0)
     """
     network = resolve_features(features)
     real_smears = open_data(real, cache_mb=_CACHE_MB, progress=execution.progress)
-    compared, training, unseen = split_for_comparison(real_smears, split)
-    compared, unseen = open_data(compared, limit=limit), open_data(unseen, limit=limit)
     synthetic_smears = open_data(synthetic, limit=limit, cache_mb=_CACHE_MB, progress=execution.progress)
+    chosen, warnings = split_unseen(real_smears, synthetic_smears, split, limit=limit, allow_leak=allow_leak)
+    for warning in warnings:
+        execution.progress.message(warning)
+    compared, unseen = open_data(chosen.compared, limit=limit), open_data(chosen.unseen, limit=limit)
     device = select_device(execution.device)
     with error_location(real_smears.root):
+        controls = _control_smears(chosen, len(synthetic_smears)) if control else None
         check_comparable(compared, synthetic_smears, crop)  # before the training of a segmenter
         if not labels:
             segmenter = None
         elif segmenter is None or isinstance(segmenter, Path | str):
             seed = int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else rng
-            segmenter = load_or_train_segmenter(training, segmenter, seed=seed, execution=execution)
-        return measure_realism(
+            segmenter = load_or_train_segmenter(chosen.training, segmenter, seed=seed, execution=execution)
+        trained = None if network.name == _TRAINED_FEATURES else resolve_features(_TRAINED_FEATURES)
+        result = measure_realism(
             compared,
             synthetic_smears,
             network.to(device),
+            trained=None if trained is None else trained.to(device),
+            judge=None if tell is False else load_judge().to(device),
+            full_tell=bool(tell),
+            control=controls,
             segmenter=segmenter,
             unseen=unseen,
             crop=crop,
             rng=rng,
             on_stage=execution.progress.advance,
         )
+    return result.model_copy(update={"warnings": warnings})
 
 
-def check_comparable(
-    real: Sequence[Smear], synthetic: Sequence[Smear], crop: int | None = None
-) -> tuple[float, int]:
+def _control_smears(chosen: ComparisonSplit, count: int) -> SmearFolder:
+    """Return up to `count` training smears, evenly spaced in the order of their names."""
+    training = chosen.training
+    if set(training.names) & set(chosen.compared.names):
+        raise OptionError(
+            "the control compares real training smears with the compared smears, but there is no split 'train' "
+            "beside the compared one; add split.csv with the columns image and split, or leave out --control"
+        )
+    if len(training) > count:
+        training = training.subset(np.linspace(0, len(training) - 1, count).round().astype(int).tolist())
+    return training
+
+
+def check_comparable(real: Sequence[Smear], synthetic: Sequence[Smear], crop: int = CROP) -> Comparable:
     """Check that smears can be compared. Call it before long work; it reads all of them.
 
     Parameters
     ----------
     real, synthetic : sequence of Smear
-    crop : int, optional
-        Side of the crops in px. Default: see `crop_side`.
+    crop : int
+        Side of the crops, px of the resized smears.
 
     Returns
     -------
-    diameter : float
-        Of the median real cell, px.
-    side : int
-        Of the crops, px.
+    Comparable
 
     Raises
     ------
@@ -259,11 +217,11 @@ def check_comparable(
             diameters.append(median_diameter(smears))
     with error_location(folder_of(real)):
         check_cell_sizes(diameters[0], diameters[1], scale_of(real))
-    side = crop or crop_side(diameters[0])
+    scale = scale_to_cells(diameters[0])
     for smears in (real, synthetic):
         with error_location(folder_of(smears)):
-            check_field_sizes(smears, side)
-    return diameters[0], side
+            check_field_sizes(smears, crop, scale)
+    return Comparable(diameters[0], scale, crop)
 
 
 def measure_realism(
@@ -271,9 +229,13 @@ def measure_realism(
     synthetic: Sequence[Smear],
     features: PerceptualFeatures,
     *,
+    trained: PerceptualFeatures | None = None,
+    judge: EfficientNetLite | None = None,
+    full_tell: bool = False,
+    control: Sequence[Smear] | None = None,
     segmenter: Segmenter | None = None,
     unseen: Sequence[Smear] | None = None,
-    crop: int | None = None,
+    crop: int = CROP,
     rng: int | np.random.Generator = 0,
     on_stage: Stage | None = None,
 ) -> Realism:
@@ -284,12 +246,20 @@ def measure_realism(
     real, synthetic : sequence of Smear
         At the same scale.
     features : PerceptualFeatures
+    trained : PerceptualFeatures, optional
+        Features that training used, for the field `trained_features`.
+    judge : EfficientNetLite, optional
+        Network of the tell test. Without it there is no tell test.
+    full_tell : bool
+        Whether the tell test has all conditions.
+    control : sequence of Smear, optional
+        Real training smears for the field `control`.
     segmenter : Segmenter, optional
         Trained on real smears. Without it labels are not checked.
     unseen : sequence of Smear, optional
         Real smears that the segmenter was not trained on, to calibrate its limits; `real` by default.
-    crop : int, optional
-        Side of the crops in px. Default: see `crop_side`.
+    crop : int
+        Side of the crops, px of the resized smears.
     rng : int or numpy.random.Generator
     on_stage : callable, optional
         Called with the name of a stage, the number of items done and their total.
@@ -303,46 +273,149 @@ def measure_realism(
     DataError
         If the smears cannot be compared (see `check_comparable`).
     """
-    diameter, side = check_comparable(real, synthetic, crop)
+    common = check_comparable(real, synthetic, crop)
     # Separate streams: the draws for the real smears do not depend on the synthetic ones.
-    rng_real, rng_synthetic, rng_bootstrap, rng_halves, rng_errors = np.random.default_rng(rng).spawn(5)
-
-    def stage(name: str, total: int) -> Callable[[int], object]:
-        return (lambda done: None) if on_stage is None else (lambda done: on_stage(name, done, total))
-
-    real_crops = embed(real, side, features, rng=rng_real, on_smear=stage("real crops", len(real)))
-    synthetic_crops = embed(
-        synthetic, side, features, rng=rng_synthetic, on_smear=stage("synthetic crops", len(synthetic))
-    )
-    distances = _distances(real_crops, synthetic_crops, rng_bootstrap)
-    references = _references(real_crops, rng_halves)
-    comparison = compare_appearance(
-        _appearances(real, diameter, stage("real colours", len(real))),
-        _appearances(synthetic, diameter, stage("synthetic colours", len(synthetic))),
-    )
-    labels = None
-    if segmenter is not None:
-        unseen = real if unseen is None else unseen
-        tick = stage("real labels", len(unseen))
-        limits = calibrate_limits(unseen, segmenter, diameter, rng=rng_errors, on_smear=tick)
-        tick = stage("synthetic labels", len(synthetic))
-        with error_location(folder_of(synthetic)):
-            labels = label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
+    rng_crops, rng_errors, rng_tell = np.random.default_rng(rng).spawn(3)
+    crop_seed, tell_seed = (int(stream.integers(2**31)) for stream in (rng_crops, rng_tell))
+    run = _Comparison(real, synthetic, common, crop_seed, on_stage)
+    distances = run.distances(features)
+    trained_distances = None if trained is None else run.distances(trained)
+    tell = None if judge is None else run.tell(judge, control, tell_seed, full=full_tell)
+    real_rows, synthetic_rows = (run.appearances(kind) for kind in ("real", "synthetic"))
+    labels = None if segmenter is None else run.labels(segmenter, real if unseen is None else unseen, rng_errors)
     return Realism(
         features=features.name,
-        crop=side,
+        crop=crop,
+        scale=common.scale,
         real_smears=len(real),
         synthetic_smears=len(synthetic),
-        real_crops=len(real_crops.vectors),
-        synthetic_crops=len(synthetic_crops.vectors),
-        kid=distances[0].model_copy(update={"reference": references[0]}),
-        fid=distances[1].model_copy(update={"reference": references[1]}),
-        density=distances[2] and distances[2].model_copy(update={"reference": references[2]}),
-        coverage=distances[3] and distances[3].model_copy(update={"reference": references[3]}),
-        appearance=comparison,
+        real_crops=distances.real_crops,
+        synthetic_crops=distances.synthetic_crops,
+        kid=distances.kid,
+        fid=distances.fid,
+        density=distances.density,
+        coverage=distances.coverage,
+        trained_features=None
+        if trained is None or trained_distances is None
+        else FeatureDistances(
+            features=trained.name,
+            kid=trained_distances.kid,
+            density=trained_distances.density,
+            coverage=trained_distances.coverage,
+        ),
+        tell_auc=None if tell is None else tell.auc,
+        tell_crops=None if tell is None else tell.crops,
+        control=None if control is None else run.control(control, features, None if tell is None else tell.control),
+        appearance=compare_appearance(real_rows, synthetic_rows),
         label_iou_median=None if labels is None else labels.iou_median,
         labels=labels,
     )
+
+
+class _Distances(NamedTuple):
+    kid: Estimate
+    fid: Estimate
+    density: Estimate | None
+    coverage: Estimate | None
+    real_crops: int
+    synthetic_crops: int
+
+
+class _Tell(NamedTuple):
+    auc: TellAuc
+    crops: TellCrops
+    control: TellAuc | None
+
+
+class _Comparison:
+    """Stages of the comparison of two sets of smears; each reports its progress."""
+
+    def __init__(
+        self,
+        real: Sequence[Smear],
+        synthetic: Sequence[Smear],
+        common: Comparable,
+        seed: int,
+        on_stage: Stage | None,
+    ) -> None:
+        self._smears = {"real": real, "synthetic": synthetic}
+        self._common = common
+        self._seed = seed
+        self._on_stage = on_stage
+        self._real_crops: dict[str, CropFeatures] = {}  # by the name of the features
+
+    def distances(self, features: PerceptualFeatures) -> _Distances:
+        """Return the distances with their references; the crops are the same for all features."""
+        rng_real, rng_synthetic, rng_bootstrap, rng_halves = np.random.default_rng(self._seed).spawn(4)
+        real = self._embed(self._smears["real"], features, rng_real, "real crops")
+        self._real_crops[features.name] = real
+        synthetic = self._embed(self._smears["synthetic"], features, rng_synthetic, "synthetic crops")
+        estimates = _distances(real, synthetic, rng_bootstrap)
+        referenced = [
+            estimate and estimate.model_copy(update={"reference": reference})
+            for estimate, reference in zip(estimates, _references(real, rng_halves), strict=True)
+        ]
+        kid_estimate, fid_estimate, density, coverage = referenced
+        assert kid_estimate is not None
+        assert fid_estimate is not None
+        return _Distances(kid_estimate, fid_estimate, density, coverage, len(real.vectors), len(synthetic.vectors))
+
+    def control(self, control: Sequence[Smear], features: PerceptualFeatures, tell: TellAuc | None) -> Control:
+        """Return the distances of real training smears, after those of the synthetic ones (`distances`)."""
+        rng_control, rng_bootstrap = np.random.default_rng(self._seed).spawn(6)[4:]
+        real = self._real_crops[features.name]
+        others = self._embed(control, features, rng_control, "training crops")
+        kid_estimate, _, density, coverage = _distances(real, others, rng_bootstrap)
+        return Control(smears=len(control), kid=kid_estimate, density=density, coverage=coverage, tell_auc=tell)
+
+    def tell(
+        self, judge: EfficientNetLite, control: Sequence[Smear] | None, seed: int, *, full: bool
+    ) -> _Tell | None:
+        """Return the tell test of the synthetic smears and of real training smears."""
+        real, synthetic = self._smears["real"], self._smears["synthetic"]
+        others = [synthetic] if control is None else [synthetic, control]
+        tick = self._stage("tell test, real smears", len(real))
+        test = TellTest(real, others, judge, self._common.scale, full=full, seed=seed, on_smear=tick)
+        tick = self._stage("tell test, synthetic smears", len(synthetic))
+        result = test.compare(synthetic, missing_compression(real, synthetic), on_smear=tick)
+        if result is None:
+            return None
+        auc, crops = result
+        if control is None:
+            return _Tell(auc, crops, None)
+        controlled = test.compare(control, on_smear=self._stage("tell test, training smears", len(control)))
+        if controlled is not None:
+            controls = auc.control.model_copy(update={"train": controlled[0].middle})
+            auc = auc.model_copy(update={"control": controls})
+        return _Tell(auc, crops, controlled and controlled[0])
+
+    def appearances(self, kind: str) -> list[FloatArray]:
+        """Return colour and texture of the real or the synthetic smears."""
+        tick = self._stage(f"{kind} colours", len(self._smears[kind]))
+        rows = []
+        for k, smear in enumerate(self._smears[kind]):
+            rows.append(appearance(smear, self._common.diameter))
+            tick(k + 1)
+        return rows
+
+    def labels(self, segmenter: Segmenter, unseen: Sequence[Smear], rng: np.random.Generator) -> LabelFidelity:
+        """Check the labels of the synthetic smears, with limits from real smears."""
+        synthetic, diameter = self._smears["synthetic"], self._common.diameter
+        tick = self._stage("real labels", len(unseen))
+        limits = calibrate_limits(unseen, segmenter, diameter, rng=rng, on_smear=tick)
+        tick = self._stage("synthetic labels", len(synthetic))
+        with error_location(folder_of(synthetic)):
+            return label_fidelity(synthetic, segmenter, limits, diameter, on_smear=tick)
+
+    def _embed(
+        self, smears: Sequence[Smear], features: PerceptualFeatures, rng: np.random.Generator, name: str
+    ) -> CropFeatures:
+        tick = self._stage(name, len(smears))
+        return embed(smears, self._common.side, features, scale=self._common.scale, rng=rng, on_smear=tick)
+
+    def _stage(self, name: str, total: int) -> Callable[[int], object]:
+        on_stage = self._on_stage
+        return (lambda done: None) if on_stage is None else (lambda done: on_stage(name, done, total))
 
 
 def _distances(
@@ -367,15 +440,3 @@ def _references(real: CropFeatures, rng: np.random.Generator) -> list[Range | No
         values = [estimate.value for estimate in column if estimate is not None]
         references.append((min(values), max(values)) if len(values) == _HALVINGS else None)
     return references
-
-
-def _appearances(smears: Sequence[Smear], diameter: float, on_smear: Callable[[int], object]) -> list[FloatArray]:
-    rows = []
-    for k, smear in enumerate(smears):
-        rows.append(appearance(smear, diameter))
-        on_smear(k + 1)
-    return rows
-
-
-def _format_range(bounds: Range | None) -> str:
-    return "too few crops" if bounds is None else f"{bounds[0]:z.3g} to {bounds[1]:z.3g}"

@@ -136,8 +136,8 @@ def resolve_features(features: PerceptualFeatures | Path | str) -> PerceptualFea
     loaded = load_features(str(features))
     if loaded is None:
         raise OptionError(
-            f"features {str(features)!r} cannot be compared; choose efficientnet_lite0, vgg19 or the folder of a "
-            "segmentation model"
+            f"features {str(features)!r} cannot be compared; choose efficientnet_lite2, efficientnet_lite0, vgg19 "
+            "or the folder of a segmentation model"
         )
     return loaded
 

