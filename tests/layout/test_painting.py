@@ -1,7 +1,6 @@
 """Painted pixels are those of the layout, and their areas are those of the geometry."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from matplotlib.path import Path
 
 from layout_reference import ellipses
 from smearsynth.errors import DataError, OptionError
-from smearsynth.geometry import fill
 from smearsynth.layout import (
     InteractionParameters,
     Layout,
@@ -21,8 +19,6 @@ from smearsynth.layout import (
 )
 from smearsynth.layout.painting import (
     PALETTE,
-    full_outlines,
-    overlap_fraction,
     paint_colours,
     paint_labels,
     paint_window,
@@ -138,15 +134,6 @@ def test_tiles_painted_in_parallel_are_the_whole_canvas():
         paint_window(layout, workspace, (250, 0, 70, 90))
 
 
-def test_the_overlap_fraction_counts_hidden_pixels():
-    one = one_cell((60, 80), 0, 40, 30)
-    twice = {name: np.repeat(getattr(one, name), 2) for name in ("shape", "angle", "scale", "mirrored")}
-    twice |= {name: np.repeat(getattr(one, name), 2) for name in ("x", "y", "classes", "colours")}
-    two = replace(one, **twice, requested=2)
-    for layout, expected in ((one, 0.0), (two, 1.0)):
-        assert overlap_fraction(layout, DISCS, paint_labels(layout, DISCS)) == expected
-
-
 def test_colours_are_those_of_the_layout():
     layout = ring_layout((120, 160), 40, DISCS, cell_size=14, rng=1)
     labels, image = paint_labels(layout, DISCS), paint_colours(layout, DISCS)
@@ -163,28 +150,3 @@ def test_the_palette_is_distinguishable():
     distances = np.linalg.norm(PALETTE[:, None].astype(float) - PALETTE[None], axis=2)
     assert len(PALETTE) > 8
     assert (distances + 999 * np.eye(len(PALETTE))).min() > 60
-
-
-def test_the_hidden_part_of_a_cell_is_in_its_full_outline():
-    below, above = one_cell((60, 80), 0, 30, 30), one_cell((60, 80), 1, 38, 33, 0.3)
-    columns = {
-        name: np.concatenate([getattr(below, name), getattr(above, name)])
-        for name in ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
-    }
-    both = replace(below, **columns, requested=2)
-    labels = paint_labels(both, DISCS)
-    outline, none = full_outlines(both, DISCS, labels)
-    assert none is None
-    whole = np.zeros((60, 80), bool)
-    window = fill(outline, (60, 80))
-    rows, cols = window.mask.shape
-    whole[window.y : window.y + rows, window.x : window.x + cols] = window.mask
-    assert (whole == (paint_labels(below, DISCS) > 0)).all()
-    assert ((labels == 1) & ~whole).sum() == 0
-    # A line of background beside the cell above is not covered.
-    lined = replace(both, lines=np.array([True, False]))
-    outline = full_outlines(lined, DISCS, paint_labels(lined, DISCS))[0]
-    assert (fill(outline, (60, 80)).mask == window.mask).all()
-    # Cells that do not overlap have none.
-    apart = replace(both, x=np.array([20, 60]))
-    assert full_outlines(apart, DISCS, paint_labels(apart, DISCS)) == (None, None)

@@ -22,12 +22,13 @@ from smearsynth.geometry import Outline
 from smearsynth.layout.contact.fitting import fit_contact
 from smearsynth.layout.contact.parameters import ContactParameters
 from smearsynth.layout.contact.sampler import contact_layout
-from smearsynth.layout.painting import PALETTE, full_outlines, paint_labels
+from smearsynth.layout.overlaps import Layers, full_outlines, join_fragments, paint_layers
+from smearsynth.layout.painting import PALETTE, paint_labels
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
 from smearsynth.layout.workspace import Workspace, as_workspace
 from smearsynth.shapes import ShapeAugmentation, ShapeLibrary
-from smearsynth.smear import LabelArray, Smear
+from smearsynth.smear import LabelArray, Smear, relabel_sequential
 from smearsynth.statistics import DataStatistics, measure
 
 LayoutName = Literal["contact", "ring", "uniform"]
@@ -61,8 +62,13 @@ class DrawnLabels(NamedTuple):
 
     @property
     def full_outlines(self) -> tuple[Outline | None, ...]:
-        """Whole outline of each cell that is partly under another one; None for the others."""
-        return full_outlines(self.layout, self.shapes, self.labels)
+        """Whole outline of each cell that overlaps another one; None for the others."""
+        return full_outlines(self.layout, as_workspace(self.shapes), self.labels)
+
+    @property
+    def layers(self) -> Layers:
+        """The cells in layers without overlap, to paint translucent cells."""
+        return paint_layers(self.layout, as_workspace(self.shapes), self.labels)
 
 
 def draw_labels(
@@ -132,6 +138,11 @@ def draw_labels(
 
 def _paint(layout: Layout, shapes: ShapeLibrary | Workspace) -> DrawnLabels:
     labels: LabelArray = paint_labels(layout, shapes).astype(np.int32, copy=False)
+    join_fragments(layout, as_workspace(shapes), labels)
+    visible = np.bincount(labels.ravel(), minlength=layout.placed + 1)[1:] > 0
+    if not visible.all():  # cells with few pixels on the field, all of which belong to cells that they overlap
+        layout = layout.cut((0, 0, *layout.size), visible, requested=layout.requested)
+        labels = relabel_sequential(labels)[0]
     return DrawnLabels(labels, layout.classes, layout, shapes)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from smearsynth.errors import DataError, OptionError
-from smearsynth.geometry import Outline
-from smearsynth.layout.kernels.bitmaps import paint_words, rasterise, strip_mask, strips_of
-from smearsynth.layout.kernels.compiled import ONE, ZERO, Words, bits_of, kernel, lowest_bit
+from smearsynth.layout.kernels.bitmaps import paint_words, rasterise, strips_of
+from smearsynth.layout.kernels.compiled import Words, kernel
+from smearsynth.layout.overlaps import paint_overlapping, poses_of
 from smearsynth.layout.record import Layout
 from smearsynth.layout.workspace import Workspace, as_workspace
 from smearsynth.shapes import ShapeLibrary
@@ -51,8 +50,8 @@ def paint_labels(
 ) -> npt.NDArray[np.integer[Any]]:
     """Paint the instance labels of a layout.
 
-    Cell k of the layout gets the label k + 1. Where cells overlap, the pixel belongs to the later one. The pixels
-    are exactly those that the layout was tested with.
+    Cell k of the layout gets the label k + 1. Where cells overlap, each pixel goes to the cell that it lies deeper
+    in. The pixels of the cells are exactly those that the layout was tested with.
 
     Parameters
     ----------
@@ -92,7 +91,7 @@ def paint_labels(
     if not out.flags.c_contiguous:
         out[:] = paint_labels(layout, workspace, dtype=out.dtype)
         return out
-    rasters = workspace.rasters(layout)
+    rasters = workspace.rasters(layout) if layout.under is None else None
     if rasters is not None:
         cells, arena = rasters
         _paint_rasters(cells, arena, np.argsort(cells["y"] + cells["top"]), out)
@@ -123,16 +122,10 @@ def _paint_contours(layout: Layout, workspace: Workspace, out: npt.NDArray[np.in
             f"the layout uses shapes up to number {int(layout.shape.max())}, the shape library has {len(points)}; "
             "give the library that the layout was drawn from"
         )
-    scratch = workspace.scratch(float(np.abs(layout.scale).max()))
-    if layout.lines is None:
-        _paint_cells(points, _poses(layout), scratch, out)
+    if layout.under is None:
+        _paint_cells(points, poses_of(layout), workspace.scratch(float(np.abs(layout.scale).max())), out)
     else:
-        _paint_from_top(points, _poses(layout), layout.lines, scratch, out)
-
-
-def _poses(layout: Layout) -> tuple[npt.NDArray[Any], ...]:
-    """Return the columns of a layout that the kernels read."""
-    return layout.shape, layout.angle, layout.scale, layout.mirrored, layout.x, layout.y
+        paint_overlapping(layout, workspace, out)
 
 
 def paint_window(
@@ -216,137 +209,6 @@ def _paint_cells(points: npt.NDArray[np.float64], poses: Any, scratch: Any, out:
         flip = 1 if mirrored[k] else 0
         left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
         paint_words(scratch.words, x[k] + left, y[k] + top, rows, width, k + 1, out)
-
-
-@kernel
-def _paint_from_top(
-    points: npt.NDArray[np.float64], poses: Any, lines: Any, scratch: Any, out: npt.NDArray[Any]
-) -> None:
-    """Paint cells that lines of background separate from the cells above them, the last cell first."""
-    shape, angle, scale, mirrored, x, y = poses
-    height, out_width = out.shape
-    for k in range(x.size - 1, -1, -1):
-        flip = 1 if mirrored[k] else 0
-        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
-        reach = 1 if lines[k] else 0
-        for strip in range(strips_of(width)):
-            for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
-                first = x[k] + left + 64 * strip
-                word = scratch.words[strip * rows + row] & strip_mask(first, out_width)
-                while word != ZERO:
-                    column = first + lowest_bit(word)
-                    word &= word - ONE
-                    if _is_free(out, column, y[k] + top + row, reach, k + 1):
-                        out[y[k] + top + row, column] = k + 1
-
-
-@kernel
-def _is_free(out: npt.NDArray[Any], x: int, y: int, reach: int, label: int) -> bool:
-    """Test whether no other label has a pixel within `reach` px of (x, y)."""
-    height, out_width = out.shape
-    for row in range(max(y - reach, 0), min(y + reach + 1, height)):
-        for column in range(max(x - reach, 0), min(x + reach + 1, out_width)):
-            if out[row, column] != 0 and out[row, column] != label:
-                return False
-    return True
-
-
-def full_outlines(
-    layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]
-) -> tuple[Outline | None, ...]:
-    """Return the whole outline of each cell that is partly under another one, inside the canvas.
-
-    Parameters
-    ----------
-    layout : Layout
-    shapes : ShapeLibrary or Workspace
-        The shapes that the layout was drawn from.
-    labels : (H, W) integer array
-        Labels of the layout, see `paint_labels`.
-
-    Returns
-    -------
-    tuple of Outline or None
-        One per cell; None for a cell that no other cell covers.
-
-    Examples
-    --------
-    >>> from smearsynth.layout import uniform_layout
-    >>> angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    >>> disc = 6.2 * np.stack([np.cos(angle), np.sin(angle)], 1)[None].astype(np.float32)
-    >>> discs = ShapeLibrary(disc, np.zeros(1, np.int64))
-    >>> layout = uniform_layout((90, 120), 9, discs, rng=1)
-    >>> any(full_outlines(layout, discs, paint_labels(layout, discs)))
-    False
-    """
-    if not layout.placed:
-        return ()
-    workspace = as_workspace(shapes)
-    scratch = workspace.scratch(float(np.abs(layout.scale).max()))
-    covered = np.zeros(layout.placed, np.bool_)
-    _find_covered(workspace.table.points, _poses(layout), scratch, labels, covered)
-    outlines: list[Outline | None] = [None] * layout.placed
-    radius = np.ceil(workspace.table.outer[layout.shape] * np.abs(layout.scale) + 2).astype(np.int64)
-    for k in np.flatnonzero(covered).tolist():
-        x, y, r = int(layout.x[k]), int(layout.y[k]), int(radius[k])
-        left, top = max(x - r, 0), max(y - r, 0)
-        window = (top, left, min(y + r + 1, layout.height) - top, min(x + r + 1, layout.width) - left)
-        # Without the lines of background beside the cells above, which are no part of the shape.
-        alone = replace(layout.cut(window, np.arange(layout.placed) == k), lines=None)
-        outlines[k] = Outline.of_mask(paint_labels(alone, workspace) > 0, (left, top))
-    return tuple(outlines)
-
-
-@kernel
-def _find_covered(
-    points: npt.NDArray[np.float64], poses: Any, scratch: Any, labels: npt.NDArray[Any], covered: Any
-) -> None:
-    """Mark the cells with a pixel that shows another cell."""
-    shape, angle, scale, mirrored, x, y = poses
-    height, out_width = labels.shape
-    for k in range(x.size):
-        flip = 1 if mirrored[k] else 0
-        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
-        for strip in range(strips_of(width)):
-            for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
-                first = x[k] + left + 64 * strip
-                word = scratch.words[strip * rows + row] & strip_mask(first, out_width)
-                while word != ZERO:
-                    label = labels[y[k] + top + row, first + lowest_bit(word)]
-                    word &= word - ONE
-                    if label != 0 and label != k + 1:
-                        covered[k] = True
-
-
-def overlap_fraction(
-    layout: Layout, shapes: ShapeLibrary | Workspace, labels: npt.NDArray[np.integer[Any]]
-) -> float:
-    """Return the number of hidden pixels of all cells over the number of visible ones in `labels`.
-
-    A pixel under two cells counts twice. `labels` are those of the layout, see `paint_labels`.
-    """
-    if not layout.placed:
-        return 0.0
-    workspace = as_workspace(shapes)
-    scratch = workspace.scratch(float(np.abs(layout.scale).max()))
-    visible = int(np.count_nonzero(labels))
-    total = int(_count_pixels(workspace.table.points, _poses(layout), scratch, layout.height, layout.width))
-    return (total - visible) / max(visible, 1)
-
-
-@kernel
-def _count_pixels(points: npt.NDArray[np.float64], poses: Any, scratch: Any, height: int, out_width: int) -> int:
-    """Count the pixels of all cells on the canvas, including hidden ones."""
-    shape, angle, scale, mirrored, x, y = poses
-    count = 0
-    for k in range(x.size):
-        flip = 1 if mirrored[k] else 0
-        left, top, rows, width = rasterise(points[shape[k]], angle[k], scale[k], flip, scratch)
-        for strip in range(strips_of(width)):
-            mask = strip_mask(x[k] + left + 64 * strip, out_width)
-            for row in range(max(0, -y[k] - top), min(rows, height - y[k] - top)):
-                count += bits_of(scratch.words[strip * rows + row] & mask)
-    return count
 
 
 def paint_colours(layout: Layout, shapes: ShapeLibrary | Workspace, palette: npt.ArrayLike = PALETTE) -> ImageArray:

@@ -45,8 +45,10 @@ class Layout:
     requested : int
         Number of cells requested. `placed` is smaller if the canvas is full.
     lines : (n,) bool array, optional
-        Whether a line of background separates the cell from the cells above it. Default: nowhere. Where cells
-        overlap, the later one is on top; shape and pose give the hidden part of the other.
+        Whether a line of background separates the cell from the cells above it. Default: nowhere.
+    under : (n,) bool array, optional
+        Whether the cell lies partly under later ones. Default: nowhere. The order of the cells is the stacking order;
+        shape and pose give the whole outline of each cell.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Layout:
     colours: Ints
     requested: int
     lines: npt.NDArray[np.bool_] | None = None
+    under: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         check_size((self.height, self.width))
@@ -94,19 +97,22 @@ class Layout:
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        return _COLUMNS if self.lines is None else (*_COLUMNS, "lines")
+        return (*_COLUMNS, *(name for name in ("lines", "under") if getattr(self, name) is not None))
 
     def first(self, count: int) -> Layout:
         """Return the layout of the first `count` cells."""
         columns = {name: getattr(self, name)[:count] for name in self._columns}
         return replace(self, **columns, requested=min(count, self.requested))
 
-    def cut(self, window: tuple[int, int, int, int], selected: npt.NDArray[np.bool_]) -> Layout:
-        """The layout of a window (top, left, height, width) px, with the chosen cells alone."""
+    def cut(
+        self, window: tuple[int, int, int, int], selected: npt.NDArray[np.bool_], requested: int | None = None
+    ) -> Layout:
+        """Return the layout of a window (top, left, height, width) px, with the selected cells only."""
         top, left, height, width = window
         columns = {name: getattr(self, name)[selected] for name in self._columns}
         columns |= {"x": columns["x"] - left, "y": columns["y"] - top}
-        return replace(self, height=height, width=width, **columns, requested=len(columns["x"]))
+        requested = len(columns["x"]) if requested is None else requested
+        return replace(self, height=height, width=width, **columns, requested=requested)
 
 
 _COLUMNS = ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
@@ -182,6 +188,7 @@ def as_layout(size: tuple[int, int], shapes: Workspace, cells: npt.NDArray[np.vo
         colours=cells["colour"].astype(np.int64),
         requested=requested,
         lines=cells["line"] != 0 if cells["line"].any() else None,
+        under=cells["under"] != 0 if cells["under"].any() else None,
     )
     # The workspace keeps the rasters of this layout for painting, so the record must not change.
     for name in layout._columns:

@@ -125,7 +125,8 @@ class Workspace:
         return ClassSizes(logs, classes, scores, means, deviations)
 
     @cached_property
-    def _polar(self) -> npt.NDArray[np.float64]:
+    def polar(self) -> npt.NDArray[np.float64]:
+        """Radii of the shapes in `DIRECTIONS` directions, (n, DIRECTIONS) px."""
         return polar_radii(self.table.points)
 
     def remember(self, layout: object) -> None:
@@ -206,7 +207,7 @@ class Workspace:
             if self._crowd is None or len(self._crowd.outer) < n:
                 self._crowd = make_crowd(max(n, _FIRST_CELLS))
             crowd = self._crowd.first(n)
-            load_crowd(self._polar, self._cells, crowd)
+            load_crowd(self.polar, self._cells, crowd)
             free = 1 - n * math.pi * contact.diameter**2 / 4 / (board.height * board.width)
             room = min(max((free - _TIGHT) / (_ROOMY - _TIGHT), 0.0), 1.0)
             clearance = _CLEARANCE[0] * (1 - room) + _CLEARANCE[1] * contact.diameter * room

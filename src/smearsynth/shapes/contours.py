@@ -78,6 +78,24 @@ def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
     ((64, 2), 709, 15.0, 1)
     """
     outline, pieces = trace(mask)
+    contour, area = contour_of_outline(outline)
+    return contour, area, pieces
+
+
+def contour_of_outline(outline: FloatArray) -> tuple[ContourArray, float]:
+    """Compute the contour of a cell from its traced outline, see `contour_of`.
+
+    Parameters
+    ----------
+    outline : (m, 2) float64 array
+        x, y in px, closed; from `trace`.
+
+    Returns
+    -------
+    contour : (VERTICES, 2) float32 array
+    area : float
+        px².
+    """
     # A loop at level 0.5 cuts an eighth of a pixel off each convex pixel corner and adds the same at each concave
     # one. There are always four more convex than concave corners, which makes half a pixel.
     area = abs(_signed_area(outline)) + 0.5
@@ -86,7 +104,7 @@ def contour_of(mask: Mask) -> tuple[ContourArray, float, int]:
     dense = ndimage.gaussian_filter1d(dense, _SMOOTHING_PX / step, axis=0, mode="wrap")
     contour = resample(dense, VERTICES)
     contour = (contour - polygon_centroids(contour[None])[0]) * np.sqrt(area / abs(_signed_area(contour)))
-    return contour.astype(np.float32), area, pieces
+    return contour.astype(np.float32), area
 
 
 def resample(outline: FloatArray, n: int) -> FloatArray:

@@ -18,14 +18,23 @@ from scipy import ndimage
 
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.files import atomic_write
-from smearsynth.shapes.contours import VERTICES, ContourArray, FloatArray, contour_of, polygon_areas
-from smearsynth.smear import LabelArray, Smear
+from smearsynth.shapes.completion import complete, longest_cut
+from smearsynth.shapes.contours import (
+    VERTICES,
+    ContourArray,
+    FloatArray,
+    contour_of_outline,
+    polygon_areas,
+    trace,
+)
+from smearsynth.smear import Smear
 
 SPECK_PX = 20  # px²; smaller contours consist of pixel corners only
 SPECK_FRACTION = 0.2  # fraction of the median area of the class
 HIDDEN_FRACTION = 0.1  # fraction of the outline along other cells above which a cell counts as partly hidden
 # Distance between neighbouring cells in diameters; annotations often separate touching cells by a background line.
 _NEIGHBOUR_DISTANCE = 0.05
+_CUT_DISTANCE = 0.3  # diameters between a cut and the cell that causes it
 _MIN_SHAPES = 20  # smallest number of shapes of a class in one smear from which its cells are drawn
 
 
@@ -46,6 +55,10 @@ class LibraryReport(BaseModel):
     hidden : int
         Excluded: possibly covered by another cell. The fraction of their outline along other cells is above
         `HIDDEN_FRACTION` and above the median of the class. Annotations are cut straight there.
+    cut : int
+        Excluded: a straight or concave cut faces another cell, and the hidden part could not be completed.
+    completed : int
+        Included cells whose hidden part was completed, see `smearsynth.shapes.completion`.
     fragments : int
         Included cells whose annotation has several components; the largest one is used.
     smallest : dict of str to float
@@ -59,14 +72,16 @@ class LibraryReport(BaseModel):
     border: int
     specks: int
     hidden: int = 0
+    cut: int = 0
+    completed: int = 0
     fragments: int
     smallest: dict[str, float]
 
     def __str__(self) -> str:
         return (
             f"{self.kept} shapes of {self.total} cells; excluded: {self.border} cut by the border, "
-            f"{self.specks} specks, {self.hidden} partly hidden; "
-            f"{self.fragments} with several components, of which the largest is used"
+            f"{self.specks} specks, {self.hidden} partly hidden, {self.cut} with a cut; "
+            f"{self.completed} completed, {self.fragments} with several components, of which the largest is used"
         )
 
 
@@ -123,8 +138,8 @@ class ShapeLibrary:
     def from_smears(cls, smears: Iterable[Smear]) -> ShapeLibrary:
         """Extract the contours of all whole cells of smears, read once; images are not stored.
 
-        Cells cut by the border or touching an ignored pixel, specks and partly hidden cells are excluded and
-        counted in `report`.
+        Partly hidden cells are completed where their visible outline is elliptic. The other ones, cells cut by the
+        border or touching an ignored pixel, and specks are excluded. `report` counts them.
 
         Parameters
         ----------
@@ -175,13 +190,16 @@ class ShapeLibrary:
                 # The median keeps half of the cells where almost all of them touch others.
                 limit = max(HIDDEN_FRACTION, float(np.median(rim_fractions[candidates])))
                 hidden |= candidates & (rim_fractions > limit)
-        subset = np.flatnonzero(~specks & ~hidden)
+        cut = ~specks & ~hidden & np.array([cell.cut for cell in cells], bool)
+        subset = np.flatnonzero(~specks & ~hidden & ~cut)
         report = LibraryReport(
             total=total,
             kept=len(subset),
             border=border,
             specks=int(specks.sum()),
             hidden=int(hidden.sum()),
+            cut=int(cut.sum()),
+            completed=sum(cells[k].completed for k in subset),
             fragments=sum(cells[k].pieces > 1 for k in subset),
             smallest=smallest,
         )
@@ -326,7 +344,10 @@ def _ordered(content: bytes) -> bytes:
 
 
 class _Cell(NamedTuple):
-    """A whole cell: contour, filled area (px²), components, class, smear, fraction of its rim along other cells."""
+    """A whole cell: contour, filled area (px²), components, class, smear, fraction of its rim along other cells.
+
+    `cut` tells whether a cut faces another cell, `completed` whether the contour is a completed one.
+    """
 
     contour: ContourArray
     area: float
@@ -334,29 +355,45 @@ class _Cell(NamedTuple):
     class_id: int
     smear: int
     rim_fraction: float
+    cut: bool
+    completed: bool
 
 
 def _trace_cells(smear: Smear, number: int, ids: Sequence[int]) -> list[_Cell]:
     """Trace the cells of a smear that touch neither the border nor an ignored pixel."""
     incomplete = smear.incomplete()
-    cells = []
-    for index, (x0, y0, x1, y1) in enumerate(smear.boxes().tolist()):
-        if incomplete[index]:
-            continue
-        contour, area, pieces = contour_of(smear.labels[y0:y1, x0:x1] == index + 1)
-        reach = max(1, round(_NEIGHBOUR_DISTANCE * 2 * math.sqrt(area / math.pi)))
-        window = smear.labels[max(y0 - reach, 0) : y1 + reach, max(x0 - reach, 0) : x1 + reach]
-        class_id = ids[smear.classes[index]]
-        cells.append(_Cell(contour, area, pieces, class_id, number, _rim_fraction(window, index + 1, reach)))
-    return cells
+    return [
+        _trace_cell(smear, index, box, number, ids[smear.classes[index]])
+        for index, box in enumerate(smear.boxes().tolist())
+        if not incomplete[index]
+    ]
 
 
-def _rim_fraction(labels: LabelArray, instance: int, reach: int) -> float:
-    """Return the fraction of the rim of an instance with another instance within `reach` px."""
-    cell = labels == instance
-    others = (labels > 0) & ~cell
+def _trace_cell(smear: Smear, index: int, box: Sequence[int], number: int, class_id: int) -> _Cell:
+    x0, y0, x1, y1 = box
+    mask = smear.labels[y0:y1, x0:x1] == index + 1
+    outline, pieces = trace(mask)
+    contour, area = contour_of_outline(outline)
+    diameter = 2 * math.sqrt(area / math.pi)
+    margin = max(1, round(_CUT_DISTANCE * diameter))
+    top, left = max(y0 - margin, 0), max(x0 - margin, 0)
+    window = smear.labels[top : y1 + margin, left : x1 + margin]
+    others = (window > 0) & (window != index + 1)
     if not others.any():
-        return 0.0
-    rim = cell & ~ndimage.binary_erosion(cell)
+        return _Cell(contour, area, pieces, class_id, number, 0.0, cut=False, completed=False)
+    reach = max(1, round(_NEIGHBOUR_DISTANCE * diameter))
     near = ndimage.binary_dilation(others, np.ones((3, 3), bool), iterations=reach)
-    return float((rim & near).sum() / rim.sum())
+    cell = window == index + 1
+    rim = cell & ~ndimage.binary_erosion(cell)
+    rim_fraction = float((rim & near).sum() / rim.sum())
+    length, middle = longest_cut(contour)
+    x, y = np.rint(middle + outline.mean(axis=0) + (x0 - left, y0 - top)).astype(int)
+    around = others[max(y - margin, 0) : y + margin + 1, max(x - margin, 0) : x + margin + 1]
+    cut = length > 0 and bool(around.any())
+    if cut or rim_fraction > HIDDEN_FRACTION:
+        rows, columns = np.rint(outline[:, ::-1] + (y0 - top, x0 - left)).astype(int).T
+        whole = complete(outline, ~near[rows.clip(0, len(near) - 1), columns.clip(0, near.shape[1] - 1)])
+        if whole is not None:
+            contour, area = contour_of_outline(whole)
+            return _Cell(contour, area, pieces, class_id, number, 0.0, cut=False, completed=True)
+    return _Cell(contour, area, pieces, class_id, number, rim_fraction, cut=cut, completed=False)

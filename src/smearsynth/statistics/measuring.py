@@ -112,6 +112,7 @@ def measure_smear(smear: Smear) -> SmearStatistics:
         pair_correlation=tuple(
             np.round(patterns.pair_correlation(centres, (width, height), diameter.mean, smear.ignored), 4).tolist()
         ),
+        contact_fractions=tuple(np.round(patterns.contact_fractions(smear.labels, n, diameter.mean), 4).tolist()),
         empty_fractions=tuple(
             np.round(patterns.empty_fractions(smear.labels, diameter.mean, smear.ignored), 5).tolist()
         ),

@@ -16,6 +16,7 @@ from smearsynth.smear import LabelArray, Mask
 BIN_WIDTH = 0.1  # bin width of the distance histograms, mean cell diameters
 BINS = 40  # four diameters; at larger distances a field shows no structure of single cells
 
+CONTACT_LENGTHS = (0.3, 0.5, 0.7)  # mean diameters
 EMPTY_DISTANCES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # distances from the nearest cell, mean cell diameters
 _EMPTY_GRID = 100
 _WINDOW_GRID = 400  # points along the longer side for the intersections of a window with ignored pixels
@@ -247,6 +248,61 @@ def distance_histogram(distances: FloatArray, diameter: float) -> tuple[int, ...
         return (0,) * BINS
     bins = np.minimum(distances / (diameter * BIN_WIDTH), BINS - 1).astype(np.int64)
     return tuple(np.bincount(bins, minlength=BINS).tolist())
+
+
+def contact_fractions(labels: LabelArray, count: int, diameter: float) -> FloatArray:
+    """Compute the fraction of cells whose longest contact with another cell exceeds each of `CONTACT_LENGTHS`.
+
+    Two discs of the diameter D that overlap by the depth d are divided by a chord of length √(d·(2D − d)). The length
+    of the contacts thus shows how deep cells overlap where annotations divide them. A contact is where two cells are
+    adjacent, or one pixel apart.
+
+    Parameters
+    ----------
+    labels : (H, W) int32 array
+        With the cells 1..count.
+    count : int
+    diameter : float
+        Mean diameter of the cells, px.
+
+    Returns
+    -------
+    (3,) float64 array
+        NaN without cells or diameter.
+
+    Examples
+    --------
+    >>> labels = np.zeros((20, 30), np.int32)
+    >>> labels[5:15, 5:15], labels[5:15, 15:25] = 1, 2
+    >>> contact_fractions(labels, 2, 12.0).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    if not count or not diameter > 0:
+        return np.full(len(CONTACT_LENGTHS), np.nan)
+    squares: dict[int, int] = {}
+    for plane in (labels, labels.T):
+        codes, numbers = np.unique(_facing_pairs(plane, count), return_counts=True)
+        for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
+            squares[code] = squares.get(code, 0) + number**2
+    longest = np.zeros(count + 1)
+    for code, square in squares.items():
+        for cell in divmod(code, count + 1):
+            longest[cell] = max(longest[cell], square**0.5)
+    fractions: FloatArray = (longest[1:, None] > diameter * np.array(CONTACT_LENGTHS)).mean(axis=0)
+    return fractions
+
+
+def _facing_pairs(labels: LabelArray, count: int) -> IntArray:
+    """Return a code of each pair of cells that face each other along a row, adjacent or one background pixel apart."""
+    codes = []
+    for first, second, free in (
+        (labels[:, :-1], labels[:, 1:], True),
+        (labels[:, :-2], labels[:, 2:], labels[:, 1:-1] == 0),
+    ):
+        facing = (first != second) & (first > 0) & (second > 0) & free
+        a, b = first[facing].astype(np.int64), second[facing].astype(np.int64)
+        codes.append(np.minimum(a, b) * (count + 1) + np.maximum(a, b))
+    return np.concatenate(codes)
 
 
 def empty_fractions(

@@ -163,6 +163,9 @@ class SmearStatistics(_Record):
     empty_fractions : tuple of float, (6,)
         Fraction of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_fractions`. Empty in
         files of earlier versions.
+    contact_fractions : tuple of float, (3,)
+        Fraction of cells with a contact longer than 0.3 to 0.7 mean diameters, see `contact_fractions`. Empty in files
+        of earlier versions.
 
     Notes
     -----
@@ -193,6 +196,7 @@ class SmearStatistics(_Record):
     cluster_sizes: dict[int, int]
     pair_correlation: tuple[Number, ...]
     empty_fractions: tuple[Number, ...] = ()
+    contact_fractions: tuple[Number, ...] = ()
 
     @property
     def annotated(self) -> bool:

@@ -25,10 +25,10 @@ _NEAREST_EDGES = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
 _PAIR_EDGES = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
 _CLUSTER_SIZES = (3, 4, 5)
 # Smallest standard errors: of nearest-neighbour fractions and of the pair correlation (few pairs are nearer than a
-# diameter, but deep overlaps show in them), then of touching, its deviation, clusters and empty areas.
+# diameter, but deep overlaps show in them), then of touching, its deviation, clusters, empty areas and long contacts.
 _MIN_NEAREST_ERROR = 0.005
 _MIN_PAIR_ERRORS = [0.005, 0.01, 0.02, *[0.03] * (len(_PAIR_EDGES) - 4)]
-_MIN_FRACTION_ERRORS = [0.01, 0.015, 0.004, 0.002, 0.002, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001]
+_MIN_FRACTION_ERRORS = [0.01, 0.015, 0.004, 0.002, 0.002, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001, *[0.01] * len(patterns.CONTACT_LENGTHS)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class FieldMoments:
         Fraction of the cells that the border cuts.
     empty : (6,) float64 array
         Fraction of the field farther from any cell than each of `EMPTY_DISTANCES`; NaN if unknown.
+    contacts : (3,) float64 array
+        Fraction of the cells with a contact longer than each of `CONTACT_LENGTHS`; NaN if unknown.
     """
 
     count: int
@@ -64,6 +66,7 @@ class FieldMoments:
     clustered: FloatArray
     cut: float
     empty: FloatArray
+    contacts: FloatArray
 
     @classmethod
     def from_statistics(cls, row: SmearStatistics) -> FieldMoments:
@@ -80,6 +83,7 @@ class FieldMoments:
             np.array([cells[sizes >= size].sum() for size in _CLUSTER_SIZES], np.float64),
             row.border_fraction,
             np.array(row.empty_fractions or [math.nan] * len(patterns.EMPTY_DISTANCES), np.float64),
+            np.array(row.contact_fractions or [math.nan] * len(patterns.CONTACT_LENGTHS), np.float64),
         )
 
     @classmethod
@@ -141,6 +145,7 @@ def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> FieldMeas
         np.array([(groups >= size).sum() for size in _CLUSTER_SIZES], np.float64),
         1 - float(whole.mean()) if count else math.nan,
         patterns.empty_fractions(labels, mean),
+        patterns.contact_fractions(labels, count, mean),
     )
     return FieldMeasurement(moments, sums[:, 0], ~whole, groups)
 
@@ -180,11 +185,11 @@ def _add_contact(neighbours: Any, first: int, second: int) -> None:
 
 
 def pool_moments(fields: Sequence[FieldMoments]) -> FloatArray:
-    """Return the joint moments of several fields, (32,): the target of a fit.
+    """Return the joint moments of several fields, (35,): the target of a fit.
 
     They are the fractions of nearest-neighbour distances and the pair correlation in bins, mean and standard
     deviation of the touching fraction between fields, the fractions of cells in clusters of at least 3, 4 and 5,
-    and the mean fractions of empty area.
+    and the mean fractions of empty area and of cells with long contacts.
     """
     nearest = np.add.reduceat(sum(field.nearest for field in fields), _NEAREST_EDGES)
     curves = np.stack([field.pairs for field in fields])
@@ -203,6 +208,7 @@ def pool_moments(fields: Sequence[FieldMoments]) -> FloatArray:
             [touching.mean() if len(touching) else 0.0, spread],
             sum(field.clustered for field in fields) / cells,
             np.mean([field.empty for field in fields], axis=0),
+            np.mean([field.contacts for field in fields], axis=0),
         ]
     )
 
@@ -224,7 +230,7 @@ def fill_unknown_empty(fields: Sequence[FieldMoments]) -> list[FieldMoments]:
 
 
 def standard_errors(fields: Sequence[FieldMoments], draws: int = 100) -> FloatArray:
-    """Return the standard errors of `pool_moments`, (32,), by a bootstrap over the fields.
+    """Return the standard errors of `pool_moments`, (35,), by a bootstrap over the fields.
 
     They have a lower limit: a fit does not need to be more accurate. The same fields give the same result.
     """

@@ -39,7 +39,7 @@ class InteractionParameters(_Record):
     overlap : float
         Fraction of the attached cells that lie partly under the cells they are attached to.
     depth : float
-        Mean depth of the overlap. Its distribution is exponential.
+        Mean depth of the overlap. Its distribution is a gamma distribution of shape 3.
     gap : float
         Mean gap between the other attached cells and their partners. Its distribution is triangular, from zero to
         twice the mean: real pair correlations fall off as steeply.

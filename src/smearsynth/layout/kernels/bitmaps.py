@@ -47,7 +47,7 @@ CELL = np.dtype(
         ("touching", np.int32),  # known size of its cluster, 0 if it touches none (contact layouts)
         ("attached", np.int32),  # whether it is attached to another cell, or another cell to it
         ("joins", np.int32),  # size of the largest cluster that it may join
-        ("unused", np.int32),  # keeps the 8-byte fields aligned
+        ("under", np.int32),  # whether it lies partly under cells that were placed before (contact layouts)
         ("angle", np.float64),
         ("scale", np.float64),
         ("mass", np.float64),  # sum of its ring on the canvas; in contact layouts 1 if visible on the field

@@ -254,7 +254,7 @@ def place_again(
         cell = cells[count]
         left, top, rows, width = rasterise(table.points[cell.shape], cell.angle, cell.scale, cell.mirrored, scratch)
         cell.left, cell.top, cell.rows, cell.width, cell.offset = left, top, rows, width, used
-        cell.line, cell.joins, cell.touching = 0, ANY_CLUSTER, 0
+        cell.line, cell.joins, cell.touching, cell.under = 0, ANY_CLUSTER, 0, 0
         if used + strips_of(width) * rows > arena.size:
             return True
         free = place_under(job, contact, board, cells, arena, scratch, state, count)

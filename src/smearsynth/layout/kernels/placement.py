@@ -111,7 +111,7 @@ def place_cells(
         if free == ZERO:
             return slot, False
         cell.colour = pick_bit(state, free)
-        cell.line = cell.touching = 0
+        cell.line = cell.touching = cell.under = 0
         used += strips_of(cell.width) * cell.rows
         commit(table, ring, board, cells, arena, slot)
     return job.requested, False

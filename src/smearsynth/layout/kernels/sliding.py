@@ -46,6 +46,8 @@ ATTACH_TRIES = 40
 _CLOSE_TRIES = 300  # tries to place a cell in contact before it is given up
 _MIN_VISIBLE = 0.4  # smallest visible fraction of a partly covered cell
 _DEEPEST = 0.6  # largest overlap, diameters
+# Depths have a gamma distribution. With the shape 1 (exponential), most overlaps would be shallower than real ones.
+_DEPTH_SHAPE = 3
 ANY_CLUSTER = 1 << 30  # cells
 _MAX_JOINED = 64
 
@@ -158,7 +160,7 @@ def find_place(
 ) -> Word:
     """Find a place for the cell; return its possible colours as bits, 0 if none was found."""
     cell = cells[slot]
-    cell.line = cell.attached = 0
+    cell.line = cell.attached = cell.under = 0
     # Once per cell, not per try: it is a distribution over cells, not over places.
     cell.joins = largest_joined(state, contact.growth)
     if slot >= max(contact.seeds, 1) and uniform(state) < contact.adhesion[cell.klass]:
@@ -236,7 +238,9 @@ def attach(
     if not must_touch:
         pick = uniform(state)
         if pick < contact.overlap:
-            depth = -math.log(1.0 - uniform(state)) * contact.depth
+            depth = 0.0
+            for _ in range(_DEPTH_SHAPE):
+                depth -= math.log(1.0 - uniform(state)) * contact.depth / _DEPTH_SHAPE
             reach -= min(depth, _DEEPEST * contact.diameter)
             under = depth >= 1.0
         elif uniform(state) >= contact.touch:
@@ -338,6 +342,9 @@ def place_under(
         return ZERO
     if visible < before and not is_connected(words_left, cell.rows, cell.width, scratch.spread):
         return ZERO  # a colour annotation would split its parts into cells
+    # The pixels of an overlap are divided between both cells when they are painted, so that all pixels count here.
+    cell.under = 1 if visible < before else 0
+    clip(board, scratch.words, column, row, cell.rows, cell.width, words_left)
     free = all_colours(job)
     grow(words_left, cell.rows, cell.width, scratch)
     if overlaps(board, scratch.grown, column - 1, row - 1, cell.rows + 2, cell.width + 2):
