@@ -46,7 +46,12 @@ def make_run(task: TaskName, arm: ArmName, reals: int, seed: int, images: int = 
     scores = np.clip(level + rng.normal(0, 0.03, images), 0, 1)
     rows = tuple(
         ImageRow(
-            image=f"field-{k:02d}", score=score, tp=40 + k, fp=int(rng.integers(0, 5)), fn=int(rng.integers(0, 9))
+            image=f"field-{k:02d}",
+            score=score,
+            tp=40 + k,
+            fp=int(rng.integers(0, 5)),
+            fn=int(rng.integers(0, 9)),
+            pq=None if task == "detection" else 0.8 * score,
         )
         for k, score in enumerate(scores.tolist())
     )

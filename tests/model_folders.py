@@ -13,6 +13,7 @@ FILES = (
     "shapes.safetensors",
     "layout.json",
     "acquisition.json",
+    "training-smears.json",
 )
 
 

@@ -230,3 +230,23 @@ def test_a_full_disk_while_drawing_masks_or_figures_is_one_line(
     line = error_of(run("masks", "-m", tiny_folder, "-o", figure, "--explain", "--size", "64x64"))
     assert f"{figure}: the disk is full" in line
     assert left_behind(figure.parent) == []
+
+
+def test_stats_lists_and_draws_overlays(tmp_path, capsys):
+    from smearsynth.cli.app import main
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    image = np.full((64, 96, 3), 200, np.uint8)
+    image[50:52, 40:80] = 0, 255, 0
+    labels = np.zeros((64, 96), np.uint8)
+    labels[10:20, 10:20] = 1
+    Image.fromarray(image).save(tmp_path / "images" / "a.png")
+    Image.fromarray(labels).save(tmp_path / "labels" / "a.png")
+    sheet = tmp_path / "overlays.png"
+    assert main(["stats", str(tmp_path), "--overlays", str(sheet), "--json"]) == 0
+    printed = capsys.readouterr()
+    overlay = json.loads(printed.out)["overlays"][0]
+    assert (overlay["kind"], overlay["smears"], overlay["place"]) == ("scale bar or text", 1, "lower centre")
+    assert "overlays: scale bar or text in 1 of 1 smears" in printed.err
+    assert Image.open(sheet).width > 96

@@ -50,9 +50,18 @@ def test_a_model_is_scored_on_the_test_split(
     assert (found["metric"], found["split"], found["value"]) == (metric, "test", pytest.approx(wanted.value))
     assert [image["name"] for image in found["images"]] == list(test.names)
     assert found["tp"] + found["fn"] == sum(smear.count for smear in test)
-    told = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--split", "train", "--limit", 2)
+    assert (found["pq"], found["fp"]) == (pytest.approx(wanted.pq), wanted.fp)
+    for key in ("value", "pq", "tp", "fp", "fn"):
+        low, high = found[f"{key}_interval"]
+        assert low <= found[key] + 1e-6
+        assert found[key] <= high + 1e-6
+    told = run(
+        "score", tmp_path / "m", smear_folder, "--device", "cpu", "--split", "train", "--limit", 2, "--allow-leak"
+    )
     assert told.out.startswith("2 smears: ")
-    assert told.out.rstrip().endswith("false negatives")
+    rows = {line.split()[0]: line.split() for line in told.out.splitlines()[2:]}
+    assert list(rows) == (["Dice"] if metric == "dice" else ["AP", "AP50"]) + ["PQ", "TP", "FP", "FN"]
+    assert all("to" in row for name, row in rows.items() if name != "AP50")
 
 
 def test_a_model_is_put_to_use_at_the_scale_it_learned_at(run: Run, smear_folder: Path, tmp_path: Path) -> None:
@@ -62,7 +71,9 @@ def test_a_model_is_put_to_use_at_the_scale_it_learned_at(run: Run, smear_folder
     ran = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--json")
     assert "images are resized by 0.5, the training scale of the model" in ran.err
     wanted = load_model(tmp_path / "m").evaluate(open_smears(smear_folder, split="test", scale=0.5))
-    assert json.loads(ran.out)["value"] == pytest.approx(wanted.value)
+    figures = json.loads(ran.out)
+    assert figures["value"] == pytest.approx(wanted.value)
+    assert (figures["pq"], figures["pq_interval"], figures["tp"]) == (None, None, wanted.tp)  # boxes have no PQ
     other = run("score", tmp_path / "m", smear_folder, "--device", "cpu", "--scale", 1)
     assert "the model was trained at scale 0.5, images are read at scale 1" in other.err
     found = run("predict", tmp_path / "m", smear_folder, "-o", tmp_path / "out", "--device", "cpu")
@@ -250,10 +261,11 @@ def test_ap_of_smears_without_a_cell_is_null_and_said_to_be_undefined(run: Run, 
     blank = replace(smears[0], labels=np.zeros_like(smears[0].labels), classes=np.array([], np.int64))
     bare = write_folder(tmp_path / "bare", [blank])
     assert run("train-task", "contours", data, "-o", tmp_path / "m", *TINY).code == 0
-    line = ("score", tmp_path / "m", bare, "--device", "cpu")
+    line = ("score", tmp_path / "m", bare, "--device", "cpu", "--allow-leak")
     assert "1 smear: AP is not defined without annotated cells" in run(*line).out
     found = json.loads(run(*line, "--json").out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert (found["value"], found["ap50"], found["tp"]) == (None, None, 0)
+    assert (found["value_interval"], found["tp_interval"]) == (None, None)
 
 
 def test_predict_names_what_is_wrong(run: Run, smear_folder: Path, tmp_path: Path) -> None:

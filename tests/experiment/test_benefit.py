@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from smears import random_smear, write_folder
 from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.experiment import benefit as module
 from smearsynth.experiment import preparing
-from smearsynth.experiment.benefit import BenefitEstimate, benefit, divide, estimate_benefit
+from smearsynth.experiment.benefit import BenefitEstimate, benefit, estimate_benefit
 from smearsynth.experiment.plan import Settings
 from smearsynth.experiment.records import BenefitResult
 from smearsynth.runs import Execution, Progress
@@ -204,12 +203,56 @@ def test_an_output_folder_with_smears_is_refused(smear_folder: Path) -> None:
     assert not (smear_folder / "runs").exists()
 
 
-def test_smears_without_splits_are_divided(tmp_path: Path) -> None:
-    data = write_folder(tmp_path / "data", [random_smear(k) for k in range(7)])
+def test_draws_repeat_the_experiment_with_other_choices(
+    smear_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(config.PRESETS, "cpu", config.preset("tiny", steps=2))
+    out = tmp_path / "out"
+    once = make_settings(arms=("RD", "RD+SD"), sizes=(3,))
+    first = benefit(smear_folder, out, once, execution=execution())
+    settings = make_settings(arms=("RD", "RD+SD"), sizes=(3,), draws=2)
     recorder = Recorder()
-    train, test = divide(open_smears(data), progress=recorder)
-    assert test.names == ("smear-01", "smear-04")
-    assert sorted(train.names + test.names) == [f"smear-{k:02d}" for k in range(7)]
-    assert "no split.csv: every third smear becomes a test smear" in recorder.text
-    with pytest.raises(DataError, match="data: 2 smears; training and testing need at least 3"):
-        divide(open_smears(data)[:2])
+    estimate = estimate_benefit(smear_folder, out, settings, execution=execution(recorder))
+    assert "no --model for 3 (draw 2) real smears: a synthesizer is trained first for each, 2 " in recorder.text
+    assert "Two draws only." in recorder.text
+    assert estimate.work_items == 3  # a set of synthetic smears and two trainings
+    result = benefit(smear_folder, out, settings, execution=execution())
+    assert first is not None
+    assert result is not None
+    assert len(list(out.glob("synthesizer-3-*"))) == 2
+    assert {run.key for run in first.runs} == {run.key for run in result.runs if run.draw == 0}
+    assert [run.draw for run in result.runs] == [0, 0, 1, 1]
+    assert {run.images[0].image for run in result.runs} == {first.runs[0].images[0].image}
+    assert result.facts.further_subsets[3][0] != result.facts.subsets[3]
+    assert len({run.synthesizer for run in result.runs if run.synthesizer}) == 2
+    assert BenefitResult.load(out / "benefit.json") == result
+    assert "2 draws × 1 seed" in result.verdict[0]
+    report = (out / "report.md").read_text()
+    assert "3 real smears, 2 draws" in report
+    assert "Draws: the experiment was repeated with 2 random choices" in report
+    with pytest.raises(OptionError, match=r"2 draws of all 6 training smears are the same; name numbers.*--sizes"):
+        benefit(smear_folder, out, make_settings(draws=2), execution=execution())
+
+
+def test_a_synthesizer_that_has_seen_the_test_smears_is_refused_or_reported(
+    smear_folder: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    settings, splits = make_settings(arms=("RD", "RD+SD")), ("test", "train")
+    arguments = {"models": tiny_folder, "splits": splits, "execution": execution()}
+    for call in (benefit, estimate_benefit):
+        with pytest.raises(DataError, match="6 of 6 test smears were training smears of the synthesizer"):
+            call(smear_folder, tmp_path / "out", settings, **arguments)  # type: ignore[operator]
+    assert not (tmp_path / "out").exists()
+    result = benefit(smear_folder, tmp_path / "out", settings, allow_leak=True, **arguments)  # type: ignore[arg-type]
+    assert result is not None
+    (leak,) = result.facts.leaks
+    assert "6 of 6 test smears were training smears" in leak
+    for name in ("benefit.json", "report.md", "report.html"):
+        assert "6 of 6 test smears were training smears" in (tmp_path / "out" / name).read_text()
+
+
+def test_few_seeds_are_reported_before_the_work(smear_folder: Path, tmp_path: Path) -> None:
+    for call in (estimate_benefit, benefit):
+        recorder = Recorder()
+        call(smear_folder, tmp_path / "out", make_settings(arms=("RD",)), execution=execution(recorder))
+        assert recorder.text.index("One seed only.") < recorder.text.index("reading 6 training smears")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_a_run_is_stored_and_loaded_under_its_key(experiment: Experiment) -> Non
     assert (run.arm, run.reals, run.smears, run.synthesizer) == ("RD", 6, 5, None)
     assert [row.image for row in run.images] == list(experiment.test.names)
     assert run.value == resampled.value == pytest.approx(np.mean([row.score for row in run.images]), abs=1e-5)
+    assert run.pq is not None
     assert (experiment.model_folder(job) / "weights.safetensors").exists()
     assert not any((experiment.folder / "unfinished").iterdir())
     assert experiment.load_result(experiment.key(job._replace(seed=1))) is None
@@ -94,3 +96,16 @@ def test_a_run_is_stored_and_loaded_under_its_key(experiment: Experiment) -> Non
 def test_a_missing_synthesizer_is_an_error(experiment: Experiment) -> None:
     with pytest.raises(OptionError, match="no synthesizer for 3 real smears"):
         experiment.key(Job("segmentation", "SD", 3, 0))
+
+
+def test_a_result_cached_without_pq_stays_valid(experiment: Experiment) -> None:
+    job = Job("segmentation", "RD", 6, 0)
+    assert experiment.run(job)
+    file = experiment.folder / "runs" / f"{experiment.key(job)}.json"
+    record = json.loads(file.read_text())
+    for row in record["images"]:
+        del row["pq"]
+    file.write_text(json.dumps(record))
+    result = experiment.load_result(experiment.key(job))
+    assert result is not None
+    assert result[0].pq is None

@@ -28,7 +28,7 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
 def test_json_has_a_flat_row_per_image() -> None:
     record = json.loads(make_result(("segmentation",), ("RD", "RD+SD"), (10,), seeds=2).to_json())
     assert len(record["rows"]) == 2 * 2 * 12
-    names = {"data_set", "task", "arm", "reals", "seed", "image", "score", "tp", "fp", "fn"}
+    names = {"data_set", "task", "arm", "reals", "seed", "draw", "image", "score", "tp", "fp", "fn", "pq"}
     assert set(record["rows"][0]) == names
     assert {"arm", "base", "mean", "low", "high", "data_set"} <= set(record["intervals"][0])
 
@@ -79,3 +79,38 @@ def test_a_synthesizer_of_more_smears_or_other_cell_sizes_gives_warnings() -> No
 def test_facts_reject_unknown_fields() -> None:
     with pytest.raises(ValueError, match="colour"):
         make_facts(colour="red")
+
+
+def test_runs_have_pq_and_counts_with_intervals_in_json() -> None:
+    result = make_result(("segmentation", "detection"), ("RD",), (10,), seeds=1)
+    segmentation, detection = json.loads(result.to_json())["runs"]
+    run = result.runs[0]
+    assert (segmentation["tp"], segmentation["fp"], segmentation["fn"]) == run.counts
+    assert segmentation["pq"] == run.pq
+    weights = [row.tp + (row.fp + row.fn) / 2 for row in run.images]
+    total = sum((row.pq or 0) * weight for row, weight in zip(run.images, weights, strict=True))
+    assert run.pq == pytest.approx(total / sum(weights))
+    assert segmentation["pq_interval"][0] < run.pq < segmentation["pq_interval"][1]
+    assert (detection["pq"], detection["pq_interval"], detection["tp"]) == (None, None, run.counts[0])
+
+
+def test_results_without_pq_are_read(tmp_path: Path) -> None:
+    result = make_result(("segmentation",), ("RD",), (10,))
+    record = json.loads(result.to_json())
+    for row in record["rows"]:
+        del row["pq"]
+    names = [name + part for name in ("pq", "tp", "fp", "fn") for part in ("", "_interval")]
+    record["runs"] = [{name: run[name] for name in run if name not in names} for run in record["runs"]]
+    (tmp_path / "benefit.json").write_text(json.dumps(record))
+    loaded = BenefitResult.load(tmp_path / "benefit.json")
+    assert {run.pq for run in loaded.runs} == {None}
+    assert [run.counts for run in loaded.runs] == [run.counts for run in result.runs]
+    loaded.save(tmp_path / "again.json")
+    assert BenefitResult.load(tmp_path / "again.json") == loaded
+
+
+def test_fewer_errors_are_better_and_counts_have_no_decimals() -> None:
+    for metric, conclusion in (("tp", "worse"), ("pq", "worse"), ("fp", "better"), ("fn", "better")):
+        item = make_difference(metric=metric, mean=-45.0, low=-78.4, high=-12.2)
+        assert item.conclusion == conclusion
+    assert str(make_difference(metric="tp", mean=-45.0, low=-78.4, high=-12.2)) == "-45 [-78, -12]"

@@ -91,3 +91,50 @@ def test_a_difference_without_interval_gives_no_conclusion() -> None:
         "Segmentation, 9 real smears: no conclusion about adding synthetic smears, because there is no interval. "
         "Dice difference: +0.020 (RD+SD minus RD, 3 seeds)."
     )
+
+
+def separation(**tp: float) -> list[Difference]:
+    """Return a rise of Dice with a difference in TP, and one in PQ of the same sign."""
+    sign = 1 if tp["mean"] > 0 else -1
+    pq = {"mean": 0.01 * sign, "low": 0.01 * sign - 0.02, "high": 0.01 * sign + 0.02}
+    return [MIXED, make_difference(metric="tp", **tp), make_difference(metric="pq", **pq)]
+
+
+def test_the_verdict_states_whether_more_or_fewer_cells_are_separated() -> None:
+    dice, cells = verdict(separation(mean=45, low=12, high=78))
+    assert "adding synthetic smears increased Dice by 0.020" in dice
+    assert cells == (
+        "Segmentation, 9 real smears: RD+SD separates 45 more cells than RD (TP difference: +45, 95 % interval +12 "
+        "to +78; PQ difference: +0.010, 95 % interval -0.010 to +0.030; 3 seeds)."
+    )
+    _, cells, _ = verdict(separation(mean=-45, low=-78, high=-12))
+    assert "RD+SD separates 45 fewer cells than RD (TP difference: -45, 95 % interval -78 to -12;" in cells
+    assert "no difference was shown between the numbers of cells" in verdict(separation(mean=4, low=-9, high=17))[1]
+
+
+def test_a_rise_of_dice_with_fewer_cells_gives_a_warning() -> None:
+    (_, _, warning) = verdict(separation(mean=-45, low=-78, high=-12))
+    assert warning == (
+        "Warning: Segmentation, 9 real smears: Dice rises while TP and PQ fall. Do not judge the separation of "
+        "cells by Dice."
+    )
+    (_, _, warning) = verdict(separation(mean=-4, low=-17, high=9))
+    assert "Dice rises while TP and PQ fall, which may be chance." in warning
+    assert not any("Warning" in sentence for sentence in verdict(separation(mean=45, low=12, high=78)))
+    _, *cells = separation(mean=-45, low=-78, high=-12)
+    falling = change(MIXED, mean=-0.02, low=-0.03, high=-0.01)
+    assert not any("Warning" in sentence for sentence in verdict([falling, *cells]))
+
+
+def test_one_seed_gives_no_conclusion_about_separation() -> None:
+    items = [change(item, seeds=1) for item in separation(mean=-45, low=-78, high=-12)]
+    _, cells, warning = verdict(items)
+    assert "no conclusion about the number of cells that RD+SD and RD separate, because each arm was" in cells
+    assert "which may be chance" in warning
+
+
+def test_differences_in_cells_do_not_replace_those_in_scores() -> None:
+    sentences = verdict([make_difference(metric=metric) for metric in ("dice", "pq", "tp", "fp", "fn")])
+    assert len(sentences) == 2
+    assert "increased Dice by 0.020" in sentences[0]
+    assert verdict([MIXED]) == sentences[:1]  # results without PQ

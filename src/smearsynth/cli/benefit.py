@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from smearsynth.cli.options import (
+    AllowLeak,
     AsJson,
     Data,
     DryRun,
@@ -48,6 +49,16 @@ class ExperimentOptions:
     sizes: Annotated[
         str, typer.Option(metavar="N,...", help="Numbers of real training smears, such as 3,10,30,all.")
     ] = "all"
+    draws: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            help="Random choices of the real training smears, for the --sizes below all. Each has its own "
+            "synthesizer.",
+            min=1,
+            max=100,
+        ),
+    ] = 1
     synthetic: Annotated[
         int | None,
         typer.Option(
@@ -87,6 +98,7 @@ class ExperimentOptions:
             stain=self.stain,
             steps=self.steps,
             select_by=self.select_by,
+            draws=self.draws,
         )
 
 
@@ -113,6 +125,7 @@ class SynthesizerOptions:
             help="Start the training of synthesizers from this model, trained without the test smears.",
         ),
     ] = None
+    allow_leak: AllowLeak = False
 
 
 @dataclass(frozen=True)
@@ -146,26 +159,28 @@ def benefit(
     augmentations (aug), at equal step counts and seeds.
     """
     from smearsynth.experiment.benefit import benefit as run_experiment
-    from smearsynth.experiment.benefit import divide, estimate_benefit
+    from smearsynth.experiment.benefit import estimate_benefit
+    from smearsynth.experiment.division import divide
 
     smears = reading.open(data, cache_mb=800)
     splits = reading.train_split, reading.test_split
-    train = len(divide(smears, splits)[0])
+    texts = synthesizers.model or []
+    train = len(divide(smears, splits, [parse_model(text)[1] for text in texts])[0])
     settings = options.settings(train)
-    models = parse_models(synthesizers.model or [], train)
+    models = parse_models(texts, train)
     with TerminalProgress(quiet=json) as progress:
         execution = where.execution(progress, command_of(context))
         if dry_run:
             estimate = estimate_benefit(
                 smears, output, settings, models=models, pretrained=synthesizers.pretrained, splits=splits,
-                execution=execution,
+                allow_leak=synthesizers.allow_leak, execution=execution,
             )  # fmt: skip
             if json:
                 print(dumps(estimate.to_dict()))
             return 0
         result = run_experiment(
             smears, output, settings, models=models, pretrained=synthesizers.pretrained, splits=splits,
-            name=reading.name or data.resolve().name, execution=execution,
+            name=reading.name or data.resolve().name, allow_leak=synthesizers.allow_leak, execution=execution,
         )  # fmt: skip
     if result is None:
         say(out, f"stopped; run the same command again to continue ({output})")
@@ -173,7 +188,7 @@ def benefit(
     if json:
         print(result.to_json(), end="")
         return 0
-    for line in result.verdict:
+    for line in (*result.verdict, *(f"warning: {leak}" for leak in result.facts.leaks)):
         say(out, line)
     say(out, f"report: {output / 'report.html'}")
     return 0
@@ -203,9 +218,21 @@ def parse_models(texts: list[str], train: int) -> dict[int, str]:
     """
     folders: dict[int, str] = {}
     for text in texts:
-        number, equals, folder = text.partition("=")
-        size, folder = (int(number), folder) if equals and number.isdecimal() else (train, text)
+        number, folder = parse_model(text)
+        size = train if number is None else number
         if size in folders:
             raise OptionError(f"--model: two synthesizers for {size} real smears: {folders[size]} and {folder}")
         folders[size] = folder
     return folders
+
+
+def parse_model(text: str) -> tuple[int | None, str]:
+    """Parse "FOLDER" or "N=FOLDER" into the number of real smears and the folder.
+
+    Examples
+    --------
+    >>> parse_model("my-model"), parse_model("10=small")
+    ((None, 'my-model'), (10, 'small'))
+    """
+    number, equals, folder = text.partition("=")
+    return (int(number), folder) if equals and number.isdecimal() else (None, text)

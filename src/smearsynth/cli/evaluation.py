@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from smearsynth.cli.options import (
+    AllowLeak,
     AsJson,
     Data,
     DataOptions,
@@ -22,7 +23,7 @@ from smearsynth.cli.options import (
     perceptual_features,
 )
 from smearsynth.cli.terminal import TerminalProgress, err, out, say
-from smearsynth.datasets import open_smears
+from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.runs import Execution
 
@@ -51,14 +52,26 @@ class ComparisonOptions:
         str,
         typer.Option(
             metavar="NAME|FOLDER",
-            help="Image features: efficientnet_lite0, vgg19, or the folder of a segmentation model.",
+            help="Image features: efficientnet_lite2 (not used in training), efficientnet_lite0, vgg19, or the "
+            "folder of a segmentation model.",
         ),
-    ] = "efficientnet_lite0"
+    ] = "efficientnet_lite2"
     vgg: Vgg = None
     crop: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="Side of the compared crops. Default: about one cell.", min=16),
+        int,
+        typer.Option(metavar="PX", help="Side of the compared crops, at cells resized to 40 px.", min=16),
+    ] = 64
+    tell: Annotated[
+        bool | None,
+        typer.Option(
+            "--tell/--no-tell",
+            help="--tell: tell test under all conditions; --no-tell: skip it. Default: its main conditions.",
+            show_default=False,
+        ),
     ] = None
+    control: Annotated[
+        bool, typer.Option("--control", help="Put real training smears under the same test. Needs the split train.")
+    ] = False
     labels: Annotated[
         bool, typer.Option(help="Check the labels with a segmenter, which is trained if none is given.")
     ] = True
@@ -83,6 +96,13 @@ def realism(
             metavar="PATH", help="Also write a quiz of real and synthetic images (HTML); its key is a second file."
         ),
     ] = None,
+    tell_figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Also draw the crops that the tell test recognises best and worst (PNG)."
+        ),
+    ] = None,
+    allow_leak: AllowLeak = False,
     json: AsJson = False,
 ) -> None:
     """Measure how much synthetic smears differ from real ones, and whether their labels fit their images."""
@@ -90,7 +110,9 @@ def realism(
 
     if figure is not None and not comparison.labels:
         raise OptionError("--figure shows labels that do not fit; leave out --no-labels")
-    features = perceptual_features(comparison.features, comparison.vgg)
+    if tell_figure is not None and comparison.tell is False:
+        raise OptionError("--tell-figure shows crops of the tell test; leave out --no-tell")
+    features = perceptual_features(comparison.features, comparison.vgg, judge=True)
     smears = reading.open(real, cache_mb=2000)
     synthetic = open_smears(synth, classes="one", limit=comparison.limit, cache_mb=2000)
     with TerminalProgress(quiet=json) as progress:
@@ -101,28 +123,38 @@ def realism(
             features=features or comparison.features,
             segmenter=comparison.segmenter,
             labels=comparison.labels,
+            tell=comparison.tell,
+            control=comparison.control,
             crop=comparison.crop,
             limit=comparison.limit,
+            allow_leak=allow_leak,
             rng=comparison.seed,
             execution=where.execution(progress),
         )
     if quiz is not None:
         from smearsynth.evaluation.realism.quiz import write_quiz
-        from smearsynth.evaluation.splits import split_for_comparison
+        from smearsynth.evaluation.unseen import split_unseen
 
-        compared = split_for_comparison(smears, comparison.split).compared[: comparison.limit]
+        split, _ = split_unseen(smears, synthetic, comparison.split, limit=comparison.limit, allow_leak=allow_leak)
+        compared = split.compared[: comparison.limit]
         key = write_quiz(quiz, compared, synthetic, rng=comparison.seed)
         say(err, f"quiz: {quiz}, key: {key}")
     if figure is not None and result.labels is not None:
         from smearsynth.evaluation.figures import disagreements_figure
 
         disagreements_figure(result.labels, synthetic, figure)
+    if tell_figure is not None and result.tell_crops is not None:
+        from smearsynth.evaluation.realism.tell_figure import tell_figure as draw
+
+        draw(result.tell_crops, smears, synthetic, tell_figure)
     if json:
         print(result.model_dump_json(indent=1))
         return
     out.print(result.table())
+    if result.tell_auc is not None:
+        out.print(result.tell_auc.table())
     out.print(result.appearance_table())
-    for line in result.verdict():
+    for line in (*result.verdict(), *(f"warning: {warning}" for warning in result.warnings)):
         say(out, line)
     for mismatch in result.labels.worst(_LISTED) if result.labels else ():
         say(out, f"{mismatch.smear}: {mismatch.description}")
@@ -203,17 +235,26 @@ def check_layout(
             min=4,
         ),
     ] = None,
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control",
+            help="Put the real smears of the split train under the same test; compare with the split test.",
+        ),
+    ] = False,
     figure: FigureFile = None,
     seed: Seed = 0,
     json: AsJson = False,
 ) -> None:
     """Test whether the layouts of a model differ from those of real smears, statistic by statistic."""
-    from smearsynth.evaluation.layout_check import LAYOUTS
     from smearsynth.evaluation.layout_check import check_layout as compare
 
-    smears = reading.select(data)
+    everything = reading.open(data, classes=reading.classes)
+    smears = reading.choose(everything, "test" if control else None)
+    controls = _control_smears(everything, smears) if control else None
     with TerminalProgress(quiet=json) as progress:
-        check = compare(smears, model, draws=draws, rng=seed, execution=Execution(device="cpu", progress=progress))
+        execution = Execution(device="cpu", progress=progress)
+        check = compare(smears, model, control=controls, draws=draws, rng=seed, execution=execution)
     if figure is not None:
         from smearsynth.evaluation.figures import layout_check_figure
 
@@ -222,12 +263,22 @@ def check_layout(
         print(check.to_json())
         return
     out.print(check.table())
-    for layout in LAYOUTS:
+    for layout in check.rows:
         statistics = check.outside(layout)
         verdict = (
             f"differs from the real smears in {', '.join(statistics)}" if statistics else "no difference found"
         )
         say(out, f"{layout}: {verdict}")
+
+
+def _control_smears(everything: SmearFolder, compared: SmearFolder) -> SmearFolder:
+    """Return the smears of the split train."""
+    if "train" not in everything.splits or "train" in compared.splits:
+        raise OptionError(
+            "--control compares the split train with another split; add split.csv with the splits train and test, "
+            "or name another --split"
+        )
+    return everything.split("train")
 
 
 def _pair_lines(result: Audit, count: int = 8) -> list[str]:

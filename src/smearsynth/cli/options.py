@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar, get_arg
 
 import typer
 
-from smearsynth.cli.terminal import err, say
-from smearsynth.datasets import SmearFolder, choose_split, open_smears
+from smearsynth.cli.terminal import TerminalProgress, err, say
+from smearsynth.datasets import SmearFolder, choose_split, exclude_overlays, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.runs import Execution, Progress
 
@@ -58,6 +58,22 @@ Split = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", help="Random seed. The same seed gives the same result.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, estimate the time and stop.")]
+AllowLeak = Annotated[
+    bool,
+    typer.Option(
+        "--allow-leak", help="Continue if test smears were training smears, with a warning in every output."
+    ),
+]
+Ignore = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MASK", help="Ignore the non-zero pixels of this image in all smears, or a folder of such images."
+    ),
+]
+KeepOverlays = Annotated[
+    bool,
+    typer.Option("--keep-overlays", help="Use also burned-in scale bars, text and frames. Default: ignore them."),
+]
 FigureFile = Annotated[Path | None, typer.Option(metavar="PATH", help="Also write a figure to this PNG file.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N smears.", min=1)]
 Vgg = Annotated[
@@ -84,6 +100,8 @@ class ReadingOptions:
         int | None,
         typer.Option(metavar="ID", help="Value in label images of pixels without annotation.", min=1),
     ] = None
+    ignore: Ignore = None
+    keep_overlays: KeepOverlays = False
 
     def open(self, data: Path, *, classes: ClassesChoice = "one", cache_mb: float = 0.0) -> SmearFolder:
         """Open a folder of annotated smears; notes about the folder go to stderr."""
@@ -95,12 +113,14 @@ class ReadingOptions:
             ignore_value=self.ignore_value,
             classes=classes,
             cache_mb=cache_mb,
+            ignore=self.ignore,
+            keep_overlays=self.keep_overlays,
         )
         if smears.detected:
             say(err, f"found: {smears.found}")
         for note in smears.notes:
             say(err, note)
-        return smears
+        return exclude_overlays(smears, TerminalProgress(quiet=True))
 
 
 @dataclass(frozen=True)
@@ -278,8 +298,12 @@ def is_model(path: Path) -> bool:
     return (path / "weights.safetensors").is_file() or (str(path) == "default" and not path.exists())
 
 
-def perceptual_features(text: str | None, vgg: Path | None) -> PerceptualFeatures | str | None:
+def perceptual_features(
+    text: str | None, vgg: Path | None, *, judge: bool = False
+) -> PerceptualFeatures | str | None:
     """Resolve ``--features``: a name, or the folder of a segmentation model.
+
+    With `judge` also the features that training must not use.
 
     Returns
     -------
@@ -297,9 +321,9 @@ def perceptual_features(text: str | None, vgg: Path | None) -> PerceptualFeature
     if not Path(text).is_dir():
         from smearsynth.synthesis.config import FeatureName
 
-        if text not in get_args(FeatureName):
-            names = ", ".join(get_args(FeatureName))
-            raise OptionError(f"features {text!r}: choose {names} or the folder of a segmentation model")
+        names = [*(["efficientnet_lite2"] if judge else []), *get_args(FeatureName)]
+        if text not in names:
+            raise OptionError(f"features {text!r}: choose {', '.join(names)} or the folder of a segmentation model")
         return text
     from smearsynth.evaluation.realism.task_features import perceptual_features as features_of
     from smearsynth.tasks.registry import load_segmentation

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
+from rich.table import Table
 
 from smearsynth.cli.options import (
     AsJson,
@@ -29,7 +30,13 @@ from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.formats.listing import IMAGE_FOLDER
 
 if TYPE_CHECKING:  # Numba takes a second to import
+    from collections.abc import Iterator
+
+    from smearsynth.annotation.burned_in import Overlay
+    from smearsynth.datasets import SmearFolder
     from smearsynth.layout.labels import LabelSource
+    from smearsynth.report.overlay_sheet import OverlaySummary
+    from smearsynth.smear import ImageArray
 
 
 def stats(
@@ -43,6 +50,12 @@ def stats(
     layout: Annotated[
         bool, typer.Option("--layout", help="Also fit the contact parameters of the layout (about 30 s).")
     ] = False,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Also list burned-in scale bars, text and frames, and draw them in this PNG file."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Print statistics of annotated smears: counts, sizes, colours, density, touching cells, neighbours.
@@ -55,9 +68,9 @@ def stats(
     from smearsynth.shapes import ShapeLibrary
     from smearsynth.statistics import measure
 
-    contact, reading_report = None, None
+    contact, reading_report, overlay_rows = None, None, None
     if is_model(data):
-        if reading != DataOptions():
+        if reading != DataOptions() or overlays is not None:
             raise OptionError(f"{data} is a model folder; options for reading data do not apply to it")
         from smearsynth.synthesis.model.synthesizer import Synthesizer
 
@@ -76,6 +89,9 @@ def stats(
                         on_trial=lambda done, total: progress.advance("fitting the layout", done, total),
                     )
         reading_report = describe_reading(smears)
+        if overlays is not None:
+            overlay_rows = _draw_overlays(smears, overlays)
+            reading_report["overlays"] = [row._asdict() for row in overlay_rows]
     summary = None if contact is None else ContactSummary.of(contact)
     if json:
         text = statistics.to_json() if summary is None else merge_contact_summary(statistics, summary)
@@ -84,6 +100,36 @@ def stats(
     out.print(statistics.table())
     if summary is not None:
         out.print(summary.table())
+    if overlay_rows is not None:
+        _print_overlays(overlay_rows, len(smears))
+        say(out, f"overlays: {overlays}")
+
+
+def _draw_overlays(smears: SmearFolder, path: Path) -> list[OverlaySummary]:
+    """Draw the sheet of overlays and return their summary."""
+    from smearsynth.report.overlay_sheet import draw_overlay_sheet, summarise_overlays
+
+    found: list[tuple[tuple[int, int], list[Overlay]]] = []
+
+    def fields() -> Iterator[tuple[str, ImageArray, list[Overlay]]]:
+        for name, image, overlays in smears.find_overlays():
+            found.append(((image.shape[0], image.shape[1]), overlays))
+            yield name, image, overlays
+
+    draw_overlay_sheet(path, fields())
+    return summarise_overlays(found)
+
+
+def _print_overlays(rows: list[OverlaySummary], total: int) -> None:
+    if not rows:
+        say(out, f"no overlays in {total} smears")
+        return
+    table = Table(title="Overlays (ignored pixels, unless --keep-overlays)", box=None, pad_edge=False)
+    for heading in ("kind", "smears", "pixels", "place"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row.kind, f"{row.smears} of {total}", f"{row.pixel_fraction:.3%}", row.place)
+    out.print(table)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from smearsynth.cli.options import (
+    AllowLeak,
     AsJson,
     ClassesChoice,
     Data,
     DataOptions,
     DryRun,
     ExecutionOptions,
+    Ignore,
+    KeepOverlays,
     Limit,
     TrainingDataOptions,
     TrainingExecutionOptions,
@@ -167,12 +171,20 @@ class ScoredDataOptions:
         typer.Option(help="Cell classes: one class, those of the annotation, or auto as for training."),
     ] = "auto"
     limit: Limit = None
+    ignore: Ignore = None
+    keep_overlays: KeepOverlays = False
 
-    def select(self, data: Path, scale: float) -> tuple[SmearFolder, str | None]:
-        """Open the smears at a scale; return them and the name of their split."""
-        reading = DataOptions(self.format, scale, self.binary, classes=self.classes)
-        smears = reading.open(data, classes=self.classes)
-        return choose_split(smears, self.split, default="test", limit=self.limit)
+    def open(self, data: Path, scale: float) -> SmearFolder:
+        """Open all smears at a scale."""
+        reading = DataOptions(
+            self.format,
+            scale,
+            self.binary,
+            classes=self.classes,
+            ignore=self.ignore,
+            keep_overlays=self.keep_overlays,
+        )
+        return reading.open(data, classes=self.classes)
 
 
 def score(
@@ -180,43 +192,84 @@ def score(
     data: Data,
     reading: ScoredDataOptions,
     where: ExecutionOptions,
+    allow_leak: AllowLeak = False,
     json: AsJson = False,
 ) -> None:
-    """Score a model on annotated smears: Dice or AP, true positives, false positives, false negatives."""
+    """Score a model on annotated smears: Dice or AP, panoptic quality, true and false positives, false negatives.
+
+    Each with its 95 % interval over the smears.
+    """
     from smearsynth.runs import select_device
     from smearsynth.tasks.prediction import choose_scale
     from smearsynth.tasks.registry import load_model
-    from smearsynth.tasks.scoring import score_smears
+    from smearsynth.tasks.scoring import check_scored_smears, score_smears
 
     with TerminalProgress(quiet=json) as progress:
         task = load_model(model, select_device(where.device))
-        smears, split = reading.select(data, choose_scale(task, reading.scale, progress))
+        everything = reading.open(data, choose_scale(task, reading.scale, progress))
+        smears, split = choose_split(everything, reading.split, default="test", limit=reading.limit)
+        warnings = check_scored_smears(task, smears, everything, f"the model {model}", allow_leak=allow_leak)
+        for warning in warnings:
+            progress.message(warning)
         evaluation = score_smears(task, smears, progress)
     if json:
         print(
-            dumps(_figures(evaluation) | {"split": split, "images": [asdict(image) for image in evaluation.images]})
+            dumps(
+                _figures(evaluation)
+                | {"split": split, "warnings": warnings, "images": [asdict(image) for image in evaluation.images]}
+            )
         )
         return
-    say(out, _score_line(evaluation, len(smears)))
+    for line in _score_lines(evaluation, len(smears)):
+        say(out, line)
 
 
 def _figures(evaluation: Evaluation) -> dict[str, object]:
-    tp, fp, fn = evaluation.counts
+    from smearsynth.metrics.panoptic import cell_figures
+
     defined = not math.isnan(evaluation.value)  # the AP of smears without a cell is not defined
     value, ap50 = (evaluation.value, evaluation.ap50) if defined else (None, None)
-    return {"metric": evaluation.metric, "value": value, "ap50": ap50, "tp": tp, "fp": fp, "fn": fn}
+    interval = _score_interval(evaluation)
+    return {
+        "metric": evaluation.metric,
+        "value": value,
+        "ap50": ap50,
+        "value_interval": None if interval is None else [round(bound, 6) for bound in interval],
+        **cell_figures(evaluation.images),
+    }
 
 
-def _score_line(evaluation: Evaluation, smears: int) -> str:
-    tp, fp, fn = evaluation.counts
+def _score_interval(evaluation: Evaluation) -> tuple[float, float] | None:
+    """Return the 95 % interval of Dice or AP over images; None for one image, or if the score is not defined."""
+    from smearsynth.metrics.intervals import mean_interval
+
+    if math.isnan(evaluation.value) or len(evaluation.images) == 1:
+        return None
+    interval = mean_interval([evaluation.resampled()])
+    return interval.low, interval.high
+
+
+def _score_lines(evaluation: Evaluation, smears: int) -> Iterator[str]:
+    """Yield the scores and counts as the lines of a table, with 95 % intervals over images."""
+    figures = _figures(evaluation)
+    count = f"{smears} smear{'s' if smears > 1 else ''}"
     name = "Dice" if evaluation.metric == "dice" else "AP"
-    ap50 = "" if evaluation.ap50 is None else f", AP50 {evaluation.ap50:.4f}"
-    if math.isnan(evaluation.value):
-        value = f"{name} is not defined without annotated cells"
+    if figures["value"] is None:
+        yield f"{count}: {name} is not defined without annotated cells"
     else:
-        value = f"{name} {evaluation.value:.4f}{ap50}"
-    counts = f"{tp} true positives, {fp} false positives, {fn} false negatives"
-    return f"{smears} smear{'s' if smears > 1 else ''}: {value}; {counts}"
+        yield f"{count}: {name} {evaluation.value:.4f}"
+        if len(evaluation.images) == 1:
+            yield "no intervals: they are bootstrapped over smears, and there is only one"
+        else:
+            yield f"{'':<21}{'value':>7}  95 % interval"
+    rows = {name: "value", "AP50": "ap50", "PQ panoptic quality": "pq"}
+    rows |= {"TP true positives": "tp", "FP false positives": "fp", "FN false negatives": "fn"}
+    for title, key in rows.items():
+        if (value := figures[key]) is not None:
+            digits = 0 if isinstance(value, int) else 4
+            bounds = figures.get(f"{key}_interval")
+            interval = "{:.{n}f} to {:.{n}f}".format(*bounds, n=digits) if isinstance(bounds, list) else ""
+            yield f"{title:<21}{value:>7.{digits}f}  {interval}".rstrip()
 
 
 def _print_report(report: FitReport, output: Path, *, stopped_in_time: bool) -> int:

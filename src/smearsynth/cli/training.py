@@ -71,6 +71,13 @@ class TrainingOptions:
         float | None,
         typer.Option(metavar="FRACTION", help="Fraction of the crops with a randomly changed stain.", min=0, max=1),
     ] = None
+    hold_out: Annotated[
+        Literal["auto", "third", "none"],
+        typer.Option(
+            help="Smears of data without split.csv that are held out for tests: every third, or none. auto: every "
+            "third of 12 or more smears."
+        ),
+    ] = "auto"
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -154,10 +161,12 @@ def train(
         if dry_run:
             estimate = estimate_training(
                 smears,
+                output,
                 preset=training.preset,
                 settings=settings,
                 pretrained=training.pretrained,
                 features=features,
+                hold_out=training.hold_out,
                 execution=execution,
             )
             return _print_estimate(estimate)
@@ -170,6 +179,7 @@ def train(
             features=features,
             source=DataSource(name=card.name or data.resolve().name, licence=card.licence, citation=card.citation),
             parametric=card.parametric,
+            hold_out=training.hold_out,
             execution=execution,
         )
     if model is None:
@@ -206,7 +216,10 @@ def parse_settings(texts: list[str]) -> dict[str, object]:
 
 
 def _print_estimate(estimate: TrainingEstimate) -> int:
-    say(out, f"{estimate.smears} smears, all readable; classes {', '.join(estimate.class_names)}")
+    held_out = f"; {estimate.held_out} smears held out for tests" if estimate.held_out else ""
+    say(out, f"{estimate.smears} smears, all readable; classes {', '.join(estimate.class_names)}{held_out}")
+    if estimate.completed:
+        say(out, f"an interrupted training has completed {estimate.completed} steps; the times are for the others")
     for precision, seconds in estimate.seconds_per_step.items():
         hours = seconds * estimate.steps / 3600
         mark = " (selected)" if precision == estimate.precision else f" (--precision {precision})"

@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.datasets import SmearFolder, exclude_overlays, open_smears
 from smearsynth.errors import DataError, OptionError, error_location
+from smearsynth.experiment.division import check_synthesizers, divide
 from smearsynth.experiment.experiment import Experiment
-from smearsynth.experiment.plan import Job, Settings, smear_digests, task_config
-from smearsynth.experiment.preparing import is_finished, prepare, synthesizer_folder, synthesizer_preset
+from smearsynth.experiment.plan import Choice, Job, Settings, seed_warning, task_config
+from smearsynth.experiment.preparing import prepare, synthesizer_folder, synthesizer_preset
 from smearsynth.experiment.records import BenefitResult, counted, synthesizer_warnings
 from smearsynth.experiment.report.examples import example_predictions
 from smearsynth.experiment.report.page import write_report
 from smearsynth.experiment.running import Pool, Work, estimate_seconds, remaining_work, run_all
 from smearsynth.experiment.summary import summarise
 from smearsynth.formats.listing import IMAGE_FOLDER
-from smearsynth.runs import SILENT, Execution, Progress, select_device
+from smearsynth.runs import Execution, Progress, select_device
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import load_features
+from smearsynth.synthesis.training.checkpoint import completed_steps
 from smearsynth.synthesis.training.pipeline import benchmark_steps
 
 _CACHE_MB = 800.0
-_MIN_SMEARS = 3  # of data without splits
 
 Models = Mapping[int, Path | str] | Path | str
 
@@ -72,6 +73,7 @@ def benefit(
     pretrained: Path | str | None = None,
     splits: tuple[str, str] = ("train", "test"),
     name: str | None = None,
+    allow_leak: bool = False,
     execution: Execution = Execution(),
 ) -> BenefitResult | None:
     """Measure whether synthetic smears improve a model: Table 2 of the paper on your smears, with 95 % intervals.
@@ -89,15 +91,17 @@ def benefit(
     settings : Settings, optional
     models : mapping of int to Path or str, or Path or str, optional
         Synthesizers that were trained without the test smears: a model folder for all training smears, or model
-        folders by number of real training smears. A missing one is trained on the training smears; this takes one
-        to two hours on a CPU.
+        folders by number of real training smears, each for all draws. A missing one is trained on the training
+        smears; this takes one to two hours on a CPU.
     pretrained : Path or str, optional
         Model, trained without the test smears, to start the training of missing synthesizers from.
     splits : (str, str)
-        Names of the training split and the test split. Data without splits are divided: every third smear is a
-        test smear.
+        Names of the training split and the test split. Data without splits are divided: the smears that a
+        synthesizer of `models` held out are the test smears, else every third smear.
     name : str, optional
         Name of the data in the report. Default: the name of its folder.
+    allow_leak : bool
+        Continue with a warning in the report if a synthesizer was trained on test smears.
     execution : Execution, optional
         Default number of workers: one per core, one on a GPU.
 
@@ -109,7 +113,8 @@ def benefit(
     Raises
     ------
     DataError
-        If a smear cannot be used, a smear is in both splits, or the output folder contains smears.
+        If a smear cannot be used, a smear is in both splits, a synthesizer was trained on a test smear, or the
+        output folder contains smears.
     OptionError
         If a setting is out of range.
     ModelError
@@ -146,6 +151,7 @@ def benefit(
     deadline = math.inf if execution.time_limit is None else started + 60 * execution.time_limit
     inputs = _inputs(data, output, settings, models, splits, execution)
     progress, workers = execution.progress, _worker_count(execution)
+    leaks = _check_leaks(inputs, settings, pretrained, allow_leak, progress)
     with error_location(inputs.root):
         experiment = prepare(
             inputs.train,
@@ -159,7 +165,7 @@ def benefit(
         )
     if experiment is None:
         return None
-    _warn_of_sources(experiment, experiment.sources, progress)
+    _warn_of_sources(experiment, progress)
     work = remaining_work(experiment)
     _announce(experiment, work, workers, progress)
     done: list[Work] = []
@@ -170,7 +176,7 @@ def benefit(
 
     if not run_all(experiment, work, workers=workers, deadline=deadline, on_done=on_done):
         return None
-    result = summarise(experiment, name or inputs.root.resolve().name, execution.command)
+    result = summarise(experiment, name or inputs.root.resolve().name, execution.command, leaks)
     result.save(inputs.output / "benefit.json")
     write_report(result, inputs.output, example_predictions(result, experiment, progress.message))
     return result
@@ -184,13 +190,14 @@ def estimate_benefit(
     models: Models | None = None,
     pretrained: Path | str | None = None,
     splits: tuple[str, str] = ("train", "test"),
+    allow_leak: bool = False,
     execution: Execution = Execution(),
 ) -> BenefitEstimate:
     """Check the inputs of `benefit` and estimate its time. Nothing is written.
 
     Parameters
     ----------
-    data, output, settings, models, pretrained, splits, execution
+    data, output, settings, models, pretrained, splits, allow_leak, execution
         As for `benefit`.
 
     Returns
@@ -204,67 +211,27 @@ def estimate_benefit(
     """
     inputs = _inputs(data, output, settings, models, splits, execution)
     progress, workers = execution.progress, _worker_count(execution)
-    sizes = settings.train_sizes(len(inputs.train)) if settings.needs_synthetic else ()
-    available = _finished_models(inputs, sizes, pretrained) | inputs.models
-    missing = [size for size in sizes if size not in available]
+    _check_leaks(inputs, settings, pretrained, allow_leak, progress)
     with error_location(inputs.root):
-        synthesizer_minutes = _estimate_synthesizers(inputs.train, missing, pretrained, execution)
-        # The shipped model stands in for the missing ones: generation takes the same time.
         experiment = prepare(
             inputs.train,
             inputs.test,
             settings,
             inputs.output,
-            available | dict.fromkeys(missing, "default"),
+            inputs.models,
+            pretrained=pretrained,
+            stand_in="default",  # generation with the shipped model takes the same time
             execution=execution,
         )
-    assert experiment is not None  # nothing is trained
-    _warn_of_sources(experiment, [size for size in sizes if size in available], progress)
+        assert experiment is not None  # nothing is trained
+        missing = [choice for choice, source in experiment.choices.items() if not source.hash]
+        synthesizer_minutes = _estimate_synthesizers(experiment, missing, pretrained, execution)
+    _warn_of_sources(experiment, progress)
     work = remaining_work(experiment)
     minutes = _announce(experiment, work, workers, progress)
     if not work:
         progress.message(f"all runs are finished; only the report is left to write ({inputs.output})")
     return BenefitEstimate(len(work), workers, round(minutes, 1), round(synthesizer_minutes, 1))
-
-
-def divide(
-    smears: SmearFolder, splits: tuple[str, str] = ("train", "test"), progress: Progress = SILENT
-) -> tuple[SmearFolder, SmearFolder]:
-    """Divide smears into training smears and test smears.
-
-    Parameters
-    ----------
-    smears : SmearFolder
-    splits : (str, str)
-        Names of the training split and the test split. Without splits every third smear is a test smear.
-    progress : Progress, optional
-        Receives a warning if there are no splits.
-
-    Returns
-    -------
-    train, test : SmearFolder
-
-    Raises
-    ------
-    DataError
-        If there is no such split, or there are fewer than three smears without splits.
-    OptionError
-        If both splits are the same.
-    """
-    train, test = splits
-    if smears.splits:
-        if train == test:
-            raise OptionError(f"split {train!r} cannot be both training and test split; choose two splits")
-        return smears.split(train), smears.split(test)
-    if len(smears) < _MIN_SMEARS:
-        raise DataError(
-            f"{counted(len(smears), 'smear')}; training and testing need at least {_MIN_SMEARS}", smears.root
-        )
-    progress.message(
-        "no split.csv: every third smear becomes a test smear. If fields of the same slide are in both sets, the "
-        "scores of all arms are too high"
-    )
-    return smears.subset([k for k in range(len(smears)) if k % 3 != 1]), smears[1::3]
 
 
 @dataclass(frozen=True)
@@ -289,8 +256,14 @@ def _inputs(
     if (output / IMAGE_FOLDER).is_dir():
         raise DataError("contains smears; choose another output folder", output)
     smears = data if isinstance(data, SmearFolder) else open_smears(data, classes="one", cache_mb=_CACHE_MB)
-    train, test = divide(smears, splits, execution.progress)
+    smears = exclude_overlays(smears, execution.progress)
+    train, test = divide(smears, splits, _folders_of(models), execution.progress)
     sizes = settings.train_sizes(len(train))
+    if settings.draws > 1 and not settings.further_choices(len(train)):
+        raise OptionError(
+            f"{settings.draws} draws of all {len(train)} training smears are the same; name numbers of real smears "
+            f"below {len(train)} (--sizes 10)"
+        )
     for task in settings.tasks:
         task_config(settings, Job(task, settings.arms[0], sizes[0], 0))
     if models is None:
@@ -306,42 +279,76 @@ def _inputs(
                 f"{', '.join(map(str, sizes))} (--sizes); name the model of a subset with its size (--model "
                 f"N={folder})"
             )
+        if settings.draws > 1 and size < len(train):
+            execution.progress.message(
+                f"{folder} is used for all draws of {counted(size, 'real smear')}; the intervals do not cover the "
+                "choice of its training smears"
+            )
     return _Inputs(smears.root if isinstance(data, SmearFolder) else Path(data), train, test, output, folders)
+
+
+def _folders_of(models: Models | None) -> tuple[Path | str, ...]:
+    if models is None:
+        return ()
+    return tuple(models.values()) if isinstance(models, Mapping) else (models,)
+
+
+def _check_leaks(
+    inputs: _Inputs, settings: Settings, pretrained: Path | str | None, allow_leak: bool, progress: Progress
+) -> tuple[str, ...]:
+    """Report what weakens the conclusions, before the work; return the warnings about test smears."""
+    if warning := seed_warning(settings.seeds, settings.draws):
+        progress.message(warning)
+    models: dict[str, Path | str] = {}
+    if settings.needs_synthetic:
+        models = {f"the synthesizer {folder}": folder for folder in inputs.models.values()}
+        models |= {} if pretrained is None else {f"the pretrained model {pretrained}": pretrained}
+    leaks = check_synthesizers(inputs.train, inputs.test, models, allow_leak=allow_leak)
+    for sentence in leaks:
+        progress.message(sentence)
+    return leaks
 
 
 def _worker_count(execution: Execution) -> int:
     return execution.workers or (1 if select_device(execution.device) == "cuda" else os.cpu_count() or 1)
 
 
-def _warn_of_sources(experiment: Experiment, sizes: Iterable[int], progress: Progress) -> None:
-    for sentence in synthesizer_warnings({reals: experiment.sources[reals].facts for reals in sizes}):
+def _warn_of_sources(experiment: Experiment, progress: Progress) -> None:
+    trained = {reals: source.facts for reals, source in experiment.sources.items() if source.hash}
+    for sentence in synthesizer_warnings(trained):
         progress.message(sentence)
 
 
-def _finished_models(inputs: _Inputs, sizes: Sequence[int], pretrained: Path | str | None) -> dict[int, Path | str]:
-    """Return the synthesizers that an earlier call trained on these smears."""
-    digests = smear_digests(inputs.train, "train")
-    initial = Synthesizer.load(pretrained) if pretrained else None
-    folders = {size: synthesizer_folder(inputs.output, digests, size, initial) for size in sizes}
-    return {size: folder for size, folder in folders.items() if is_finished(folder)}
-
-
 def _estimate_synthesizers(
-    train: SmearFolder, sizes: Sequence[int], pretrained: Path | str | None, execution: Execution
+    experiment: Experiment, choices: Sequence[Choice], pretrained: Path | str | None, execution: Execution
 ) -> float:
-    """Estimate the minutes to train the synthesizers of these sizes one after another."""
-    if not sizes:
+    """Estimate the minutes to train the synthesizers of these choices one after another."""
+    if not choices:
         return 0.0
     device = select_device(execution.device)
     preset = synthesizer_preset(device, fine_tuning=pretrained is not None)
-    seconds = benchmark_steps(train, preset, device, load_features(preset.training.perceptual_features))
-    minutes = seconds[preset.training.precision] * preset.steps / 60
-    duration = f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.0f} min"
+    initial = Synthesizer.load(pretrained) if pretrained else None
+    if initial is not None:
+        preset = preset.initialised_from(initial.config.network)
+    features = load_features(preset.training.perceptual_features)
+    seconds = benchmark_steps(experiment.train, preset, device, features)[preset.training.precision]
+    duration = _duration(seconds * preset.steps / 60)
+    start = "" if pretrained is None else f" from {pretrained}"
+    names = [f"{reals} (draw {draw + 1})" if draw else str(reals) for reals, draw in choices]
     execution.progress.message(
-        f"no --model for {', '.join(map(str, sizes))} real smears: a synthesizer is trained first for each, "
+        f"no --model for {', '.join(names)} real smears: a synthesizer is trained first for each{start}, "
         f"{preset.steps:,} steps, about {duration}"
     )
-    return minutes * len(sizes)
+    train = experiment.digests[0]
+    folders = [synthesizer_folder(experiment.folder, train, reals, initial, draw) for reals, draw in choices]
+    completed = sum(min(completed_steps(folder / "state"), preset.steps) for folder in folders)
+    if completed:
+        execution.progress.message(f"{completed:,} of these steps were completed by an interrupted call")
+    return seconds * (preset.steps * len(choices) - completed) / 60
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.0f} min"
 
 
 def _announce(experiment: Experiment, work: Sequence[Work], workers: int, progress: Progress) -> float:

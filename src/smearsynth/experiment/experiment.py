@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import overload
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.experiment.arms import ARMS
-from smearsynth.experiment.plan import Job, Settings, cache_key, subset_indices, task_config
+from smearsynth.experiment.plan import Choice, Job, Settings, cache_key, subset_indices, task_config
 from smearsynth.experiment.records import ImageRow, Run, SynthesizerFacts
 from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.generation.recipe import LightName
@@ -26,7 +26,7 @@ from smearsynth.migrations import to_format_1
 from smearsynth.smear import Smear
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.synthesis.model.synthesizer import Synthesizer
-from smearsynth.tasks.base import Evaluation, Task
+from smearsynth.tasks.base import Evaluation, ImageScore, Task
 from smearsynth.tasks.config import TaskConfig
 from smearsynth.tasks.fitting import FitRun, fit, hold_out
 from smearsynth.tasks.folder import FitReport
@@ -55,6 +55,10 @@ class Source:
     def hash(self) -> str:
         """Hash of the model."""
         return self.facts.hash
+
+    def without_hash(self) -> Source:
+        """Return the source as that of an unknown model, to which no stored result belongs."""
+        return Source(self.folder, self.facts.model_copy(update={"hash": ""}))
 
 
 class Mixture(Sequence[Smear]):
@@ -108,6 +112,8 @@ class Experiment:
     folder : Path
         Folder of results, synthetic smears and unfinished trainings.
     device : str
+    further_sources : mapping of Choice to Source
+        Synthesizers of the second and further draws.
     """
 
     train: SmearFolder
@@ -117,6 +123,12 @@ class Experiment:
     sources: Mapping[int, Source]
     folder: Path
     device: str = "cpu"
+    further_sources: Mapping[Choice, Source] = field(default_factory=dict)
+
+    @property
+    def choices(self) -> dict[Choice, Source]:
+        """Synthesizer of each choice of real training smears."""
+        return {Choice(reals, 0): source for reals, source in self.sources.items()} | dict(self.further_sources)
 
     def key(self, job: Job) -> str:
         """Return the cache key of a run: a hash of everything that determines its result."""
@@ -127,13 +139,13 @@ class Experiment:
             settings.select_by,
             self.device,
             version("torch"),
-            [train[k] for k in subset_indices(len(train), job.reals)],
+            [train[k] for k in subset_indices(len(train), job.reals, job.draw)],
             test,
             self.test.names,
         ]
         if arm.synthetic:
             mixture = [settings.synthetic_count(job.reals), settings.synthetic_fraction]
-            parts += [self._source(job.reals).hash, job.seed, *(mixture if arm.real else [job.reals])]
+            parts += [self.source(job.reals, job.draw).hash, job.seed, *(mixture if arm.real else [job.reals])]
             # Results made before this name changed stay valid.
             light = to_format_1("recipe", {"light": "augmented"})["light"]
             parts.append(f"{_format_1_stain(settings.stain_for(job.arm))} stain, {light} light")
@@ -195,7 +207,12 @@ class Experiment:
         return True
 
     def make_pool(
-        self, reals: int, seed: int, stain: StainName, on_smear: Callable[[int], object] = lambda done: None
+        self,
+        reals: int,
+        seed: int,
+        stain: StainName,
+        draw: int = 0,
+        on_smear: Callable[[int], object] = lambda done: None,
     ) -> bool:
         """Write the missing synthetic smears of a seed and stain.
 
@@ -205,6 +222,8 @@ class Experiment:
             Number of real training smears.
         seed : int
         stain : {"original", "augmented"}
+        draw : int
+            Number of the choice of the real training smears.
         on_smear : callable
             Called with the number of smears done.
 
@@ -216,11 +235,11 @@ class Experiment:
         count = self.settings.pool_size(reals, stain)
         if not count:
             return True
-        model = Synthesizer.load(self._source(reals).folder, self.device)
+        model = Synthesizer.load(self.source(reals, draw).folder, self.device)
         # Illumination and haze are augmented with every stain: otherwise models take dark background for cells.
         light: LightName = "original" if model.acquisition is None else "augmented"
         stream = SyntheticSmears(model, stain=stain, light=light, seed=seed, device=self.device)
-        return len(stream.write(self._pool_folder(reals, seed, stain), count, on_smear=on_smear)) == count
+        return len(stream.write(self._pool_folder(reals, seed, stain, draw), count, on_smear=on_smear)) == count
 
     def held_out_count(self, job: Job) -> int:
         """Return the number of real smears held out from the training of a run to select its checkpoint."""
@@ -231,17 +250,17 @@ class Experiment:
         return len(self.test) if self.settings.select_by == "test" else self.held_out_count(job)
 
     def model_folder(self, job: Job) -> Path:
-        """Return the folder of the trained model of a run with seed 0."""
+        """Return the folder of the trained model of a run with seed 0 and draw 0."""
         return self.folder / "models" / f"{job.task}-{job.arm}-{job.reals}-{self.key(job)[:8]}"
 
     def _training_data(self, job: Job) -> tuple[Sequence[Smear], Sequence[Smear]]:
         """Return the training smears and the real smears for validation, which are the same in every arm."""
         arm, settings = ARMS[job.arm], self.settings
-        subset = self.train.subset(subset_indices(len(self.train), job.reals))
+        subset = self.train.subset(subset_indices(len(self.train), job.reals, job.draw))
         real, validation = hold_out(subset, self.config(job).fit)
         if not arm.synthetic:
             return real, validation
-        folder = self._pool_folder(job.reals, job.seed, settings.stain_for(job.arm))
+        folder = self._pool_folder(job.reals, job.seed, settings.stain_for(job.arm), job.draw)
         pool = open_smears(folder, classes="one", cache_mb=_CACHE_MB)
         if arm.real:
             synthetic = pool[: settings.synthetic_count(job.reals)]
@@ -256,6 +275,7 @@ class Experiment:
             arm=job.arm,
             reals=job.reals,
             seed=job.seed,
+            draw=job.draw,
             metric="dice" if evaluation.metric == "dice" else "ap",
             value=evaluation.value,
             ap50=evaluation.ap50,
@@ -265,18 +285,15 @@ class Experiment:
             validation=report.best_score,
             seconds=seconds,
             key=key,
-            synthesizer=self._source(job.reals).hash if arm.synthetic else None,
-            images=tuple(
-                ImageRow(image=image.name, score=round(image.score, 5), tp=image.tp, fp=image.fp, fn=image.fn)
-                for image in evaluation.images
-            ),
+            synthesizer=self.source(job.reals, job.draw).hash if arm.synthetic else None,
+            images=tuple(map(_image_row, evaluation.images)),
         )
 
     def _save(self, job: Job, run: Run, resampled: BootstrapScore, state: Path) -> None:
         record, draws = self._result_files(run.key)
         with atomic_write(draws) as temporary, temporary.open("wb") as file:
             np.save(file, resampled.draws)
-        if job.seed == 0:  # for the example predictions of the report
+        if job.seed == job.draw == 0:  # for the example predictions of the report
             shutil.copytree(state, self.model_folder(job), dirs_exist_ok=True)
         write_text(record, run.model_dump_json())
         shutil.rmtree(state)
@@ -284,13 +301,26 @@ class Experiment:
     def _result_files(self, key: str) -> tuple[Path, Path]:
         return self.folder / "runs" / f"{key}.json", self.folder / "runs" / f"{key}.npy"
 
-    def _pool_folder(self, reals: int, seed: int, stain: StainName) -> Path:
-        return self.folder / "synthetic" / f"{self._source(reals).hash[:12]}-{seed}-{_format_1_stain(stain)}"
+    def _pool_folder(self, reals: int, seed: int, stain: StainName, draw: int) -> Path:
+        return self.folder / "synthetic" / f"{self.source(reals, draw).hash[:12]}-{seed}-{_format_1_stain(stain)}"
 
-    def _source(self, reals: int) -> Source:
-        if reals not in self.sources:
+    def source(self, reals: int, draw: int = 0) -> Source:
+        """Return the synthesizer of a number of real training smears and of a draw.
+
+        Raises
+        ------
+        OptionError
+            If there is none.
+        """
+        source = self.choices.get(Choice(reals, draw))
+        if source is None:
             raise OptionError(f"no synthesizer for {reals} real smears; pass its model folder in `models`")
-        return self.sources[reals]
+        return source
+
+
+def _image_row(image: ImageScore) -> ImageRow:
+    pq = None if image.pq is None else round(image.pq, 5)
+    return ImageRow(image=image.name, score=round(image.score, 5), tp=image.tp, fp=image.fp, fn=image.fn, pq=pq)
 
 
 def _format_1_stain(stain: StainName) -> str:

@@ -50,6 +50,9 @@ class Settings(BaseModel):
     select_by : {"validation", "test"}
         Select checkpoints on held-out training smears, or on the test smears as in the paper (optimistically
         biased).
+    draws : int
+        Number of random choices of the real training smears, for the sizes that leave some out, 1 to 100. Each
+        choice has its own synthesizer and its own runs, and intervals cover the choice.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Settings(BaseModel):
     stain: StainName = "augmented"
     steps: int | None = Field(None, ge=1)
     select_by: Literal["validation", "test"] = "validation"
+    draws: int = Field(1, ge=1, le=100)
 
     def train_sizes(self, n_train: int) -> tuple[int, ...]:
         """Return the numbers of real training smears, the largest first.
@@ -137,23 +141,48 @@ class Settings(BaseModel):
         return any(ARMS[arm].synthetic for arm in self.arms)
 
     def jobs(self, n_train: int) -> list[Job]:
-        """Return all runs, ordered by seed, so that an unfinished experiment covers all arms."""
+        """Return all runs, ordered by draw and seed, so that an unfinished experiment covers all arms."""
         return [
-            Job(task, arm, reals, seed)
+            Job(task, arm, reals, seed, draw)
+            for draw in range(self.draws)
             for seed in range(self.seeds)
             for reals in self.train_sizes(n_train)
+            if draw == 0 or reals < n_train
             for task in self.tasks
             for arm in self.arms
         ]
 
+    def further_choices(self, n_train: int) -> list[Choice]:
+        """Return the choices of real training smears of the second and further draws.
+
+        Examples
+        --------
+        >>> Settings(sizes=(10, 54), draws=3).further_choices(54)
+        [Choice(reals=10, draw=1), Choice(reals=10, draw=2)]
+        """
+        return [
+            Choice(reals, draw)
+            for draw in range(1, self.draws)
+            for reals in self.train_sizes(n_train)
+            if reals < n_train
+        ]
+
+
+class Choice(NamedTuple):
+    """Number of real training smears, and number of the random choice of these smears."""
+
+    reals: int
+    draw: int
+
 
 class Job(NamedTuple):
-    """A run: a task, an arm, the number of real training smears, and the seed of the training."""
+    """A run: a task, an arm, the number of real training smears, their draw, and the seed of the training."""
 
     task: TaskName
     arm: ArmName
     reals: int
     seed: int
+    draw: int = 0
 
 
 @cache
@@ -176,15 +205,54 @@ def task_config(settings: Settings, job: Job) -> TaskConfig:
     )
 
 
-def subset_indices(n_train: int, reals: int) -> list[int]:
+def subset_indices(n_train: int, reals: int, draw: int = 0) -> list[int]:
     """Return the indices of a random subset of the training smears. Smaller subsets are part of larger ones.
+
+    Parameters
+    ----------
+    n_train, reals : int
+        Numbers of training smears in the data and in the subset.
+    draw : int
+        Number of the random choice.
 
     Examples
     --------
     >>> set(subset_indices(50, 3)) <= set(subset_indices(50, 10)), subset_indices(4, 4)
     (True, [0, 1, 2, 3])
+    >>> subset_indices(50, 3) == subset_indices(50, 3, draw=1)
+    False
     """
-    return sorted(np.random.default_rng(n_train).permutation(n_train)[:reals].tolist())
+    seed = [n_train, draw] if draw else n_train  # the first draw is that of versions with one draw
+    return sorted(np.random.default_rng(seed).permutation(n_train)[:reals].tolist())
+
+
+def seed_warning(seeds: int, draws: int = 1) -> str | None:
+    """Return a warning about few trainings per arm, or None for three or more seeds or draws.
+
+    Examples
+    --------
+    >>> seed_warning(3) is None, seed_warning(1)[:15]
+    (True, 'One seed only. ')
+    """
+    if draws == 2:
+        return (
+            "Two draws only. They estimate the variation between choices of the real smears poorly, so intervals "
+            "are very wide. Use three or more draws."
+        )
+    if draws > 2:
+        return None
+    if seeds == 1:
+        return (
+            "One seed only. Each model was trained once, so the intervals do not include the variation between "
+            "trainings. Another seed may give a difference outside the interval."
+        )
+    if seeds == 2:
+        return (
+            "Two seeds only. They estimate the variation between trainings poorly. Where this variation is large, "
+            "up to one 95 % interval in eight, instead of one in twenty, excludes the true difference. Use three "
+            "or more seeds."
+        )
+    return None
 
 
 def smear_digests(smears: Sequence[Smear], split: str) -> tuple[str, ...]:

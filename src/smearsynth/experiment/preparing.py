@@ -10,7 +10,7 @@ from pathlib import Path
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
 from smearsynth.experiment.experiment import Experiment, Source
-from smearsynth.experiment.plan import Settings, cache_key, smear_digests, subset_indices
+from smearsynth.experiment.plan import Choice, Settings, cache_key, smear_digests, subset_indices
 from smearsynth.experiment.records import SynthesizerFacts, counted
 from smearsynth.runs import Execution, select_device
 from smearsynth.statistics.measuring import measure
@@ -34,6 +34,7 @@ def prepare(
     models: Mapping[int, Path | str] | None = None,
     *,
     pretrained: Path | str | None = None,
+    stand_in: Path | str | None = None,
     execution: Execution = Execution(),
     deadline: float = math.inf,
 ) -> Experiment | None:
@@ -47,11 +48,14 @@ def prepare(
     folder : Path
         Output folder. Results of an earlier call are reused if their inputs are unchanged.
     models : mapping of int to Path or str, optional
-        Trained synthesizers by number of real training smears. A missing one is trained on these smears only, in
-        `synthesizer_folder`; this takes one to two hours on a CPU.
+        Trained synthesizers by number of real training smears, each for all draws. A missing one is trained on
+        these smears only, in `synthesizer_folder`; this takes one to two hours on a CPU.
     pretrained : Path or str, optional
         Model to start the training of synthesizers from. It must not have been trained on the test smears.
         Training then takes about 15 minutes per synthesizer.
+    stand_in : Path or str, optional
+        Model that takes the place of synthesizers that are not trained yet, without their hash, so that nothing is
+        trained. For estimates of time.
     execution : Execution, optional
     deadline : float
         Stop the training, as after Ctrl-C, when `time.monotonic` reaches this value.
@@ -73,17 +77,31 @@ def prepare(
     loaded = {reals: Synthesizer.load(path) for reals, path in folders.items()}
     execution.progress.message(f"reading {len(train)} training smears and {len(test)} test smears")
     digests = check_smears(train, test)
-    sources: dict[int, Source] = {}
+    sources: dict[Choice, Source] = {}
     if settings.needs_synthetic:
         initial = Synthesizer.load(pretrained) if pretrained else None
         statistics = measure(train[k] for k in range(min(_MEASURED, len(train))))
-        for reals in sizes:
-            path = folders.get(reals) or synthesizer_folder(folder, digests[0], reals, initial)
-            model = loaded.get(reals) or _load_or_train(train, reals, path, initial, execution, deadline)
+        for choice in (*(Choice(reals, 0) for reals in sizes), *settings.further_choices(len(train))):
+            path = folders.get(choice.reals)
+            path = path or synthesizer_folder(folder, digests[0], choice.reals, initial, choice.draw)
+            model = loaded.get(choice.reals)
+            if model is None and stand_in is not None and not is_finished(path):
+                sources[choice] = _source(Path(stand_in), Synthesizer.load(stand_in), statistics).without_hash()
+                continue
+            model = model or _load_or_train(train, choice, path, initial, execution, deadline)
             if model is None:
                 return None
-            sources[reals] = _source(path, model, statistics)
-    return Experiment(train, test, digests, settings, sources, folder, select_device(execution.device))
+            sources[choice] = _source(path, model, statistics)
+    return Experiment(
+        train,
+        test,
+        digests,
+        settings,
+        {choice.reals: source for choice, source in sources.items() if choice.draw == 0},
+        folder,
+        select_device(execution.device),
+        {choice: source for choice, source in sources.items() if choice.draw},
+    )
 
 
 def check_smears(train: SmearFolder, test: SmearFolder) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,7 +129,9 @@ def synthesizer_preset(device: str, *, fine_tuning: bool = False) -> Preset:
     return preset("gpu" if device == "cuda" else "cpu", steps=_FINE_TUNING_STEPS if fine_tuning else None)
 
 
-def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, pretrained: Synthesizer | None) -> Path:
+def synthesizer_folder(
+    folder: Path, train: Sequence[str], reals: int, pretrained: Synthesizer | None, draw: int = 0
+) -> Path:
     """Return the folder where a synthesizer is trained. It depends on the smears and on the pretrained model.
 
     Parameters
@@ -123,8 +143,10 @@ def synthesizer_folder(folder: Path, train: Sequence[str], reals: int, pretraine
     reals : int
         Number of real training smears.
     pretrained : Synthesizer, optional
+    draw : int
+        Number of the choice of the real training smears.
     """
-    subset = [train[k] for k in subset_indices(len(train), reals)]
+    subset = [train[k] for k in subset_indices(len(train), reals, draw)]
     return folder / f"synthesizer-{reals}-{cache_key(subset, pretrained and pretrained.hash)[:8]}"
 
 
@@ -153,23 +175,24 @@ def _describe_misfit(statistics: DataStatistics, trained_on: DataStatistics) -> 
 
 def _load_or_train(
     train: SmearFolder,
-    reals: int,
+    choice: Choice,
     folder: Path,
     pretrained: Synthesizer | None,
     execution: Execution,
     deadline: float,
 ) -> Synthesizer | None:
-    """Return a synthesizer trained on `reals` of the smears; None if the training was interrupted."""
+    """Return a synthesizer trained on a choice of the smears; None if the training was interrupted."""
     if is_finished(folder):
         return Synthesizer.load(folder)
     device, progress = select_device(execution.device), execution.progress
     settings = synthesizer_preset(device, fine_tuning=pretrained is not None)
+    reals, name = choice.reals, f", draw {choice.draw + 1}" if choice.draw else ""
     progress.message(
-        f"training a synthesizer on {counted(reals, 'real smear')}, {settings.steps:,} steps; Ctrl-C stops it, and "
-        "the same command continues"
+        f"training a synthesizer on {counted(reals, 'real smear')}{name}, {settings.steps:,} steps; Ctrl-C stops "
+        "it, and the same command continues"
     )
     return train_synthesizer(
-        train.subset(subset_indices(len(train), reals)),
+        train.subset(subset_indices(len(train), *choice)),
         settings,
         TrainingRun(
             folder,

@@ -12,19 +12,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from smearsynth.errors import DataError
 from smearsynth.experiment.arms import ArmName
 from smearsynth.files import read_text, write_text
+from smearsynth.metrics.intervals import BootstrapScore
+from smearsynth.metrics.panoptic import CellMetric, cell_figures, resampled
 from smearsynth.migrations import to_current
 from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]
+ComparedMetric = Literal[Metric, CellMetric]
 Conclusion = Literal["better", "worse", "inconclusive"]
-METRIC_NAMES: dict[Metric, str] = {"dice": "Dice", "ap": "AP"}
+METRIC_NAMES: dict[ComparedMetric, str] = {
+    "dice": "Dice", "ap": "AP", "pq": "PQ", "tp": "TP", "fp": "FP", "fn": "FN",
+}  # fmt: skip
+_SCORES: tuple[ComparedMetric, ...] = ("dice", "ap", "pq")  # in [0, 1]; the others are numbers of cells
+_ERRORS: tuple[ComparedMetric, ...] = ("fp", "fn")  # metrics of which less is better
 TASK_TITLES: dict[TaskName, str] = {
     "segmentation": "Segmentation",
     "detection": "Detection",
     "contours": "Detection from segmentation",
 }
-_RUN_FIELDS = ("task", "arm", "reals", "seed")  # identify a run of an experiment
+LABEL_TASKS: tuple[TaskName, ...] = ("segmentation", "contours")  # predict labels, so that they have PQ
+_RUN_FIELDS = ("task", "arm", "reals", "seed", "draw")  # identify a run of an experiment
 
 
 class _Record(BaseModel):
@@ -42,6 +50,8 @@ class ImageRow(_Record):
         Dice for segmentation, else F1 at IoU 0.5.
     tp, fp, fn : int
         True positives, false positives and false negatives at IoU 0.5.
+    pq : float, optional
+        Panoptic quality. None for tasks that predict boxes, and in results of versions that did not measure it.
     """
 
     image: str
@@ -49,6 +59,7 @@ class ImageRow(_Record):
     tp: int
     fp: int
     fn: int
+    pq: float | None = None
 
 
 class Run(_Record):
@@ -61,6 +72,8 @@ class Run(_Record):
     reals : int
         Number of real training smears, including those held out for validation.
     seed : int
+    draw : int
+        Number of the random choice of the real training smears.
     metric : {"dice", "ap"}
     value : float
         Mean Dice of the images, or COCO AP over all images.
@@ -85,6 +98,7 @@ class Run(_Record):
     arm: ArmName
     reals: int
     seed: int
+    draw: int = 0
     metric: Metric
     value: float
     ap50: float | None
@@ -103,6 +117,16 @@ class Run(_Record):
         tp, fp, fn = (sum(getattr(row, name) for row in self.images) for name in ("tp", "fp", "fn"))
         return tp, fp, fn
 
+    @property
+    def pq(self) -> float | None:
+        """Panoptic quality over all cells of all images; None if it was not measured."""
+        score = self.resampled("pq")
+        return None if score is None else score.value
+
+    def resampled(self, metric: CellMetric) -> BootstrapScore | None:
+        """Return PQ or the total of a count with those of bootstrap samples of the images; None if not measured."""
+        return resampled(self.images, metric)
+
 
 class Difference(_Record):
     """Mean score of an arm minus the mean score of its base, with a 95 % interval.
@@ -114,25 +138,30 @@ class Difference(_Record):
     task : TaskName
     reals : int
         Number of real training smears of the arm.
-    metric : {"dice", "ap"}
+    metric : {"dice", "ap", "pq", "tp", "fp", "fn"}
+        The counts are totals over the test images.
     arm, base : ArmName
     mean, low, high : float
         Difference and bounds of its interval.
     seeds : int
-        Number of seeds. The interval of one seed does not include the variation between trainings.
+        Number of seeds of each draw. The interval of one seed and one draw does not include the variation between
+        trainings.
+    draws : int
+        Number of random choices of the real training smears. The interval covers the choice if there are several.
     all_reals : int, optional
         Number of real training smears of the base, if it differs from `reals`.
     """
 
     task: TaskName
     reals: int
-    metric: Metric
+    metric: ComparedMetric
     arm: ArmName
     base: ArmName
     mean: float
     low: float
     high: float
     seeds: int
+    draws: int = 1
     all_reals: int | None = None
 
     def __str__(self) -> str:
@@ -145,7 +174,7 @@ class Difference(_Record):
 
     @property
     def conclusion(self) -> Conclusion:
-        """Whether the arm is shown to be better or worse than its base.
+        """Whether the arm is shown to be better or worse than its base; fewer false positives are better.
 
         Examples
         --------
@@ -153,14 +182,35 @@ class Difference(_Record):
         >>> Difference(low=0.2, seeds=3, **pair).conclusion, Difference(low=0.2, seeds=1, **pair).conclusion
         ('better', 'inconclusive')
         """
-        if self.seeds == 1 or not self.has_interval:
+        if not (self.is_repeated and self.has_interval):
             return "inconclusive"
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "inconclusive"
+        if self.low <= 0 <= self.high:
+            return "inconclusive"
+        return "better" if (self.low > 0) != (self.metric in _ERRORS) else "worse"
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether both arms were trained several times, so that the interval covers the variation of trainings."""
+        return self.seeds > 1 or (self.draws > 1 and self.all_reals is None)
+
+    @property
+    def repeats(self) -> str:
+        """Number of trainings of each arm, such as "3 seeds" or "3 draws × 3 seeds"."""
+        seeds = counted(self.seeds, "seed")
+        return seeds if self.draws == 1 else f"{counted(self.draws, 'draw')} × {seeds}"
+
+    @property
+    def is_score(self) -> bool:
+        """Whether the metric lies between 0 and 1, unlike a number of cells."""
+        return self.metric in _SCORES
 
     @property
     def digits(self) -> int:
         """Number of decimals that the interval supports."""
-        return decimals((self.high - self.low) / 2)
+        half_width = (self.high - self.low) / 2
+        if not self.is_score:
+            return int(half_width < 1)
+        return decimals(half_width)
 
     def format(self, value: float) -> str:
         """Return a value with its sign and the decimals that the interval supports."""
@@ -223,6 +273,14 @@ class Facts(_Record):
         Synthesizer by number of real training smears.
     subsets : dict of int to tuple of str
         Names of the real training smears by their number, for subsets of the training smears.
+    draws : int
+        Number of random choices of the subsets of the training smears.
+    further_synthesizers : dict of int to tuple of SynthesizerFacts
+        Synthesizers of the second and further draws, by number of real training smears.
+    further_subsets : dict of int to tuple of (tuple of str)
+        Names of the real training smears of the second and further draws.
+    leaks : tuple of str
+        Warnings about test smears that a synthesizer was trained on, or may have been, and about repeated fields.
     minutes : float
         Computing time of all runs.
     """
@@ -246,7 +304,15 @@ class Facts(_Record):
     steps: dict[TaskName, int]
     synthesizers: dict[int, SynthesizerFacts] = {}
     subsets: dict[int, tuple[str, ...]] = {}
+    draws: int = 1
+    further_synthesizers: dict[int, tuple[SynthesizerFacts, ...]] = {}
+    further_subsets: dict[int, tuple[tuple[str, ...], ...]] = {}
+    leaks: tuple[str, ...] = ()
     minutes: float
+
+    def draws_of(self, reals: int) -> int:
+        """Return the number of draws of `reals` real smears; all of them can be chosen in one way only."""
+        return self.draws if reals < self.train else 1
 
 
 class BenefitResult(_Record):
@@ -267,15 +333,23 @@ class BenefitResult(_Record):
     verdict: tuple[str, ...]
 
     def runs_of(self, task: TaskName, arm: ArmName, reals: int) -> tuple[Run, ...]:
-        """Return the runs of a task and arm with `reals` real smears, by seed."""
+        """Return the runs of a task and arm with `reals` real smears, by draw and seed."""
         return tuple(run for run in self.runs if (run.task, run.arm, run.reals) == (task, arm, reals))
 
     def difference(
-        self, task: TaskName, reals: int, arm: ArmName, base: ArmName, all_reals: int | None = None
+        self,
+        task: TaskName,
+        reals: int,
+        arm: ArmName,
+        base: ArmName,
+        all_reals: int | None = None,
+        metric: ComparedMetric | None = None,
     ) -> Difference | None:
-        """Return the difference of two arms, or None if one of them was not run."""
+        """Return the difference of two arms in a metric, by default Dice or AP; None if it was not measured."""
+        metric = metric or self.metric_of(task)
         for item in self.differences:
-            if (item.task, item.reals, item.arm, item.base, item.all_reals) == (task, reals, arm, base, all_reals):
+            key = (item.task, item.reals, item.arm, item.base, item.all_reals, item.metric)
+            if key == (task, reals, arm, base, all_reals, metric):
                 return item
         return None
 
@@ -297,12 +371,13 @@ class BenefitResult(_Record):
         """Return the result as JSON of flat records, one per line.
 
         The keys are ``facts``, ``verdict``, ``runs``, ``intervals`` (the differences) and ``rows``: one row per
-        task, arm, number of real smears, seed and image.
+        task, arm, number of real smears, draw, seed and image. Runs have ``pq``, ``tp``, ``fp`` and ``fn`` over all
+        images with their intervals over images, such as ``pq_interval``.
         """
         common = {"data_set": self.facts.data_set}
         lists: dict[str, list[Any]] = {
             "verdict": list(self.verdict),
-            "runs": [common | run.model_dump(exclude={"images"}) for run in self.runs],
+            "runs": [common | run.model_dump(exclude={"images"}) | cell_figures(run.images) for run in self.runs],
             "intervals": [common | item.model_dump() for item in self.differences],
             "rows": [
                 common | run.model_dump(include=set(_RUN_FIELDS)) | row.model_dump()
@@ -334,10 +409,14 @@ class BenefitResult(_Record):
             images: dict[tuple[object, ...], list[dict[str, object]]] = {}
             for row in record["rows"]:
                 del row["data_set"]
+                row.setdefault("draw", 0)  # former versions had one draw
                 images.setdefault(tuple(row.pop(name) for name in _RUN_FIELDS), []).append(row)
             for item in (*record["runs"], *record["intervals"]):
                 del item["data_set"]
             for run in record["runs"]:
+                for name in cell_figures(()):  # computed from the rows; missing in results of former versions
+                    run.pop(name, None)
+                run.setdefault("draw", 0)
                 run["images"] = images[tuple(run[name] for name in _RUN_FIELDS)]
             fields = {name: record[name] for name in ("facts", "verdict", "runs")}
             return cls.model_validate(fields | {"differences": record["intervals"]})

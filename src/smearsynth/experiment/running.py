@@ -34,6 +34,7 @@ class Pool(NamedTuple):
     reals: int
     seed: int
     stain: StainName
+    draw: int = 0
 
 
 Work = Job | Pool
@@ -45,7 +46,7 @@ def remaining_work(experiment: Experiment) -> list[Work]:
     settings, n_train = experiment.settings, len(experiment.train)
     jobs = [job for job in settings.jobs(n_train) if experiment.load_result(experiment.key(job)) is None]
     pools = dict.fromkeys(
-        Pool(job.reals, job.seed, settings.stain_for(job.arm)) for job in jobs if ARMS[job.arm].synthetic
+        Pool(job.reals, job.seed, settings.stain_for(job.arm), job.draw) for job in jobs if ARMS[job.arm].synthetic
     )
     return [*pools, *jobs]
 
@@ -65,7 +66,7 @@ def estimate_seconds(experiment: Experiment, work: Sequence[Work], workers: int)
 
 
 def _time_pool(experiment: Experiment, pool: Pool) -> float:
-    stream = SyntheticSmears(experiment.sources[pool.reals].folder, device=experiment.device)
+    stream = SyntheticSmears(experiment.source(pool.reals, pool.draw).folder, device=experiment.device)
     stream.make(0)  # compiles
     started = time.perf_counter()
     stream.make(1)

@@ -9,6 +9,8 @@ from typing import Unpack
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.evaluation.label_fidelity import Segmenter
+from smearsynth.files import write_text
+from smearsynth.formats.listing import TRAINING_SMEARS_FILE
 from smearsynth.generation.options import StreamOptions
 from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import SyntheticSmears
@@ -40,7 +42,8 @@ def generate(
     Parameters
     ----------
     output : Path or str
-        Receives ``images/``, the annotation, ``manifest.jsonl`` and ``contact-sheet.html``.
+        Receives ``images/``, the annotation, ``manifest.jsonl``, ``contact-sheet.html``, and
+        ``training-smears.json`` with the fingerprints of the smears that the model was trained on.
     n : int
         Number of smears.
     model : Synthesizer or Path or str
@@ -93,6 +96,8 @@ def generate(
     recipes = stream.write(
         output, n, format=format, split=split, on_smear=lambda done: progress.advance("generating", done, n)
     )
+    if stream.model.training_smears is not None:  # for `realism`
+        write_text(Path(output) / TRAINING_SMEARS_FILE, stream.model.training_smears.to_json())
     _report_counts(recipes, progress)
     if sheet and recipes:
         _write_sheet(Path(output), format, stream, recipes, "" if isinstance(model, Synthesizer) else str(model))
@@ -101,8 +106,11 @@ def generate(
 
 def _report_counts(recipes: Sequence[Recipe], progress: Progress) -> None:
     """Report how many images were regenerated and how many cells could not be placed."""
+    redrawn = sum(recipe.redrawn for recipe in recipes)
+    if redrawn:
+        progress.message(f"{redrawn} images regenerated because of colours that no training smear has")
     if any(recipe.verified for recipe in recipes):
-        regenerated = sum(recipe.attempt for recipe in recipes)
+        regenerated = sum(recipe.attempt - recipe.redrawn for recipe in recipes)
         progress.message(f"{regenerated} images regenerated because their labels disagreed with the segmenter")
     requested = sum(recipe.requested for recipe in recipes)
     missing = requested - sum(recipe.placed for recipe in recipes)

@@ -20,7 +20,7 @@ MANIFEST = "manifest.jsonl"
 LightName = Literal["original", "augmented"]
 
 # Fields that differ between the smears of one stream.
-_PER_SMEAR = {"name", "index", "attempt", "requested", "placed", "classes", "blend", "stained", "acquisition"}
+_PER_SMEAR = {"name", "index", "attempt", "redrawn", "requested", "placed", "classes", "blend", "stained", "acquisition"}
 _VALUE_LENGTH = 12  # characters of a value in an error message: enough of a hash
 
 
@@ -56,6 +56,8 @@ class Recipe(BaseModel):
         Whether the labels were compared with the image, and the smear regenerated if they disagreed.
     attempt : int
         Number of rejected attempts before this one.
+    redrawn : int
+        Number of these attempts that were rejected because of colours that no training smear has.
     requested, placed : int
         Number of cells requested from the layout, and number that could be placed.
     classes : dict of str to int
@@ -93,6 +95,7 @@ class Recipe(BaseModel):
     mix: dict[str, float] | None = None
     verified: bool = False
     attempt: int = 0
+    redrawn: int = 0
     requested: int
     placed: int
     classes: dict[str, int]

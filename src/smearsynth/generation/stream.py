@@ -38,6 +38,7 @@ from smearsynth.synthesis.model.folder import DEFAULT
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 MAX_ATTEMPTS = 8
+MAX_COLOUR_ATTEMPTS = 8  # of which the last is not checked for colours
 _FILE_STEM = re.compile(r"smear-\d{6,}")
 
 
@@ -103,6 +104,10 @@ class SyntheticSmears(IterableDataset[Smear]):
         mix = options.get("mix")
         self.mix = None if mix is None else {name: float(fraction) for name, fraction in mix.items()}
         self._odds = None if mix is None else self.model.label_source.shapes.odds(mix)
+        self._redrawn = 0
+        self._colours = self.model.colours
+        if self._colours is not None:
+            self._colours = self._colours.with_smears(references)
 
     @classmethod
     def from_recipe(
@@ -130,7 +135,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 f"the style of this recipe was taken from another smear ({recipe.style}); "
                 "create the stream with this smear as style_of"
             )
-        return cls(
+        stream = cls(
             synthesizer,
             size=(recipe.height, recipe.width),
             layout=cast(LayoutName, recipe.layout),
@@ -142,6 +147,8 @@ class SyntheticSmears(IterableDataset[Smear]):
             seed=recipe.seed,
             attempt=recipe.attempt,
         )
+        stream._redrawn, stream._colours = recipe.redrawn, None  # the attempt of the recipe has passed its checks
+        return stream
 
     def __getitem__(self, index: int) -> Smear:
         return self.make(index)[0]
@@ -172,16 +179,22 @@ class SyntheticSmears(IterableDataset[Smear]):
         index = whole_number("number of a smear", index)
         if index < 0:
             raise OptionError(f"smear {index}: numbers start at 0")
+        redrawn = self._redrawn
         for attempt in range(self.attempt, self.attempt + MAX_ATTEMPTS):
-            smear, recipe = self._attempt(index, attempt, timer or (lambda stage: None))
-            if self.accept is None or self.accept(smear):
+            smear, recipe = self._attempt(index, attempt, redrawn, timer or (lambda stage: None))
+            if smear is None:
+                redrawn += 1
+            elif self.accept is None or self.accept(smear):
                 return smear, recipe
         raise _RejectedError(
             f"smear {index}: rejected {MAX_ATTEMPTS} times because its labels do not fit its image; train the "
             "model for longer, or write to another folder with another --seed or without --verify"
         )
 
-    def _attempt(self, index: int, attempt: int, timer: Callable[[str], object]) -> tuple[Smear, Recipe]:
+    def _attempt(
+        self, index: int, attempt: int, redrawn: int, timer: Callable[[str], object]
+    ) -> tuple[Smear | None, Recipe]:
+        """Make an attempt at a smear; None in its place if it has colours that no training smear has."""
         # An independent generator per smear and stage: a change of style leaves the layout unchanged.
         suffix = [attempt] if attempt else []
         layout_rng, style_rng, noise_rng, acquisition_rng = (
@@ -207,9 +220,15 @@ class SyntheticSmears(IterableDataset[Smear]):
             acquisition = self.model.acquisition.draw(
                 labels, acquisition_rng, draw.reference, augmented=self.light == "augmented"
             )
-        image = self.model.paint(
-            labels, classes, noise_rng, styles=draw.styles, stain=stain, acquisition=acquisition
+        painted = self.model.paint(
+            labels,
+            classes,
+            noise_rng,
+            styles=draw.styles,
+            layers=drawn.layers,
+            debris=self.model.draw_debris(labels, acquisition),
         )
+        image = self.model.develop(painted, labels, stain=stain, acquisition=acquisition)
         timer("image")
         class_names = self.model.class_names
         smear = Smear(
@@ -227,6 +246,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "name": smear.name,
                 "index": index,
                 "attempt": attempt,
+                "redrawn": redrawn,
                 "requested": layout.requested,
                 "placed": layout.placed,
                 "blend": draw.blend,
@@ -235,7 +255,11 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "classes": dict(zip(class_names, counts, strict=True)),
             }
         )
-        return smear, recipe
+        # The last attempt is not checked: the colours of another lab may differ from those of the training smears.
+        is_last = redrawn + 1 >= MAX_COLOUR_ATTEMPTS
+        if self._colours is None or is_last or self._colours.is_tissue(painted, labels):
+            return smear, recipe
+        return None, recipe
 
     def write(
         self,

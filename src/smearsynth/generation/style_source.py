@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smearsynth.annotation.threshold import smear_from_photograph
-from smearsynth.datasets import open_smears
+from smearsynth.datasets import exclude_overlays, open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.pixels.images import read_rgb
 from smearsynth.smear import Smear, digest
@@ -188,7 +188,7 @@ def load_reference(path: Path | str, scale: float = 1.0) -> Smear:
     if not folder:
         problem = "is a folder" if Path(text).is_dir() else "does not exist"
         raise DataError(f"{problem}; give the path of a photograph, or FOLDER:NAME for an annotated smear", text)
-    smears = open_smears(Path(folder), scale=scale)
+    smears = exclude_overlays(open_smears(Path(folder), scale=scale))
     if name not in smears.names:
         examples = ", ".join(smears.names[:_MAX_NAMES]) + (", ..." if len(smears) > _MAX_NAMES else "")
         raise DataError(f"has no smear {name!r}; it has {examples}", folder)

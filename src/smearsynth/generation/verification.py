@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from smearsynth.datasets import SmearFolder, open_smears
+from smearsynth.datasets import SmearFolder, exclude_overlays, open_smears
 from smearsynth.errors import error_location
 from smearsynth.evaluation.comparability import median_diameter
 from smearsynth.evaluation.label_fidelity import Segmenter, calibrate_limits, labels_fit
@@ -60,6 +60,7 @@ def label_check(
         smears = open_smears(data, scale=scale, classes="one", cache_mb=_CACHE_MB)
         for note in smears.notes:
             progress.message(note)
+    smears = exclude_overlays(smears, progress)
     split = split_for_comparison(smears)
     with error_location(smears.root):
         model: Segmenter

@@ -49,8 +49,8 @@ def test_html_and_markdown_have_the_same_content(folder: Path) -> None:
     page, markdown = Page(folder / "report.html"), (folder / "report.md").read_text()
     headings = re.findall(r"^## (.*)$", markdown, re.M)
     assert headings == [
-        "Scores", "Differences", "Number of real smears", "Best and worst predictions", "Scores of single images",
-        "Setup", "How to read this report",
+        "Scores", "Differences", "Separation of cells", "Number of real smears", "Best and worst predictions",
+        "Scores of single images", "Setup", "How to read this report",
     ]  # fmt: skip
     positions = [page.text.index(f"\n{heading}\n") for heading in headings]
     assert positions == sorted(positions)
@@ -85,7 +85,7 @@ def test_the_page_has_no_external_files_and_the_markdown_has_its_figures(folder:
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(folder: Path) -> None:
     all_tables = tables((folder / "report.md").read_text())
-    assert [len(table[0]) for table in all_tables] == [8, 8, 8, 5, 5]
+    assert [len(table[0]) for table in all_tables] == [8, 8, 8, 5, 6, 6, 5]
     assert all({len(row) for row in table} == {len(table[0])} for table in all_tables)
 
 
@@ -122,7 +122,9 @@ def test_a_name_that_is_not_utf8_does_not_break_the_report(tmp_path: Path) -> No
 def test_sections_without_content_are_left_out(tmp_path: Path) -> None:
     _, markdown = write_report(make_result(("contours",), ("SD", "RD+copy-paste"), (60,), command=""), tmp_path)
     text = markdown.read_text()
-    assert re.findall(r"^## (.*)$", text, re.M) == ["Scores", "Setup", "How to read this report"]
+    assert re.findall(r"^## (.*)$", text, re.M) == [
+        "Scores", "Separation of cells", "Setup", "How to read this report",
+    ]  # fmt: skip
     assert "Command to repeat" not in text
     assert not (tmp_path / "figures").exists()
     row = dict(zip(*(tables(text)[0][k] for k in (0, 2)), strict=True))

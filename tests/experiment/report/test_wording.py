@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from benefit_results import make_facts, make_result, make_synthesizer
 from smearsynth.experiment.records import BenefitResult
-from smearsynth.experiment.report.wording import explanations, setup, warnings
+from smearsynth.experiment.report.wording import explanations, setup, unmeasured_warnings, warnings
 
 
 def with_facts(result: BenefitResult, **changes: object) -> BenefitResult:
@@ -83,3 +83,15 @@ def test_explanations_cover_what_the_report_contains() -> None:
     assert "± is the standard deviation over seeds" in text
     count = len(make_result().differences)
     assert f"(of the {count} here, about {count / 20:.0f} by chance)" in text
+
+
+def test_runs_without_pq_give_a_warning_with_a_remedy() -> None:
+    assert not list(unmeasured_warnings(0))
+    (warning,) = unmeasured_warnings(1)
+    assert warning.startswith("PQ of 1 run was not measured")
+    assert "Delete the folder runs/" in warning
+
+
+def test_pq_is_explained_if_it_was_measured() -> None:
+    assert "PQ is panoptic quality" in " ".join(explanations(make_result(("contours",), ("RD",), (60,))))
+    assert "PQ is" not in " ".join(explanations(make_result(("detection",), ("RD",), (60,))))

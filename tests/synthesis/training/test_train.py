@@ -163,3 +163,38 @@ def test_estimate_reports_unreadable_smears(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 of 2 smears"):
         estimate_training(folder, preset="tiny", execution=Execution("cpu", progress=progress))
     assert any("smear-01" in text for text in progress.messages)
+
+
+def test_data_without_splits_are_divided_and_the_model_records_it(tmp_path: Path, tiny_folder: Path) -> None:
+    data = write_folder(tmp_path / "data", [random_smear(k) for k in range(12)])
+    progress = RecordedProgress()
+    arguments = {"preset": "tiny", "settings": TINY, "execution": Execution("cpu", progress=progress)}
+    model = train(data, tmp_path / "m", pretrained=tiny_folder, **arguments)  # type: ignore[arg-type]
+    assert model is not None
+    record = Synthesizer.load(tmp_path / "m").training_smears
+    assert record is not None
+    assert record == model.training_smears
+    assert [smear.name for smear in record.held_out] == [f"smear-{k:02d}" for k in (1, 4, 7, 10)]
+    assert len(record.sources[0].smears or ()) == model.config.data.smears == 8
+    assert (record.sources[1].role, record.sources[1].hash) == ("pretrained", Synthesizer.load(tiny_folder).hash)
+    assert len(record.sources[1].smears or ()) == 6
+    assert any("4 of 12 smears, every third, are held out for tests" in text for text in progress.messages)
+    estimate = estimate_training(data, tmp_path / "m", **arguments)  # type: ignore[arg-type]
+    assert (estimate.smears, estimate.held_out, estimate.completed, estimate.steps) == (8, 4, 2, 0)
+
+
+def test_few_smears_are_all_training_smears_unless_the_user_decides(smear_folder: Path, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", [random_smear(k) for k in range(4)])
+    for choice, smears, held_out in (("auto", 4, 0), ("none", 4, 0), ("third", 3, 1)):
+        progress = RecordedProgress()
+        estimate = estimate_training(
+            data,
+            preset="tiny",
+            settings=TINY,
+            hold_out=choice,
+            execution=Execution("cpu", progress=progress),  # type: ignore[arg-type]
+        )
+        assert (estimate.smears, estimate.held_out) == (smears, held_out)
+        assert any("no split.csv" in text for text in progress.messages)
+    with pytest.raises(OptionError, match="the data have splits"):
+        train(smear_folder, tmp_path / "m", preset="tiny", settings=TINY, hold_out="third")

@@ -76,7 +76,7 @@ def _stored_models(result: BenefitResult, experiment: Experiment) -> dict[TaskNa
     """Return a run and its model folder for each task: most real smears first, then the last arm of `ARMS`."""
     models = {}
     for run in sorted(result.runs, key=lambda run: (run.reals, list(ARMS).index(run.arm))):
-        if run.seed == 0:
+        if run.seed == run.draw == 0:
             folder = experiment.model_folder(Job(run.task, run.arm, run.reals, 0))
             if folder.exists():
                 models[run.task] = run, folder

@@ -25,6 +25,7 @@ from smearsynth.experiment.report.figures import (
     images_figure,
     render_png,
 )
+from smearsynth.experiment.report.separation import SeparationTables, separation_tables, unmeasured_runs
 from smearsynth.files import atomic_write
 from smearsynth.report.html import data_uri, jpeg_uri, template, write_page
 
@@ -68,6 +69,7 @@ class Page:
     blocks: tuple[tables.Block, ...]
     differences: Picture | None
     comparisons: tuple[tables.Comparison, ...]
+    separation: tuple[SeparationTables, ...]
     curves: Picture | None
     subset_comparisons: tuple[tables.Comparison, ...]
     examples: tuple[Picture, ...]
@@ -135,11 +137,12 @@ def _page(result: BenefitResult, examples: Sequence[Example]) -> Page:
     return Page(
         title=f"Benefit of synthetic smears: {result.facts.data_set}",
         verdict=result.verdict,
-        warnings=tuple(wording.warnings(result.facts)),
+        warnings=(*wording.warnings(result.facts), *wording.unmeasured_warnings(unmeasured_runs(result))),
         arms=tables.columns(result),
         blocks=tables.score_table(result),
         differences=_figure("differences", differences_figure, result) if result.differences else None,
         comparisons=tuple(tables.comparisons(result)),
+        separation=separation_tables(result),
         curves=_figure("curves", curves_figure, result) if len(result.sizes) > 1 else None,
         subset_comparisons=tuple(tables.subset_comparisons(result)),
         examples=tuple(_example(example, number) for number, example in enumerate(ordered, 1)),
@@ -181,6 +184,11 @@ def _markdown(page: Page) -> str:
     if page.differences:
         parts += [f"## {wording.DIFFERENCES}", _image(page.differences)]
         parts += [_differences_table(page, page.comparisons), wording.DIFFERENCES_NOTE]
+    if page.separation:
+        parts += [f"## {wording.SEPARATION}", wording.SEPARATION_NOTE]
+    for item in page.separation:
+        parts += [f"### {item.title}", _comparisons_table(item.head, item.arms)]
+        parts += [_comparisons_table(item.head, item.differences)] if item.differences else []
     if page.curves:
         parts += [f"## {wording.SIZES}", _image(page.curves)]
     if page.subset_comparisons:
@@ -200,7 +208,11 @@ def _markdown(page: Page) -> str:
 
 
 def _differences_table(page: Page, comparisons: Sequence[tables.Comparison]) -> str:
-    head = ["", "real smears", *(block.title for block in page.blocks)]
+    return _comparisons_table([block.title for block in page.blocks], comparisons)
+
+
+def _comparisons_table(names: Sequence[str], comparisons: Sequence[tables.Comparison]) -> str:
+    head = ["", "real smears", *names]
     return _table(head, [[row.pair, str(row.reals), *(cell.text for cell in row.cells)] for row in comparisons])
 
 

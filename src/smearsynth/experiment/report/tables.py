@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
@@ -52,7 +53,7 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A row of a table of differences: a pair of arms, the number of real smears, and a cell per task."""
+    """A row of a table: an arm or a pair of arms, the number of real smears, and a cell per task or metric."""
 
     pair: str
     reals: int
@@ -79,20 +80,24 @@ def score_table(result: BenefitResult) -> tuple[Block, ...]:
 
 
 def _block(result: BenefitResult, task: TaskName, arms: Sequence[ArmName]) -> Block:
-    metric, seeds = METRIC_NAMES[result.metric_of(task)], result.facts.seeds
+    metric = METRIC_NAMES[result.metric_of(task)]
     lines: list[Line] = []
     for size in result.sizes:
         runs = [result.runs_of(task, arm, size) for arm in arms]
         if not any(runs):
             continue
-        suffix = f", {counted(size, 'real smear')}"
-        lines.append(_line(metric + suffix, "score", runs, lambda cell: score([run.value for run in cell], seeds)))
+        draws = result.facts.draws_of(size)
+        suffix = f", {counted(size, 'real smear')}" + (f", {draws} draws" if draws > 1 else "")
+        seeds = result.facts.seeds * draws
+        lines.append(_line(metric + suffix, "score", runs, partial(_score, seeds=seeds)))
         if len(lines) == 1:
             paper = PAPER_SCORES[task]
             cells = (f"{paper[arm]:.3f}" if arm in paper else _DASH for arm in arms)
             lines.append(Line("Paper (other smears)", "paper", tuple(cells)))
         if any(run.ap50 is not None for cell in runs for run in cell):
             lines.append(_line("AP50" + suffix, "count", runs, _ap50))
+        if any(run.pq is not None for cell in runs for run in cell):
+            lines.append(_line("PQ" + suffix, "count", runs, _pq))
         lines.append(_line("TP / FP / FN" + suffix, "count", runs, _counts))
     return Block(f"{TASK_TITLES[task]} ({metric})", tuple(lines))
 
@@ -103,8 +108,16 @@ def _line(
     return Line(name, kind, tuple(format_cell(cell) for cell in runs))
 
 
+def _score(runs: Sequence[Run], seeds: int) -> str:
+    return score([run.value for run in runs], seeds)
+
+
 def _ap50(runs: Sequence[Run]) -> str:
     return score([run.ap50 for run in runs if run.ap50 is not None])
+
+
+def _pq(runs: Sequence[Run]) -> str:
+    return score([run.pq for run in runs if run.pq is not None])
 
 
 def score(values: Sequence[float], seeds: int | None = None) -> str:
@@ -167,13 +180,14 @@ def subset_comparisons(result: BenefitResult) -> Iterator[Comparison]:
 
 
 def _comparison(pair: str, reals: int, differences: Iterable[Difference | None], seeds: int) -> Comparison:
-    return Comparison(pair, reals, tuple(_cell(difference, seeds) for difference in differences))
+    return Comparison(pair, reals, tuple(difference_cell(difference, seeds) for difference in differences))
 
 
-def _cell(difference: Difference | None, seeds: int) -> Cell:
+def difference_cell(difference: Difference | None, seeds: int) -> Cell:
+    """Format a difference with its interval; `seeds` is the expected number of seeds."""
     if difference is None:
         return Cell(_DASH, "inconclusive")
-    note = "" if difference.seeds == seeds else f" ({counted(difference.seeds, 'seed')})"
+    note = "" if difference.seeds == seeds and difference.draws == 1 else f" ({difference.repeats})"
     mean, low, high = (_signed(value, difference) for value in (difference.mean, difference.low, difference.high))
     if not difference.has_interval:
         return Cell(f"{mean}, no interval{note}", "inconclusive")

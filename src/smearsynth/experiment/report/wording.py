@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from smearsynth.experiment.plan import seed_warning
 from smearsynth.experiment.records import TASK_TITLES, BenefitResult, Facts, counted, synthesizer_warnings
 
 _MIN_IMAGES = 10  # bootstrap intervals of fewer test smears are clearly too narrow
 
 SCORES = "Scores"
 DIFFERENCES = "Differences"
+SEPARATION = "Separation of cells"
 SIZES = "Number of real smears"
 EXAMPLES = "Best and worst predictions"
 IMAGES = "Scores of single images"
@@ -38,6 +40,11 @@ DIFFERENCES_NOTE = (
     "Difference [95 % interval]. ▲ the interval lies above 0. ▼ the interval lies below 0. No mark: no difference "
     "shown."
 )
+SEPARATION_NOTE = (
+    "Panoptic quality (PQ) and numbers of cells over all test images: mean over seeds and 95 % interval for each "
+    "arm, then differences between arms. ▲ better, ▼ worse: the interval excludes 0; fewer FP and FN are better. "
+    "No mark: no difference shown."
+)
 SUBSETS_NOTE = "Subsets of the real smears, with and without synthetic smears, compared with all real smears:"
 
 
@@ -48,17 +55,8 @@ def warnings(facts: Facts) -> Iterator[str]:
             "Checkpoints were selected on the test smears, as in the paper. The scores of all arms are "
             "optimistically biased; do not report them as scores on unseen smears."
         )
-    if facts.seeds == 1:
-        yield (
-            "One seed only. Each model was trained once, so the intervals do not include the variation between "
-            "trainings. Another seed may give a difference outside the interval."
-        )
-    if facts.seeds == 2:
-        yield (
-            "Two seeds only. They estimate the variation between trainings poorly. Where this variation is large, "
-            "up to one 95 % interval in eight, instead of one in twenty, excludes the true difference. Use three "
-            "or more seeds."
-        )
+    if warning := seed_warning(facts.seeds, facts.draws):
+        yield warning
     if facts.test == 1:
         yield "One test smear only. Intervals are bootstrapped over test smears, so there is none."
     elif facts.test < _MIN_IMAGES:
@@ -66,7 +64,18 @@ def warnings(facts: Facts) -> Iterator[str]:
             f"Only {facts.test} test smears. Intervals are bootstrapped over test smears; with so few they are too "
             f"narrow. Use {_MIN_IMAGES} or more."
         )
+    yield from facts.leaks
     yield from synthesizer_warnings(facts.synthesizers)
+
+
+def unmeasured_warnings(runs: int) -> Iterator[str]:
+    """Yield a warning if runs were cached by a version that did not measure PQ."""
+    if runs:
+        yield (
+            f"PQ of {counted(runs, 'run')} was not measured, because an earlier version of smearsynth cached the "
+            "scores. The separation of cells is compared without them. Delete the folder runs/ in the output "
+            "folder and run the command again to measure it."
+        )
 
 
 def setup(result: BenefitResult) -> Iterator[tuple[str, str]]:
@@ -76,16 +85,23 @@ def setup(result: BenefitResult) -> Iterator[tuple[str, str]]:
     held_out = f" ({facts.held_out} of them held out for validation)" if facts.held_out else ""
     yield "Real smears", f"{facts.train} for training{held_out}, {facts.test} for testing"
     for reals, names in facts.subsets.items():
-        yield f"Subset of {counted(reals, 'real smear')}", ", ".join(names)
+        for draw, subset in enumerate((names, *facts.further_subsets.get(reals, ())), 1):
+            title = f"Subset of {counted(reals, 'real smear')}"
+            yield f"{title}, draw {draw}" if facts.draws > 1 else title, ", ".join(subset)
     if any(run.synthesizer for run in result.runs):
         yield "Synthetic smears", _synthetic_smears(facts)
         for reals, synthesizer in facts.synthesizers.items():
-            yield f"Synthesizer for {counted(reals, 'real smear')}", str(synthesizer)
+            title = f"Synthesizer for {counted(reals, 'real smear')}"
+            yield title, str(synthesizer)
+            for draw, further in enumerate(facts.further_synthesizers.get(reals, ()), 2):
+                yield f"{title}, draw {draw}", str(further)
     yield "Checkpoint selection", _checkpoint_selection(facts)
     steps = ", ".join(f"{TASK_TITLES[task]} {steps:,}" for task, steps in facts.steps.items())
     yield "Training steps of every arm", steps or "–"
     yield "Preset, scale", f"{facts.preset}, {facts.scale:g}"
     yield "Seeds", str(facts.seeds)
+    if facts.draws > 1:
+        yield "Draws", f"{facts.draws} random choices of the subsets of the real smears"
     yield "Trained models", f"{len(result.runs)} in {_duration(facts.minutes)} of computing time"
     yield "Device, machine", f"{facts.device}, {facts.machine}"
     yield "Versions", f"smearsynth {facts.smearsynth}, torch {facts.torch}"
@@ -136,8 +152,14 @@ def explanations(result: BenefitResult) -> Iterator[str]:
         )
     yield (
         "TP / FP / FN are true positives, false positives and false negatives of one-to-one matching at IoU 0.5, "
-        "summed over the test images and averaged over seeds."
+        "summed over the test images and averaged over seeds. Labels are matched where the model predicts labels "
+        "(segmentation, detection from segmentation), else boxes."
     )
+    if any(run.pq is not None for run in result.runs):
+        yield (
+            "PQ is panoptic quality: the sum of the IoU of the matched cells divided by TP + FP/2 + FN/2, over all "
+            "test images together. Two touching cells that are predicted as one lower PQ and TP, but hardly Dice."
+        )
     yield (
         "The paper's scores were measured on its own 100 smears, with checkpoints selected on its test smears. "
         "Compare the pattern over arms, not the values."
@@ -146,6 +168,13 @@ def explanations(result: BenefitResult) -> Iterator[str]:
         yield (
             "± is the standard deviation over seeds. It measures the variation between trainings, not between test "
             "smears."
+        )
+    if result.facts.draws > 1:
+        yield (
+            f"Draws: the experiment was repeated with {result.facts.draws} random choices of the subsets of the "
+            "real smears, each with its own synthesizer. Means are over draws and seeds, and ± includes the "
+            "variation between draws. An interval treats the mean of each draw as one observation, so it covers "
+            "the choice of the smears, the seeds and the test smears. All draws have the same test smears."
         )
     intervals = sum(item.has_interval for item in result.differences)
     if intervals:

@@ -16,6 +16,8 @@ _BLOCK = 8  # px: the illumination is smooth, so block means are sufficient
 _MIN_BLOCKS = 50  # min number of background blocks for an estimate of the illumination
 _MIN_PIXELS = 50  # min number of background pixels for an estimate of the noise
 _BLURS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, between which the blur is interpolated
+_MIN_GAIN = 0.05  # of red or blue per grey level of green; below, the rims are not visible in that channel
+_MAX_SHIFT = 2.0  # px
 _RIM = 3  # px on either side of a cell outline, where the gradient measures the focus
 _NOISE_SIGMA = 1.5  # px: the residual of a Gaussian blur of this width is counted as noise
 _TRIMMED_FRACTION = 0.9  # fraction of the noise residuals that is used; the largest ones are unannotated specks
@@ -85,6 +87,41 @@ def estimate_blur(
     gradients = [_rim_gradient(ndimage.gaussian_filter(plane, sigma), rim, background) for sigma in _BLURS]
     # gradients decrease with the blur; np.interp needs increasing values
     return float(np.interp(-target, -np.array(gradients), _BLURS))
+
+
+def estimate_shift(
+    image: ImageArray, labels: LabelArray, ignored: Mask | None = None
+) -> npt.NDArray[np.float64]:
+    """Estimate the lateral chromatic aberration of a smear from the rims of its cells.
+
+    A shifted channel is, to first order, a linear function of the green channel and its gradient.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    labels : (H, W) int32 array
+    ignored : (H, W) bool array, optional
+        Pixels without annotation; rims in and beside them do not count.
+
+    Returns
+    -------
+    (4,) float64 array
+        Shift of R down and right, and of B down and right, relative to G, px. Zeros without cells.
+    """
+    cells = labels > 0
+    rim = ndimage.binary_dilation(cells, iterations=_RIM + 1) & ~ndimage.binary_erosion(cells, iterations=_RIM + 1)
+    if ignored is not None:
+        rim &= ~ndimage.binary_dilation(ignored, iterations=_RIM)
+    if rim.sum() < _MIN_PIXELS:
+        return np.zeros(4)
+    red, green, blue = (ndimage.gaussian_filter(image[..., k].astype(np.float32), 1.0) for k in range(3))
+    slopes = np.gradient(green)
+    matrix = np.stack([green[rim], slopes[0][rim], slopes[1][rim], np.ones(int(rim.sum()))], 1).astype(np.float64)
+    shifts = []
+    for plane in (red, blue):
+        gain, down, right, _ = np.linalg.lstsq(matrix, plane[rim].astype(np.float64), rcond=None)[0]
+        shifts += [-down / gain, -right / gain] if abs(gain) > _MIN_GAIN else [0.0, 0.0]
+    return np.clip(shifts, -_MAX_SHIFT, _MAX_SHIFT)
 
 
 def measure_noise(image: ImageArray, labels: LabelArray, ignored: Mask | None = None) -> tuple[float, float]:

@@ -15,8 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
 from smearsynth.errors import OptionError
+from smearsynth.formats.pixels.compression import compress
 from smearsynth.smear import ImageArray, LabelArray
 from smearsynth.synthesis.acquisition.out_of_focus import Haze
+from smearsynth.synthesis.acquisition.particles import Particle, particle_absorbance
+from smearsynth.synthesis.acquisition.texture import Texture
 
 _CORRELATION_SIGMA = 0.8  # px: correlation length of the noise from the slide surface and from demosaicing
 
@@ -41,8 +44,17 @@ class Acquisition(BaseModel):
         Number of debris blobs in the background.
     haze : Haze, optional
         Out-of-focus objects.
+    particles : tuple of Particle
+        Objects in the background without annotation.
+    shift : tuple of 4 floats
+        Lateral chromatic aberration: shift of R down and right, and of B down and right, relative to G, px.
+    texture : Texture, optional
+        Noise with the spectrum of the data, in addition to that of the painted image.
+    compression : tuple of int, optional
+        JPEG quality and subsampling (`smearsynth.formats.pixels.compression.jpeg_history`). The image is saved once
+        with them, as the last step.
     seed : int
-        Seed of the noise and of the positions of the debris.
+        Seed of the noise and of the positions of debris and particles.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,16 +65,22 @@ class Acquisition(BaseModel):
     correlated_noise: float = Field(0.0, ge=0, le=100)
     debris: int = Field(0, ge=0)
     haze: Haze | None = None
+    particles: tuple[Particle, ...] = ()
+    shift: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    texture: Texture | None = None
+    compression: tuple[int, int] | None = None
     seed: int = Field(0, ge=0)
 
     def apply(self, image: ImageArray, labels: LabelArray | None = None) -> ImageArray:
-        """Apply illumination, blur, haze and noise to an image; the debris is painted by the generator.
+        """Apply the acquisition to an image; the debris is painted by the generator.
+
+        In the order of the light: particles, blur, chromatic shift, illumination and haze, noise, compression.
 
         Parameters
         ----------
         image : (H, W, 3) uint8 array
         labels : (H, W) int32 array, optional
-            Required if there is haze.
+            Required if there is haze. Without labels all pixels are background.
 
         Returns
         -------
@@ -86,24 +104,74 @@ class Acquisition(BaseModel):
             attenuation, absorbances = self.haze.attenuation(image, labels)
         result = np.empty_like(image)
         rng = np.random.default_rng([self.seed, 1])
-        correlated = None
-        if self.correlated_noise:
-            correlated = self.correlated_noise * _correlated_noise(image.shape[:2], self.seed)
+        common = self._common_noise(image.shape[:2], labels)
+        particles = self._particle_absorbance(image.shape[:2], labels)
         for channel in range(3):  # channel by channel, to limit the memory for large fields
             coefficients = self.illumination[5 * channel : 5 * channel + 5]
-            light = np.exp(_illumination_polynomial(coefficients, image.shape[:2]))
             plane = image[..., channel].astype(np.float32)
+            if particles is not None:
+                plane *= np.exp(-particles[channel])
             if self.blur:
                 ndimage.gaussian_filter(plane, self.blur, output=plane, mode="reflect")
-            plane *= light
+            if channel != 1:
+                plane = shift_plane(plane, *self.shift[channel : channel + 2])
+            plane *= np.exp(_illumination_polynomial(coefficients, image.shape[:2]))
             if attenuation is not None:
                 plane *= np.exp(-np.float32(absorbances[channel]) * attenuation)
-            if correlated is not None:
-                plane += correlated
+            if common is not None:
+                plane += common[channel]
             if self.noise:
                 plane += np.float32(self.noise) * rng.standard_normal(plane.shape, np.float32)
             result[..., channel] = np.clip(np.rint(plane), 0, 255)
-        return result
+        return result if self.compression is None else compress(result, self.compression)
+
+    def _common_noise(
+        self, shape: tuple[int, int], labels: LabelArray | None
+    ) -> npt.NDArray[np.float32] | None:
+        """Return the noise that is correlated between pixels or channels, (3, H, W) or (1, H, W) in all channels."""
+        noise = None
+        if self.texture is not None:
+            cell_mask = None if labels is None else labels > 0
+            noise = self.texture.draw(shape, cell_mask, np.random.default_rng([self.seed, 3]))
+        if self.correlated_noise:
+            grey = np.float32(self.correlated_noise) * _correlated_noise(shape, self.seed)
+            noise = np.broadcast_to(grey, (3, *shape)) if noise is None else noise + grey
+        return noise
+
+    def _particle_absorbance(
+        self, shape: tuple[int, int], labels: LabelArray | None
+    ) -> npt.NDArray[np.float32] | None:
+        if not self.particles:
+            return None
+        free = np.ones(shape, bool) if labels is None else labels == 0
+        return particle_absorbance(self.particles, free, np.random.default_rng([self.seed, 4]))
+
+
+def shift_plane(plane: npt.NDArray[np.float32], down: float, right: float) -> npt.NDArray[np.float32]:
+    """Return a plane shifted by a fraction of a pixel (cubic interpolation), (H, W) float32.
+
+    Examples
+    --------
+    >>> ramp = np.arange(6, dtype=np.float32)[None].repeat(6, axis=0)
+    >>> shift_plane(ramp, 0.0, 0.5)[3, 2:4].round(2).tolist()
+    [1.5, 2.5]
+    """
+    for axis, amount in ((0, down), (1, right)):
+        if amount:
+            whole = round(amount)
+            kernel = _cubic_kernel(amount - whole)
+            if whole:
+                kernel = np.pad(kernel, (max(0, 2 * whole), max(0, -2 * whole)))
+            plane = ndimage.convolve1d(plane, kernel, axis=axis, mode="nearest")
+    return plane
+
+
+def _cubic_kernel(fraction: float) -> npt.NDArray[np.float64]:
+    """Return the 5 weights of Keys' cubic convolution (1981) that shift a signal by -0.5 to 0.5 px."""
+    distance = np.abs(np.arange(-2, 3) - fraction)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
 
 
 def _correlated_noise(shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float32]:

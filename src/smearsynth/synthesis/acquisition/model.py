@@ -14,9 +14,11 @@ from smearsynth.errors import DataError
 from smearsynth.migrations import to_current
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.synthesis.acquisition.debris import DebrisModel
-from smearsynth.synthesis.acquisition.estimation import estimate_blur, estimate_illumination, estimate_noise
+from smearsynth.synthesis.acquisition.estimation import estimate_blur, estimate_illumination
 from smearsynth.synthesis.acquisition.imaging import Acquisition
+from smearsynth.synthesis.acquisition.optics import OpticsModel, estimate_optics
 from smearsynth.synthesis.acquisition.out_of_focus import Haze
+from smearsynth.synthesis.acquisition.particles import ParticleModel
 
 # Standard deviations added to the illumination coefficients of augmented fields: common to all channels for
 # x, y, x², xy, y², and independent for each channel.
@@ -38,6 +40,12 @@ class _AcquisitionModelRecord(BaseModel):
     debris_densities: list[float]
     debris_axes: list[list[float]]
     joint: bool = False
+    shift: list[list[float]] = []
+    texture: list[list[list[list[float]]]] = []
+    compression: list[tuple[int, int] | None] = []
+    particle_densities: list[float] = []
+    particles: list[list[float]] = []
+    particle_smears: list[int] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -61,12 +69,15 @@ class AcquisitionModel:
         Whether row k of each array belongs to smear k. A new smear then has the acquisition parameters of the
         training smear that it takes its style from, since stain and illumination of one microscope go together.
         Models of an older version are not joint and draw each of them independently.
+    optics : OpticsModel, optional
+        Chromatic shift, texture, particles and compression of the smears; None in models of an older version.
     """
 
     illumination: npt.NDArray[np.float64]
     focus: npt.NDArray[np.float64]
     debris: DebrisModel
     joint: bool = False
+    optics: OpticsModel | None = None
 
     @classmethod
     def fit(
@@ -76,6 +87,8 @@ class AcquisitionModel:
         rng: int | np.random.Generator = 0,
         *,
         debris: bool = True,
+        histories: Sequence[tuple[int, int] | None] | None = None,
+        on_smear: Callable[[int], object] | None = None,
     ) -> AcquisitionModel:
         """Fit the model to smears and their reconstructions.
 
@@ -86,24 +99,34 @@ class AcquisitionModel:
             Returns the generator's reconstruction of a smear (`Synthesizer.repaint`).
         rng : int or Generator
         debris : bool
-            Whether the generator can paint debris; if not, new smears have none.
+            Whether the generator can paint debris. If not, the particles include objects in focus.
+        histories : sequence of (int, int) or None, optional
+            JPEG quality and subsampling of each smear's image file; None for a file that never was a JPEG.
+        on_smear : callable, optional
+            Called with the number of smears done.
         """
-        illumination = [estimate_illumination(smear.image, smear.labels, smear.ignored) for smear in smears]
+        rng = np.random.default_rng(rng)
+        histories = [None] * len(smears) if histories is None else histories
         compared = np.linspace(0, len(smears) - 1, min(len(smears), _MAX_RECONSTRUCTIONS)).astype(int)
-        focus = []
-        for smear in (smears[int(k)] for k in compared):
-            reconstruction = repaint(smear)
-            blur = estimate_blur(smear.image, reconstruction, smear.labels, smear.ignored)
-            blurred = Acquisition(blur=blur).apply(reconstruction)
-            focus.append((blur, *estimate_noise(smear.image, blurred, smear.labels, smear.ignored)))
+        illumination, blurs, optics = [], [], []
+        for k, smear in enumerate(smears):
+            illumination.append(estimate_illumination(smear.image, smear.labels, smear.ignored))
+            if k in compared:
+                reconstruction = repaint(smear)
+                blur = estimate_blur(smear.image, reconstruction, smear.labels, smear.ignored)
+                blurs.append(blur)
+                optics.append(estimate_optics(smear, reconstruction, illumination[-1], blur, histories[k]))
+            if on_smear:
+                on_smear(k + 1)
         # Smears in between use the values of the nearest compared one: file names usually follow the slides.
         nearest = np.abs(np.arange(len(smears))[:, None] - compared).argmin(1)
         # Rounded here, not when saved: a model must draw the same values before and after it is saved.
         return cls(
             np.round(illumination, 5),
-            np.round(focus, 3)[nearest],
+            np.round([(blur, 0.0, 0.0) for blur in blurs], 3)[nearest],
             DebrisModel.fit(smears if debris else [], rng),
             joint=True,
+            optics=OpticsModel.of(optics, nearest, histories, ParticleModel.fit(smears, rng, sharp=not debris)),
         )
 
     def draw(
@@ -147,6 +170,10 @@ class AcquisitionModel:
         blur, noise, correlated_noise = self.focus[focus_index] * (blur_factor, noise_factor, noise_factor)
         debris = self.debris.draw_count(int((labels == 0).sum()), rng, index)
         seed = int(rng.integers(2**32))
+        optics: dict[str, Any] = {}
+        if self.optics is not None:
+            free = int((labels == 0).sum())
+            optics = self.optics.draw(free, light_index, rng, factor=float(noise_factor))
         return Acquisition(
             illumination=tuple(float(value) for value in illumination.ravel()),
             blur=round(float(blur), 3),
@@ -155,6 +182,7 @@ class AcquisitionModel:
             debris=debris,
             haze=Haze.draw(labels, rng) if augmented else None,
             seed=seed,
+            **optics,
         )
 
     def to_json(self) -> str:
@@ -167,6 +195,7 @@ class AcquisitionModel:
             debris_densities=self.debris.densities.tolist(),
             debris_axes=self.debris.axes.tolist(),
             joint=self.joint,
+            **({} if self.optics is None else self.optics.to_record()),
         ).model_dump_json(exclude_defaults=True)
 
     @classmethod
@@ -186,6 +215,7 @@ class AcquisitionModel:
                 np.array([record.blur, record.noise, correlated_noise], np.float64).T,
                 DebrisModel(np.array(record.debris_densities), np.array(record.debris_axes).reshape(-1, 2)),
                 record.joint,
+                OpticsModel.from_record(record.model_dump()) if record.shift else None,
             )
         except (ValidationError, ValueError):
             raise DataError(_INVALID) from None
@@ -197,5 +227,7 @@ class AcquisitionModel:
         """Test whether there is at least one row, and one row per smear if the model is joint."""
         n = len(self.illumination)
         if not n or not len(self.focus):
+            return False
+        if self.optics is not None and len(self.optics.shift) != n:
             return False
         return not self.joint or (len(self.focus) == n and len(self.debris.densities) in (0, n))

@@ -13,7 +13,17 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smearsynth.errors import DataError, ModelError
-from smearsynth.files import CHECKSUM_FILE, COPY_AGAIN, read_checksums, read_text, verify_checksums
+from smearsynth.files import (
+    CHECKSUM_FILE,
+    COPY_AGAIN,
+    atomic_write,
+    read_checksums,
+    read_text,
+    verify_checksums,
+    write_checksums,
+)
+from smearsynth.formats.listing import TRAINING_SMEARS_FILE
+from smearsynth.formats.training_smears import TrainingSmears
 from smearsynth.migrations import to_current
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.synthesis.config import NetworkConfig, TrainingConfig
@@ -31,6 +41,7 @@ EXEMPLARS_FILE = "shapes.safetensors"  # shapes as contours of real cells
 PARAMETRIC_FILE = "shapes.json"  # shapes as a parametric model
 LAYOUT_FILE = "layout.json"  # contact parameters; missing in models from before contact layouts
 ACQUISITION_FILE = "acquisition.json"  # missing in old models
+COLOURS_FILE = "colours.json"  # missing in old models
 
 _T = TypeVar("_T")
 
@@ -98,13 +109,64 @@ def verify_folder(root: Path) -> frozenset[str]:
             else "name a folder written by `smearsynth train`"
         )
         raise ModelError(f"not a model folder, {CHECKSUM_FILE} is missing; {remedy}", root) from None
-    if checksums.keys() == {CONFIG_FILE, WEIGHTS_FILE}:
+    if checksums.keys() - {TRAINING_SMEARS_FILE} == {CONFIG_FILE, WEIGHTS_FILE}:
         raise ModelError("is a task model, not a synthesizer; name a folder written by `smearsynth train`", root)
     shapes = EXEMPLARS_FILE if EXEMPLARS_FILE in checksums else PARAMETRIC_FILE
     if {CONFIG_FILE, WEIGHTS_FILE, STYLES_FILE, STATISTICS_FILE, shapes} - checksums.keys():
         raise ModelError(f"damaged: does not list the files of a model; {COPY_AGAIN}", root / CHECKSUM_FILE)
     verify_checksums(root, checksums)
     return frozenset(checksums)
+
+
+def load_training_smears(folder: Path | str) -> TrainingSmears | None:
+    """Read the record of the training smears of a model folder; the networks are not read.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Model folder, or "default" for the shipped model.
+
+    Returns
+    -------
+    TrainingSmears or None
+        None if the model was written by a version that did not record them.
+
+    Raises
+    ------
+    ModelError
+        If it is not a model folder, or a file is missing or damaged.
+
+    Examples
+    --------
+    >>> len(load_training_smears("default").sources[0].smears)
+    144
+    """
+    root = default_folder() if str(folder) == DEFAULT else Path(folder)
+    if TRAINING_SMEARS_FILE not in verify_folder(root):
+        return None
+    return read_part(root / TRAINING_SMEARS_FILE, TrainingSmears.from_json)
+
+
+def add_training_smears(folder: Path, record: TrainingSmears) -> None:
+    """Write the record of the training smears into an existing model folder, and update its checksums.
+
+    The hash of the model does not change. Use it for a model that was trained by a version without such records.
+
+    Parameters
+    ----------
+    folder : Path
+    record : TrainingSmears
+
+    Raises
+    ------
+    ModelError, DataError
+        If it is not a model folder, or cannot be written.
+    """
+    names = verify_folder(folder)
+    content = record.to_json().encode()
+    with atomic_write(folder / TRAINING_SMEARS_FILE) as temporary:
+        temporary.write_bytes(content)
+    write_checksums(folder, {name: (folder / name).read_bytes() for name in {*names, TRAINING_SMEARS_FILE}})
 
 
 def read_part(path: Path, parse: Callable[[str], _T]) -> _T:

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from smearsynth.errors import DataError, ModelError, OptionError
 from smearsynth.files import CHECKSUM_FILE, atomic_write, write_checksums
+from smearsynth.formats.listing import TRAINING_SMEARS_FILE
+from smearsynth.formats.training_smears import TrainingSmears
 from smearsynth.layout import ContactParameters
 from smearsynth.layout.labels import LabelSource
+from smearsynth.layout.overlaps import Layers
 from smearsynth.migrations import RecordKind, text_to_format_1
 from smearsynth.shapes import ParametricShapes, ShapeLibrary
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
@@ -27,8 +30,10 @@ from smearsynth.synthesis.acquisition.debris import find_debris
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.model import AcquisitionModel
 from smearsynth.synthesis.acquisition.stain import Stain
+from smearsynth.synthesis.model.colours import TissueColours
 from smearsynth.synthesis.model.folder import (
     ACQUISITION_FILE,
+    COLOURS_FILE,
     CONFIG_FILE,
     DEFAULT,
     EXEMPLARS_FILE,
@@ -48,6 +53,7 @@ from smearsynth.synthesis.model.folder import (
 )
 from smearsynth.synthesis.model.provenance import PretrainedRecord
 from smearsynth.synthesis.model.tiling import MAX_TILE_PIXELS, encode_smear, paint_field
+from smearsynth.synthesis.model.translucent import add_upper_cells
 from smearsynth.synthesis.networks.generator import Encoder, Generator
 from smearsynth.synthesis.styles.bank import StyleBank
 from smearsynth.synthesis.styles.clusters import Styles
@@ -58,7 +64,14 @@ _HASHED_AS_FORMAT_1: dict[str, RecordKind] = {
     STATISTICS_FILE: "statistics",
     ACQUISITION_FILE: "acquisition",
 }
-_OPTIONAL_FILES = (EXEMPLARS_FILE, PARAMETRIC_FILE, LAYOUT_FILE, ACQUISITION_FILE)
+_OPTIONAL_FILES = (
+    EXEMPLARS_FILE,
+    PARAMETRIC_FILE,
+    LAYOUT_FILE,
+    ACQUISITION_FILE,
+    COLOURS_FILE,
+    TRAINING_SMEARS_FILE,
+)
 _POOL = 1_000  # number of shapes drawn from a parametric model for layouts
 
 
@@ -79,6 +92,10 @@ class Synthesizer:
         Fitted to the training smears. Without them layouts are ring layouts, as in the paper.
     acquisition : AcquisitionModel, optional
         Fitted to the training smears. Without it fields are evenly illuminated, in focus and without debris.
+    colours : TissueColours, optional
+        Colours of the training smears, against which painted fields are checked. None for models of former versions.
+    training_smears : TrainingSmears, optional
+        Fingerprints of the training smears, which show whether a model has seen a smear. None for old models.
 
     Examples
     --------
@@ -97,6 +114,8 @@ class Synthesizer:
     shapes: ShapeLibrary | ParametricShapes
     contact: ContactParameters | None = None
     acquisition: AcquisitionModel | None = None
+    colours: TissueColours | None = None
+    training_smears: TrainingSmears | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # The label source holds the buffers of the layout kernels; each process allocates its own.
@@ -120,7 +139,7 @@ class Synthesizer:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the content of the model; it does not depend on the folder."""
+        """SHA-256 of the content of the model without the record of training smears; the folder does not matter."""
         digest = hashlib.sha256()
         contents = self._contents()
         # Settings of later versions keep the former behaviour by default; without defaults the hash does not
@@ -151,6 +170,7 @@ class Synthesizer:
         rng: int | np.random.Generator,
         *,
         styles: Styles | None = None,
+        layers: Layers | None = None,
         acquisition: Acquisition | None = None,
         debris: Mask | None = None,
         stain: Stain | None = None,
@@ -169,6 +189,9 @@ class Synthesizer:
             For the noise input, and for the styles if none are given.
         styles : (n + 1, S) float32 array, optional
             Row 0 is the background. Default: drawn from the style bank.
+        layers : Layers, optional
+            The cells of `labels` in layers without overlap (`DrawnLabels.layers`). Overlapping cells are then painted
+            as translucent. Default: `labels` are painted as they are.
         acquisition : Acquisition, optional
             Illumination, focus, noise and debris. Default: evenly illuminated, in focus, no debris.
         debris : (H, W) bool array, optional
@@ -197,11 +220,12 @@ class Synthesizer:
         shape = (len(classes) + 1, self.config.network.style_channels)
         if styles.shape != shape:
             raise DataError(f"styles have shape {styles.shape}; these labels need {shape}")
-        if debris is None and acquisition is not None and self.acquisition is not None:
-            debris = self.acquisition.debris.draw(labels, acquisition.debris, acquisition.seed)
+        if debris is None:
+            debris = self.draw_debris(labels, acquisition)
+        base = labels if layers is None else layers.base
         image = paint_field(
             self.generator,
-            labels,
+            base,
             classes,
             styles,
             rng,
@@ -209,9 +233,42 @@ class Synthesizer:
             precision=precision,
             debris=debris,
         )
+        if layers is not None:
+            image = self._add_upper_cells(image, layers, classes, styles, rng, precision)
+        return self.develop(image, labels, stain=stain, acquisition=acquisition)
+
+    @staticmethod
+    def develop(
+        image: ImageArray, labels: LabelArray, *, stain: Stain | None, acquisition: Acquisition | None
+    ) -> ImageArray:
+        """Return a painted field (H, W, 3) as it looks in this stain and after this acquisition."""
         if stain is not None:
             image = stain.apply(image)
         return image if acquisition is None else acquisition.apply(image, labels)
+
+    def draw_debris(self, labels: LabelArray, acquisition: Acquisition | None) -> Mask | None:
+        """Return the debris mask (H, W) of an acquisition; None if there is no acquisition model."""
+        if acquisition is None or self.acquisition is None:
+            return None
+        return self.acquisition.debris.draw(labels, acquisition.debris, acquisition.seed)
+
+    def _add_upper_cells(
+        self,
+        image: ImageArray,
+        layers: Layers,
+        classes: npt.NDArray[np.int64],
+        styles: Styles,
+        rng: np.random.Generator,
+        precision: torch.dtype,
+    ) -> ImageArray:
+        """Paint the upper cells of a field in windows of their own and add them to its image."""
+
+        def paint_window(labels: LabelArray, label: int) -> ImageArray:
+            cell = slice(label - 1, label)
+            window_styles = styles[[0, label]]
+            return paint_field(self.generator, labels, classes[cell], window_styles, rng, precision=precision)
+
+        return add_upper_cells(image, layers, paint_window)
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
         """Reconstruct a real smear from its labels, styles and debris, without acquisition model."""
@@ -267,6 +324,8 @@ class Synthesizer:
         """
         folder = Path(folder)
         contents = self._contents(half=half)
+        if self.training_smears is not None:
+            contents[TRAINING_SMEARS_FILE] = self.training_smears.to_json().encode()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in {CHECKSUM_FILE, *_OPTIONAL_FILES} - contents.keys():  # files of a former model
@@ -307,8 +366,24 @@ class Synthesizer:
         acquisition = (
             read_part(root / ACQUISITION_FILE, AcquisitionModel.from_json) if ACQUISITION_FILE in files else None
         )
-        generator, encoder = generator.to(device), encoder.to(device)
-        return cls(config, generator, encoder, styles, statistics, shapes, contact, acquisition)
+        colours = read_part(root / COLOURS_FILE, TissueColours.from_json) if COLOURS_FILE in files else None
+        training_smears = (
+            read_part(root / TRAINING_SMEARS_FILE, TrainingSmears.from_json)
+            if TRAINING_SMEARS_FILE in files
+            else None
+        )
+        return cls(
+            config,
+            generator.to(device),
+            encoder.to(device),
+            styles,
+            statistics,
+            shapes,
+            contact,
+            acquisition,
+            colours,
+            training_smears,
+        )
 
     def _check_labels(self, labels: LabelArray, classes: npt.NDArray[np.int64]) -> None:
         if labels.ndim != 2 or not labels.size:
@@ -323,7 +398,7 @@ class Synthesizer:
                 raise DataError(f"class id {class_id} is not one of the model's classes ({names})")
 
     def _contents(self, *, half: bool = False) -> dict[str, bytes]:
-        """Return the content of all files of the model by name."""
+        """Return the content of all files that the hash covers, by name."""
         weights: dict[str, Tensor] = {}
         for prefix, module in (("generator", self.generator), ("encoder", self.encoder)):
             for name, tensor in module.state_dict().items():
@@ -341,4 +416,6 @@ class Synthesizer:
             files[LAYOUT_FILE] = self.contact.to_json().encode()
         if self.acquisition is not None:
             files[ACQUISITION_FILE] = self.acquisition.to_json().encode()
+        if self.colours is not None:
+            files[COLOURS_FILE] = self.colours.to_json().encode()
         return files

@@ -106,6 +106,18 @@ def load_state(folder: Path, state: TrainingState, preset: Preset) -> bool:
     return True
 
 
+def completed_steps(folder: Path) -> int:
+    """Return the number of steps of the newest state in the ``state`` folder of a model; 0 if there is none.
+
+    Examples
+    --------
+    >>> completed_steps(Path("no-such-folder"))
+    0
+    """
+    states = _states(folder)
+    return int(states[-1].name.partition("-")[2]) if states else 0
+
+
 def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 

@@ -14,14 +14,13 @@ from statistics import median
 
 import numpy as np
 
-from smearsynth.datasets import SmearFolder
+from smearsynth.datasets import SmearFolder, fingerprints_of
 from smearsynth.errors import DataError, ModelError
 from smearsynth.files import read_text, write_text
+from smearsynth.formats.training_smears import TrainingSmears, TrainingSource
 from smearsynth.layout.labels import LabelSource
-from smearsynth.shapes import ParametricShapes
 from smearsynth.smear import Smear, digest
 from smearsynth.statistics import DataStatistics
-from smearsynth.synthesis.acquisition.model import AcquisitionModel
 from smearsynth.synthesis.config import Preset
 from smearsynth.synthesis.model.card import StyleFidelity, model_card
 from smearsynth.synthesis.model.folder import ModelConfig
@@ -29,9 +28,8 @@ from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.model.tiling import encode_smear
 from smearsynth.synthesis.networks.features import PerceptualFeatures
-from smearsynth.synthesis.styles.bank import StyleBank
 from smearsynth.synthesis.styles.clusters import Styles
-from smearsynth.synthesis.styles.partial_cells import drop_partial_cells
+from smearsynth.synthesis.training.fitting import fit_synthesizer
 from smearsynth.synthesis.training.loop import StepCallback, TrainingRun, fabric_for, train_networks
 from smearsynth.synthesis.training.state import TrainingState
 
@@ -49,6 +47,7 @@ def train_synthesizer(
     source: DataSource | None = None,
     features: PerceptualFeatures | None = None,
     parametric: bool = False,
+    held_out: Sequence[Smear] = (),
     command: str = "",
     on_message: MessageCallback = lambda text: None,
 ) -> Synthesizer | None:
@@ -69,6 +68,8 @@ def train_synthesizer(
         Features of the perceptual loss. Their name is recorded in place of the one in the preset.
     parametric : bool
         Store a parametric shape model instead of contours of real cells, and the weights in half precision.
+    held_out : sequence of Smear
+        Smears of the same data that are kept for tests; their fingerprints are recorded.
     command : str
         Command line for the model card.
     on_message : callable
@@ -94,9 +95,6 @@ def train_synthesizer(
     if trained is None:
         return None
     state, styles = trained
-    on_message("fitting the layout")
-    labels = replace(labels, contact=labels.contact_parameters)
-    on_message("clustering styles")
     config = ModelConfig(
         smearsynth=version("smearsynth"),
         network=preset.network,
@@ -106,12 +104,11 @@ def train_synthesizer(
         data=source or DataSource(smears=len(smears)),
         pretrained=None if pretrained is None else pretrained.as_pretrained,
     )
-    model = _assemble(config, state, styles, labels, smears, parametric=parametric)
-    on_message("measuring illumination, focus, noise and debris")
-    acquisition = AcquisitionModel.fit(smears, model.repaint, preset.training.seed, debris=preset.network.debris)
-    model = replace(model, acquisition=acquisition)
-    if parametric:  # models for distribution are small
-        model = model.rounded_to_half()
+    networks = state.average.generator.eval(), state.average.encoder.eval()
+    model = fit_synthesizer(
+        config, networks, styles, labels, smears, parametric=parametric, on_message=on_message
+    )
+    model = replace(model, training_smears=_record_smears(config, smears, held_out, pretrained))
     model.save(run.folder, half=parametric)
     on_message("measuring style fidelity")
     indices = np.linspace(0, len(smears) - 1, min(len(smears), _FIDELITY_SMEARS))
@@ -237,31 +234,19 @@ def _train_stages(
     return state, styles
 
 
-def _assemble(
-    config: ModelConfig,
-    state: TrainingState,
-    styles: Sequence[Styles],
-    labels: LabelSource,
-    smears: Sequence[Smear],
-    *,
-    parametric: bool,
-) -> Synthesizer:
-    """Build the synthesizer, without acquisition model, from the trained networks and the measured smears."""
-    whole = [drop_partial_cells(vectors, smear) for vectors, smear in zip(styles, smears, strict=True)]
-    return Synthesizer(
-        config,
-        state.average.generator.eval(),
-        state.average.encoder.eval(),
-        StyleBank.fit(
-            [vectors for vectors, _ in whole],
-            [classes for _, classes in whole],
-            config.network.class_names,
-            rng=config.training.seed,
-        ),
-        labels.statistics,
-        ParametricShapes.fit(labels.shapes) if parametric else labels.shapes,
-        labels.contact,
-    )
+def _record_smears(
+    config: ModelConfig, smears: Sequence[Smear], held_out: Sequence[Smear], pretrained: Synthesizer | None
+) -> TrainingSmears:
+    """Return the fingerprints of the training smears, also of the pretrained models, and of the held-out smears."""
+    sources = [TrainingSource(data=config.data.name, smears=fingerprints_of(smears))]
+    if pretrained is not None and pretrained.training_smears is not None:
+        sources += pretrained.training_smears.inherited("pretrained", pretrained.hash)
+    elif pretrained is not None:
+        sources += [
+            TrainingSource(role="pretrained", data=ancestor.data.name, hash=ancestor.hash)
+            for ancestor in config.ancestors
+        ]
+    return TrainingSmears(sources=tuple(sources), held_out=fingerprints_of(held_out))
 
 
 def _report(labels: LabelSource, pretrained: Synthesizer | None, on_message: MessageCallback) -> None:

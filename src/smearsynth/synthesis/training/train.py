@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from smearsynth.datasets import SmearFolder, as_smear_folder, check_smears, choose_split
 from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.formats.listing import IMAGE_FOLDER
-from smearsynth.runs import Execution, select_device
+from smearsynth.formats.splits import every_third
+from smearsynth.runs import Execution, Progress, select_device
 from smearsynth.synthesis.config import DISCRIMINATOR_SETTINGS, NetworkConfig, Preset, TrainingConfig
 from smearsynth.synthesis.config import preset as preset_with_settings
 from smearsynth.synthesis.model.provenance import DataSource
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.networks.features import PerceptualFeatures, load_features
+from smearsynth.synthesis.training.checkpoint import completed_steps
 from smearsynth.synthesis.training.loop import TrainingRun, fabric_for
 from smearsynth.synthesis.training.pipeline import benchmark_steps, build_label_source, train_synthesizer
 
 _CACHE_MB = 1000.0  # decoded smears in memory: every step reads random ones
 _GPU_WORKERS = 4
+_MIN_SMEARS = 12  # of data without splits: with fewer, all smears are training smears
+
+HoldOut = Literal["auto", "third", "none"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,16 @@ class TrainingEstimate:
         Number of training smears.
     class_names : tuple of str
     steps : int
-        Training steps of all stages.
+        Training steps that remain, of all stages.
     precision : {"fp32", "bf16"}
         Selected precision.
     seconds_per_step : dict of str to float
-        Median duration of a step by precision, s.
+        Mean duration of these steps by precision, s.
     device : {"cpu", "cuda"}
+    completed : int
+        Steps that an interrupted training in the output folder has completed.
+    held_out : int
+        Number of smears that are held out for tests.
     """
 
     smears: int
@@ -46,6 +56,8 @@ class TrainingEstimate:
     precision: str
     seconds_per_step: dict[str, float]
     device: str
+    completed: int = 0
+    held_out: int = 0
 
 
 def train(
@@ -58,6 +70,7 @@ def train(
     features: PerceptualFeatures | str | None = None,
     source: DataSource | None = None,
     parametric: bool = False,
+    hold_out: HoldOut = "auto",
     execution: Execution = Execution(),
 ) -> Synthesizer | None:
     """Train a synthesizer on annotated smears and write its model folder.
@@ -68,7 +81,7 @@ def train(
     Parameters
     ----------
     data : Path or str or SmearFolder
-        Folder of annotated smears, or a COCO file. The split "train" is used if it exists, else all smears.
+        Folder of annotated smears, or a COCO file. The split "train" is used if it exists.
     output : Path or str
         Model folder to write.
     preset : {"cpu", "gpu", "paper", "tiny"}
@@ -85,6 +98,9 @@ def train(
         and so is a missing name.
     parametric : bool
         Store a parametric shape model instead of the contours of real cells, and the weights in half precision.
+    hold_out : {"auto", "third", "none"}
+        For data without splits: hold out every third smear for tests ("third") or train on all smears ("none").
+        "auto" holds out every third of 12 or more smears. The model records them, and `benefit` tests on them.
     execution : Execution
         Default number of workers, which read crops ahead: 4 on a GPU, else 0.
 
@@ -121,7 +137,7 @@ def train(
     """
     folder = Path(output)
     _check_output(folder, pretrained)
-    inputs = _prepare(data, preset, settings, pretrained, features, execution)
+    inputs = _prepare(data, preset, settings, pretrained, features, hold_out, execution)
     config, progress = inputs.preset, execution.progress
     workers = execution.workers
     if workers is None:
@@ -142,6 +158,7 @@ def train(
             source=_complete_source(source or DataSource(), inputs),
             features=inputs.features,
             parametric=parametric,
+            held_out=inputs.held_out,
             command=execution.command,
             on_message=progress.message,
         )
@@ -149,19 +166,23 @@ def train(
 
 def estimate_training(
     data: Path | str | SmearFolder,
+    output: Path | str | None = None,
     *,
     preset: str = "cpu",
     settings: Mapping[str, object] | None = None,
     pretrained: Synthesizer | Path | str | None = None,
     features: PerceptualFeatures | str | None = None,
+    hold_out: HoldOut = "auto",
     execution: Execution = Execution(),
 ) -> TrainingEstimate:
     """Read all training smears, check them, and time a few training steps in each precision; nothing is written.
 
     Parameters
     ----------
-    data, preset, settings, pretrained, features, execution
+    data, preset, settings, pretrained, features, hold_out, execution
         As in `train`.
+    output : Path or str, optional
+        Model folder, for the steps that an interrupted training has completed.
 
     Returns
     -------
@@ -172,18 +193,38 @@ def estimate_training(
     DataError, OptionError, ModelError
         As `train`.
     """
-    inputs = _prepare(data, preset, settings, pretrained, features, execution, read_all=True)
+    inputs = _prepare(data, preset, settings, pretrained, features, hold_out, execution, read_all=True)
     smears, config = inputs.smears, inputs.preset
     with error_location(smears.root):
-        build_label_source(smears, config)
+        field = build_label_source(smears, config).statistics.field_size
+    folders = () if output is None else (Path(output) / "state", Path(output) / "stage-two" / "state")
+    completed = min(sum(completed_steps(folder) for folder in folders), config.steps)
     return TrainingEstimate(
         smears=len(smears),
         class_names=smears.class_names,
-        steps=config.steps,
+        steps=config.steps - completed,
         precision=config.training.precision,
-        seconds_per_step=benchmark_steps(smears, config, inputs.device, inputs.features),
+        seconds_per_step=_time_stages(inputs, config.limit_crops(field) if config.second else config, completed),
         device=inputs.device,
+        completed=completed,
+        held_out=len(inputs.held_out),
     )
+
+
+def _time_stages(inputs: _Inputs, preset: Preset, completed: int) -> dict[str, float]:
+    """Return the mean duration of the remaining steps of all stages, by precision, s."""
+    seconds: dict[str, float] = {}
+    remaining = []
+    for stage in preset.stages:
+        remaining.append((stage, stage.steps - min(completed, stage.steps)))
+        completed -= min(completed, stage.steps)
+    total = sum(steps for _, steps in remaining)
+    for stage, steps in remaining:
+        if steps or not total:
+            weight = steps / total if total else 1 / len(remaining)
+            for precision, time in benchmark_steps(inputs.smears, stage, inputs.device, inputs.features).items():
+                seconds[precision] = seconds.get(precision, 0.0) + weight * time
+    return seconds
 
 
 def choose_preset(
@@ -247,6 +288,7 @@ class _Inputs:
     """Everything that a training needs, opened, loaded and checked."""
 
     smears: SmearFolder
+    held_out: SmearFolder | tuple[()]
     split: str | None
     preset: Preset
     pretrained: Synthesizer | None
@@ -270,12 +312,14 @@ def _prepare(
     settings: Mapping[str, object] | None,
     pretrained: Synthesizer | Path | str | None,
     features: PerceptualFeatures | str | None,
+    hold_out: HoldOut,
     execution: Execution,
     *,
     read_all: bool = False,
 ) -> _Inputs:
     """Open, load and check the arguments of `train`, so that errors are reported before any long work."""
-    smears, split = choose_split(as_smear_folder(data, cache_mb=_CACHE_MB), None, default="train")
+    smears, split = choose_split(as_smear_folder(data, cache_mb=_CACHE_MB, progress=execution.progress), None, default="train")
+    smears, held_out = _hold_out(smears, hold_out, execution.progress)
     names = set(smears.splits)
     if split is None and len(names) == 1 and sum(smears.splits.values()) == len(smears):
         split = names.pop()  # the caller selected one split
@@ -295,7 +339,36 @@ def _prepare(
         check_smears(smears, execution.progress)
     if len(smears) and (remark := crop_remark(config, smears[0].shape)):
         execution.progress.message(remark)
-    return _Inputs(smears, split, config, pretrained, features, device)
+    return _Inputs(smears, held_out, split, config, pretrained, features, device)
+
+
+def _hold_out(
+    smears: SmearFolder, hold_out: HoldOut, progress: Progress
+) -> tuple[SmearFolder, SmearFolder | tuple[()]]:
+    """Divide data without splits into training smears and held-out smears, and report the division."""
+    if hold_out not in ("auto", "third", "none"):
+        raise OptionError(f"hold_out {hold_out!r}: choose auto, third or none")
+    if smears.splits:
+        if hold_out == "third":
+            raise OptionError("the data have splits, so smears are held out by them; leave out --hold-out")
+        return smears, ()
+    count = len(smears)
+    if hold_out == "none" or (hold_out == "auto" and count < _MIN_SMEARS):
+        reason = f", fewer than {_MIN_SMEARS} smears" if hold_out == "auto" else ""
+        progress.message(
+            f"no split.csv{reason}: all {count} smears are training smears, none is held out. This model cannot "
+            "be judged on them: leave out --model in `benefit`, or train with --hold-out third"
+        )
+        return smears, ()
+    train, test = every_third(count)
+    if not test or not train:
+        raise DataError(f"{count} smears are too few to hold out every third; add smears", smears.root)
+    progress.message(
+        f"no split.csv: {len(test)} of {count} smears, every third, are held out for tests, and `benefit` with "
+        "this model tests on them. If fields of the same slide are in both sets, scores are too high. --hold-out "
+        "none trains on all smears"
+    )
+    return smears.subset(train), smears.subset(test)
 
 
 def _complete_source(source: DataSource, inputs: _Inputs) -> DataSource:
