@@ -120,7 +120,7 @@ def test_synthesizers_start_from_a_pretrained_model(
     out, settings = tmp_path / "out", make_settings(arms=("SD", "RD+SD"))
     recorder = Recorder()
     estimate_benefit(smear_folder, out, settings, pretrained=tiny_folder, execution=execution(recorder))
-    assert "trained first for each, 2 steps" in recorder.text
+    assert f"trained first for each from {tiny_folder}, 2 steps" in recorder.text
     assert benefit(smear_folder, out, settings, pretrained=tiny_folder, execution=execution()) is not None
     (folder,) = out.glob("synthesizer-6-*")
     model = Synthesizer.load(folder).config

@@ -100,8 +100,8 @@ def drawn_runs(draws: int, seeds: int, spread: float) -> list[tuple[Run, Bootstr
                 scores = true + level + rng.normal(0, 0.002, len(true))
                 run = Run(
                     task="segmentation", arm=arm, reals=3, seed=seed, draw=draw, metric="dice",
-                    value=float(scores.mean()), ap50=None, smears=3, steps=1, best_step=1, validation=None, seconds=1,
-                    key="k", synthesizer=None, images=(),
+                    value=float(scores.mean()), ap50=None, smears=3, steps=1, best_step=1, validation=None,
+                    seconds=1, key="k", synthesizer=None, images=(),
                 )  # type: ignore[arg-type]  # fmt: skip
                 results.append((run, BootstrapScore.of_scores(scores.tolist())))
     return results

@@ -20,7 +20,18 @@ MANIFEST = "manifest.jsonl"
 LightName = Literal["original", "augmented"]
 
 # Fields that differ between the smears of one stream.
-_PER_SMEAR = {"name", "index", "attempt", "redrawn", "requested", "placed", "classes", "blend", "stained", "acquisition"}
+_PER_SMEAR = {
+    "name",
+    "index",
+    "attempt",
+    "redrawn",
+    "requested",
+    "placed",
+    "classes",
+    "blend",
+    "stained",
+    "acquisition",
+}
 _VALUE_LENGTH = 12  # characters of a value in an error message: enough of a hash
 
 

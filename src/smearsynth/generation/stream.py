@@ -227,6 +227,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             styles=draw.styles,
             layers=drawn.layers,
             debris=self.model.draw_debris(labels, acquisition),
+            visibility=1.0 if acquisition is None else acquisition.visibility,
         )
         image = self.model.develop(painted, labels, stain=stain, acquisition=acquisition)
         timer("image")

@@ -1,8 +1,8 @@
 """Cells that overlap: labels that divide the overlap, whole outlines, and layers without overlap.
 
-Blood cells are translucent. Where two overlap, both outlines continue and the pixels belong to both. Annotations with
-one label per pixel divide the overlap between them. Here each pixel goes to the cell that it lies deeper in, which
-gives the straight cut that annotators and watersheds draw.
+Blood cells are translucent. Where two overlap, both outlines continue and the pixels belong to both. Annotations
+with one label per pixel divide the overlap between them. Here each pixel goes to the cell that it lies deeper in,
+which gives the straight cut that annotators and watersheds draw.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _paint_deepest(points: Any, polar: Any, poses: Any, scratch: Any, out: npt.N
                     word &= word - ONE
                     line = y[k] + top + row
                     other = out[line, column] - 1
-                    if other < 0 or _depth(polar, poses, k, column, line) < _depth(polar, poses, other, column, line):
+                    if other < 0 or _depth(polar, poses, k, column, line) < _depth(
+                        polar, poses, other, column, line
+                    ):
                         out[line, column] = k + 1
 
 
@@ -76,7 +78,7 @@ def _depth(polar: Any, poses: Any, k: int, column: int, line: int) -> float:
     weight = position - low
     radii = polar[shape[k]]
     radius = (1.0 - weight) * radii[int(low) % DIRECTIONS] + weight * radii[(int(low) + 1) % DIRECTIONS]
-    return math.hypot(dx, dy) / max(scale[k] * radius, 1e-6)
+    return float(math.hypot(dx, dy) / max(scale[k] * radius, 1e-6))
 
 
 @kernel
@@ -173,7 +175,7 @@ class Layers(NamedTuple):
 
 
 def paint_layers(layout: Layout, workspace: Workspace, labels: LabelArray) -> Layers:
-    """Divide the cells of a layout into a base layer and upper cells, so that overlapping cells are in different ones.
+    """Divide the cells of a layout into a base layer and upper cells, so that no layer has overlapping cells.
 
     As many cells as possible are in the base layer (greedily, the cells with the fewest overlaps first).
 

@@ -47,8 +47,8 @@ class Layout:
     lines : (n,) bool array, optional
         Whether a line of background separates the cell from the cells above it. Default: nowhere.
     under : (n,) bool array, optional
-        Whether the cell lies partly under later ones. Default: nowhere. The order of the cells is the stacking order;
-        shape and pose give the whole outline of each cell.
+        Whether the cell lies partly under later ones. Default: nowhere. The order of the cells is the stacking
+        order; shape and pose give the whole outline of each cell.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Whole outlines of cells that an annotation cuts: cuts are recognised, and the hidden part is completed.
 
-Where two cells overlap, one label per pixel cuts at least one of them, straight or concave. A cut cell that is placed
-alone looks bitten, like no real cell. Red cells are nearly elliptic, so the hidden part is taken from the ellipse that
-fits the visible outline (Halir and Flusser 1998).
+Where two cells overlap, one label per pixel cuts at least one of them, straight or concave. A cut cell that is
+placed alone looks bitten, like no real cell. Red cells are nearly elliptic, so the hidden part is taken from the
+ellipse that fits the visible outline (Halir and Flusser 1998).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def complete(outline: FloatArray, free: Flags) -> FloatArray | None:
     """
     if free.mean() < _MIN_FREE or free.sum() < 8:
         return None
-    ellipse = EllipseModel.from_estimate(outline[free])
+    ellipse = EllipseModel.from_estimate(outline[free])  # type: ignore[no-untyped-call]
     if not ellipse:
         return None
     area = polygon_areas(outline[None])[0]

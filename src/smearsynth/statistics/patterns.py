@@ -250,12 +250,12 @@ def distance_histogram(distances: FloatArray, diameter: float) -> tuple[int, ...
     return tuple(np.bincount(bins, minlength=BINS).tolist())
 
 
-def contact_fractions(labels: LabelArray, count: int, diameter: float) -> FloatArray:
+def contact_fractions(labels: npt.NDArray[np.integer[Any]], count: int, diameter: float) -> FloatArray:
     """Compute the fraction of cells whose longest contact with another cell exceeds each of `CONTACT_LENGTHS`.
 
-    Two discs of the diameter D that overlap by the depth d are divided by a chord of length √(d·(2D − d)). The length
-    of the contacts thus shows how deep cells overlap where annotations divide them. A contact is where two cells are
-    adjacent, or one pixel apart.
+    Two discs of the diameter D that overlap by the depth d are divided by a chord of length √(d·(2D − d)). The
+    length of the contacts thus shows how deep cells overlap where annotations divide them. A contact is where two
+    cells are adjacent, or one pixel apart.
 
     Parameters
     ----------
@@ -292,8 +292,8 @@ def contact_fractions(labels: LabelArray, count: int, diameter: float) -> FloatA
     return fractions
 
 
-def _facing_pairs(labels: LabelArray, count: int) -> IntArray:
-    """Return a code of each pair of cells that face each other along a row, adjacent or one background pixel apart."""
+def _facing_pairs(labels: npt.NDArray[np.integer[Any]], count: int) -> IntArray:
+    """Return a code of each pair of cells that are adjacent in a row, or one background pixel apart."""
     codes = []
     for first, second, free in (
         (labels[:, :-1], labels[:, 1:], True),

@@ -164,8 +164,8 @@ class SmearStatistics(_Record):
         Fraction of the field farther from any cell than 0.25 to 2 mean diameters, see `empty_fractions`. Empty in
         files of earlier versions.
     contact_fractions : tuple of float, (3,)
-        Fraction of cells with a contact longer than 0.3 to 0.7 mean diameters, see `contact_fractions`. Empty in files
-        of earlier versions.
+        Fraction of cells with a contact longer than 0.3 to 0.7 mean diameters, see `contact_fractions`. Empty in
+        files of earlier versions.
 
     Notes
     -----

@@ -109,6 +109,11 @@ class TrainingConfig(_Config):
         0.0, ge=0, le=1, description="stain augmentation: fraction of training crops in a random stain"
     )
     flips: bool = Field(True, description="flip crops horizontally and vertically, each with probability 0.5")
+    align_channels: bool = Field(
+        True,
+        description="undo the lateral chromatic shift of the smears before flips, which would put its fringe on both "
+        "sides of the cells; the acquisition model adds it again",
+    )
     ema: float = Field(0.998, ge=0, lt=1, description="EMA decay of the stored weights")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 is faster on GPUs and on CPUs with AMX, and slower on other CPUs"

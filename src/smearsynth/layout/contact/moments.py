@@ -25,10 +25,24 @@ _NEAREST_EDGES = (0, 6, 7, 8, 9, 10, 11, 12, 14, 17)
 _PAIR_EDGES = (4, 6, 8, 9, 10, 11, 12, 14, 18, 24, 32, 40)
 _CLUSTER_SIZES = (3, 4, 5)
 # Smallest standard errors: of nearest-neighbour fractions and of the pair correlation (few pairs are nearer than a
-# diameter, but deep overlaps show in them), then of touching, its deviation, clusters, empty areas and long contacts.
+# diameter, but deep overlaps show in them), then of touching, its deviation, clusters, empty areas and long
+# contacts.
 _MIN_NEAREST_ERROR = 0.005
 _MIN_PAIR_ERRORS = [0.005, 0.01, 0.02, *[0.03] * (len(_PAIR_EDGES) - 4)]
-_MIN_FRACTION_ERRORS = [0.01, 0.015, 0.004, 0.002, 0.002, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001, *[0.01] * len(patterns.CONTACT_LENGTHS)]
+_MIN_FRACTION_ERRORS = [
+    0.01,
+    0.015,
+    0.004,
+    0.002,
+    0.002,
+    0.003,
+    0.003,
+    0.002,
+    0.002,
+    0.001,
+    0.001,
+    *[0.01] * len(patterns.CONTACT_LENGTHS),
+]
 
 
 @dataclass(frozen=True)

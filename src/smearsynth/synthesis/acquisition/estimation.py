@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from smearsynth.smear import ImageArray, LabelArray, Mask
+from smearsynth.shapes.overlaps import find_overlaps
+from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.synthesis.acquisition.debris import find_debris
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 
@@ -16,6 +17,7 @@ _BLOCK = 8  # px: the illumination is smooth, so block means are sufficient
 _MIN_BLOCKS = 50  # min number of background blocks for an estimate of the illumination
 _MIN_PIXELS = 50  # min number of background pixels for an estimate of the noise
 _BLURS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, between which the blur is interpolated
+_MIN_ABSORBANCE = 0.05  # of single cells, natural logarithm; the overlaps of paler cells show nothing
 _MIN_GAIN = 0.05  # of red or blue per grey level of green; below, the rims are not visible in that channel
 _MAX_SHIFT = 2.0  # px
 _RIM = 3  # px on either side of a cell outline, where the gradient measures the focus
@@ -89,9 +91,35 @@ def estimate_blur(
     return float(np.interp(-target, -np.array(gradients), _BLURS))
 
 
-def estimate_shift(
-    image: ImageArray, labels: LabelArray, ignored: Mask | None = None
-) -> npt.NDArray[np.float64]:
+def estimate_visibility(smear: Smear) -> float:
+    """Estimate the fraction of its absorbance with which the lower of two overlapping cells is visible.
+
+    Parameters
+    ----------
+    smear : Smear
+
+    Returns
+    -------
+    float
+        Mean over the overlaps, in [0, 1]; NaN without overlaps whose cells are elliptic.
+    """
+    background = smear.background()
+    if not smear.count or not background.any():
+        return float("nan")
+    grey = smear.image.mean(axis=2, dtype=np.float64)
+    level = float(np.median(grey[background]))
+    diameter = float(np.sqrt(4 * np.median(smear.areas()) / np.pi))
+    fractions = []
+    for overlap in find_overlaps(smear, diameter):
+        height, width = overlap.both.shape
+        window = grey[overlap.top : overlap.top + height, overlap.left : overlap.left + width]
+        both, single = (np.log(level / max(window[mask].mean(), 1.0)) for mask in (overlap.both, overlap.single))
+        if single > _MIN_ABSORBANCE:
+            fractions.append(both / single - 1)
+    return float(np.clip(np.mean(fractions), 0, 1)) if fractions else float("nan")
+
+
+def estimate_shift(image: ImageArray, labels: LabelArray, ignored: Mask | None = None) -> npt.NDArray[np.float64]:
     """Estimate the lateral chromatic aberration of a smear from the rims of its cells.
 
     A shifted channel is, to first order, a linear function of the green channel and its gradient.

@@ -50,6 +50,9 @@ class Acquisition(BaseModel):
         Lateral chromatic aberration: shift of R down and right, and of B down and right, relative to G, px.
     texture : Texture, optional
         Noise with the spectrum of the data, in addition to that of the painted image.
+    visibility : float
+        Fraction of its absorbance with which the lower of two overlapping cells is visible. The synthesizer uses it
+        when it paints the field.
     compression : tuple of int, optional
         JPEG quality and subsampling (`smearsynth.formats.pixels.compression.jpeg_history`). The image is saved once
         with them, as the last step.
@@ -68,6 +71,7 @@ class Acquisition(BaseModel):
     particles: tuple[Particle, ...] = ()
     shift: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     texture: Texture | None = None
+    visibility: float = Field(1.0, ge=0, le=2)
     compression: tuple[int, int] | None = None
     seed: int = Field(0, ge=0)
 
@@ -125,9 +129,7 @@ class Acquisition(BaseModel):
             result[..., channel] = np.clip(np.rint(plane), 0, 255)
         return result if self.compression is None else compress(result, self.compression)
 
-    def _common_noise(
-        self, shape: tuple[int, int], labels: LabelArray | None
-    ) -> npt.NDArray[np.float32] | None:
+    def _common_noise(self, shape: tuple[int, int], labels: LabelArray | None) -> npt.NDArray[np.float32] | None:
         """Return the noise that is correlated between pixels or channels, (3, H, W) or (1, H, W) in all channels."""
         noise = None
         if self.texture is not None:
@@ -145,6 +147,26 @@ class Acquisition(BaseModel):
             return None
         free = np.ones(shape, bool) if labels is None else labels == 0
         return particle_absorbance(self.particles, free, np.random.default_rng([self.seed, 4]))
+
+
+def align_channels(image: ImageArray, shift: Sequence[float] | npt.NDArray[np.float64]) -> ImageArray:
+    """Return an image without a lateral chromatic shift.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    shift : (4,) sequence of float
+        As in `Acquisition`, px.
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
+    """
+    aligned = image.copy()
+    for channel in (0, 2):
+        plane = shift_plane(image[..., channel].astype(np.float32), -shift[channel], -shift[channel + 1])
+        aligned[..., channel] = np.clip(np.rint(plane), 0, 255)
+    return aligned
 
 
 def shift_plane(plane: npt.NDArray[np.float32], down: float, right: float) -> npt.NDArray[np.float32]:

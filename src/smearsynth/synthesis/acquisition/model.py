@@ -14,7 +14,11 @@ from smearsynth.errors import DataError
 from smearsynth.migrations import to_current
 from smearsynth.smear import ImageArray, LabelArray, Smear
 from smearsynth.synthesis.acquisition.debris import DebrisModel
-from smearsynth.synthesis.acquisition.estimation import estimate_blur, estimate_illumination
+from smearsynth.synthesis.acquisition.estimation import (
+    estimate_blur,
+    estimate_illumination,
+    estimate_visibility,
+)
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.optics import OpticsModel, estimate_optics
 from smearsynth.synthesis.acquisition.out_of_focus import Haze
@@ -24,7 +28,7 @@ from smearsynth.synthesis.acquisition.particles import ParticleModel
 # x, y, x², xy, y², and independent for each channel.
 _AUGMENTATION_COMMON = np.array([0.10, 0.10, 0.08, 0.05, 0.08])
 _AUGMENTATION_CHANNEL = 0.02
-_MAX_RECONSTRUCTIONS = 200  # smears compared with their reconstructions
+_MAX_RECONSTRUCTIONS = 72  # smears compared with their reconstructions
 _INVALID = "not a valid acquisition model; train the model again or copy its folder again"
 
 
@@ -43,6 +47,7 @@ class _AcquisitionModelRecord(BaseModel):
     shift: list[list[float]] = []
     texture: list[list[list[list[float]]]] = []
     compression: list[tuple[int, int] | None] = []
+    visibility: list[float] = []
     particle_densities: list[float] = []
     particles: list[list[float]] = []
     particle_smears: list[int] = []
@@ -126,7 +131,13 @@ class AcquisitionModel:
             np.round([(blur, 0.0, 0.0) for blur in blurs], 3)[nearest],
             DebrisModel.fit(smears if debris else [], rng),
             joint=True,
-            optics=OpticsModel.of(optics, nearest, histories, ParticleModel.fit(smears, rng, sharp=not debris)),
+            optics=OpticsModel.of(
+                optics,
+                nearest,
+                histories,
+                ParticleModel.fit(smears, rng, sharp=not debris),
+                [estimate_visibility(smear) for smear in smears],
+            ),
         )
 
     def draw(

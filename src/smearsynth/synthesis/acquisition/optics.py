@@ -50,7 +50,7 @@ def estimate_optics(
     common = Acquisition(
         illumination=tuple(illumination.tolist()),
         blur=blur,
-        shift=tuple(shift.tolist()),  # type: ignore[arg-type]
+        shift=tuple(shift.tolist()),
         compression=history,
     )
 
@@ -73,12 +73,15 @@ class OpticsModel:
     compression : tuple of (int, int) or None
         JPEG quality and subsampling.
     particles : ParticleModel
+    visibility : (n,) float64 array
+        Of the lower of two overlapping cells, see `Acquisition`.
     """
 
     shift: FloatArray
     texture: FloatArray
     compression: tuple[tuple[int, int] | None, ...]
     particles: ParticleModel
+    visibility: FloatArray
 
     @classmethod
     def of(
@@ -87,13 +90,20 @@ class OpticsModel:
         numbers: npt.NDArray[np.int64],
         histories: Sequence[tuple[int, int] | None],
         particles: ParticleModel,
+        visibility: Sequence[float],
     ) -> OpticsModel:
-        """Return the model of smears with the rows of these numbers."""
+        """Return the model of smears with the rows of these numbers.
+
+        Smears without overlaps, where the visibility is NaN, get the mean of the others.
+        """
+        known = np.array(visibility, np.float64)
+        mean = np.nanmean(known) if np.isfinite(known).any() else 1.0
         return cls(
             np.round([rows[k].shift for k in numbers], 3),
             np.round([rows[k].texture for k in numbers], 2),
             tuple(None if history is None else (int(history[0]), int(history[1])) for history in histories),
             particles,
+            np.round(np.where(np.isfinite(known), known, mean), 3),
         )
 
     def draw(self, free: int, reference: int, rng: np.random.Generator, *, factor: float) -> dict[str, Any]:
@@ -114,6 +124,7 @@ class OpticsModel:
             "shift": tuple(self.shift[reference].tolist()),
             "texture": Texture.of(factor * self.texture[reference]),
             "compression": self.compression[reference],
+            "visibility": float(self.visibility[reference]),
             "particles": tuple(self.particles.draw(count, reference, rng)),
         }
 
@@ -123,6 +134,7 @@ class OpticsModel:
             "shift": self.shift.tolist(),
             "texture": self.texture.tolist(),
             "compression": list(self.compression),
+            "visibility": self.visibility.tolist(),
             "particle_densities": self.particles.densities.tolist(),
             "particles": self.particles.particles.tolist(),
             "particle_smears": self.particles.smears.tolist(),
@@ -138,9 +150,14 @@ class OpticsModel:
             np.array(record["particle_smears"], np.int64),
         )
         texture = np.array(record["texture"], np.float64)
-        sizes = {n, len(particles.densities), len(record["compression"])}
-        if texture.shape != (n, 2, len(SIGMAS), 3) or len(sizes) > 1 or len(particles.smears) != len(particles.particles):
+        sizes = {n, len(particles.densities), len(record["compression"]), len(record["visibility"])}
+        if (
+            texture.shape != (n, 2, len(SIGMAS), 3)
+            or len(sizes) > 1
+            or len(particles.smears) != len(particles.particles)
+        ):
             raise ValueError("arrays of different lengths")
         return cls(
-            np.array(record["shift"], np.float64).reshape(n, 4), texture, tuple(record["compression"]), particles
+            np.array(record["shift"], np.float64).reshape(n, 4), texture, tuple(record["compression"]), particles,
+            np.array(record["visibility"], np.float64),
         )

@@ -1,7 +1,7 @@
 """Particles: objects in the background without annotation, such as platelets, debris, smudges and ghost cells.
 
-They are measured on the backgrounds of real smears and drawn at the same rates. Each is an ellipse with a soft rim that
-absorbs light; its shape and colour are those of a measured particle, its place is random. No pixel is copied.
+They are measured on the backgrounds of real smears and drawn at the same rates. Each is an ellipse with a soft rim
+that absorbs light; its shape and colour are those of a measured particle, its place is random. No pixel is copied.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class ParticleModel:
     smears: npt.NDArray[np.int64]
 
     @classmethod
-    def fit(cls, smears: Sequence[Smear], rng: int | np.random.Generator = 0, *, sharp: bool = True) -> ParticleModel:
+    def fit(
+        cls, smears: Sequence[Smear], rng: int | np.random.Generator = 0, *, sharp: bool = True
+    ) -> ParticleModel:
         """Measure the particles of smears.
 
         Parameters
@@ -102,7 +104,7 @@ class ParticleModel:
 
 
 def find_particles(smear: Smear, *, sharp: bool = True) -> list[Particle]:
-    """Find the particles in the background of a smear: in focus (platelets, debris), and out of focus (ghost cells).
+    """Find the particles in the background of a smear: platelets and debris in focus, ghost cells out of focus.
 
     Parameters
     ----------

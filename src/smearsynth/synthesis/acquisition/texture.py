@@ -102,7 +102,9 @@ class Texture(BaseModel):
                 outside, inside = np.float32(background[band, channel]), np.float32(cells[band, channel])
                 if outside or inside:
                     noise = _correlated_noise(shape, band, rng)
-                    planes[channel] += noise * (outside if weight is None else outside + (inside - outside) * weight)
+                    planes[channel] += noise * (
+                        outside if weight is None else outside + (inside - outside) * weight
+                    )
         mixed: Plane = np.tensordot(_TO_RGB.astype(np.float32), planes, 1)
         return mixed
 
@@ -212,8 +214,7 @@ def _block_means(plane: Plane, weight: Plane) -> Plane:
         result: Plane = blocks.sum((1, 3))
         return result
 
-    means: Plane = sums(plane * weight) / np.maximum(sums(weight), 1e-3)
-    return means
+    return (sums(plane * weight) / np.maximum(sums(weight), 1e-3)).astype(np.float32)
 
 
 def _regions(image: ImageArray, labels: LabelArray, ignored: Mask | None) -> tuple[Mask, Mask]:

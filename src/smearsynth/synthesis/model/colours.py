@@ -72,9 +72,7 @@ class TissueColours:
                 on_smear(k + 1)
         grown = [_grow(row) for row in counts]
         total = np.sum(grown, axis=0, dtype=np.int64)
-        alone = [
-            float(row[total == own].sum() / max(row.sum(), 1)) for row, own in zip(counts, grown, strict=True)
-        ]
+        alone = [float(row[total == own].sum() / max(row.sum(), 1)) for row, own in zip(counts, grown, strict=True)]
         limit = max(_LIMIT, round(float(np.quantile(alone, _REAL_QUANTILE)), 6)) if len(alone) > 1 else _LIMIT
         return cls((total > 0).reshape(_BINS, _BINS, _BINS), limit)
 

@@ -93,7 +93,8 @@ class Synthesizer:
     acquisition : AcquisitionModel, optional
         Fitted to the training smears. Without it fields are evenly illuminated, in focus and without debris.
     colours : TissueColours, optional
-        Colours of the training smears, against which painted fields are checked. None for models of former versions.
+        Colours of the training smears, against which painted fields are checked. None for models of former
+        versions.
     training_smears : TrainingSmears, optional
         Fingerprints of the training smears, which show whether a model has seen a smear. None for old models.
 
@@ -174,6 +175,7 @@ class Synthesizer:
         acquisition: Acquisition | None = None,
         debris: Mask | None = None,
         stain: Stain | None = None,
+        visibility: float = 1.0,
         max_tile_pixels: int = MAX_TILE_PIXELS,
         precision: torch.dtype = torch.float32,
     ) -> ImageArray:
@@ -198,6 +200,8 @@ class Synthesizer:
             Debris mask, in place of the debris of `acquisition`.
         stain : Stain, optional
             Change of stain after painting.
+        visibility : float
+            Of the lower of two overlapping cells, see `add_upper_cells`.
         max_tile_pixels, precision
             See `paint_field`.
 
@@ -234,7 +238,7 @@ class Synthesizer:
             debris=debris,
         )
         if layers is not None:
-            image = self._add_upper_cells(image, layers, classes, styles, rng, precision)
+            image = self._add_upper_cells(image, layers, classes, styles, rng, precision, visibility)
         return self.develop(image, labels, stain=stain, acquisition=acquisition)
 
     @staticmethod
@@ -260,6 +264,7 @@ class Synthesizer:
         styles: Styles,
         rng: np.random.Generator,
         precision: torch.dtype,
+        visibility: float,
     ) -> ImageArray:
         """Paint the upper cells of a field in windows of their own and add them to its image."""
 
@@ -268,7 +273,7 @@ class Synthesizer:
             window_styles = styles[[0, label]]
             return paint_field(self.generator, labels, classes[cell], window_styles, rng, precision=precision)
 
-        return add_upper_cells(image, layers, paint_window)
+        return add_upper_cells(image, layers, paint_window, visibility)
 
     def repaint(self, smear: Smear, rng: int | np.random.Generator = 0) -> ImageArray:
         """Reconstruct a real smear from its labels, styles and debris, without acquisition model."""

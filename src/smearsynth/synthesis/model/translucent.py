@@ -1,8 +1,8 @@
 """Fields with translucent cells: overlapping cells are painted apart and joined as light passes through both.
 
-A generator that is trained on labels without overlap paints a seam between the labels of two overlapping cells. Here
-each of them is painted alone, with its whole outline. By the Beer-Lambert law, absorbances add up, so the transmittance
-of an overlap is the product of those of its cells. This also holds for images with a gamma curve.
+A generator that is trained on labels without overlap paints a seam between the labels of two overlapping cells.
+Here each of them is painted alone, with its whole outline. By Beer and Lambert, absorbances add up, so the
+transmittance of an overlap is the product of those of its cells. This also holds for images with a gamma curve.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _MAX_TRANSMITTANCE = 1.1  # halos are slightly brighter than the background
 WindowPainter = Callable[[LabelArray, int], ImageArray]
 
 
-def add_upper_cells(base: ImageArray, layers: Layers, paint: WindowPainter) -> ImageArray:
+def add_upper_cells(
+    base: ImageArray, layers: Layers, paint: WindowPainter, visibility: float = 1.0
+) -> ImageArray:
     """Add the upper cells of a field to the painted base layer.
 
     Parameters
@@ -37,6 +39,9 @@ def add_upper_cells(base: ImageArray, layers: Layers, paint: WindowPainter) -> I
     paint : callable
         Called with window labels (h, w), 0 or 1, and the label of the cell in the field; returns the image of the
         window (h, w, 3) uint8.
+    visibility : float
+        Fraction of its absorbance with which a cell of the base layer shows through an upper one: 1 where cells lie
+        on each other like filters, 0 where the upper cell hides the lower one, or presses it aside.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def add_upper_cells(base: ImageArray, layers: Layers, paint: WindowPainter) -> I
     for cell in layers.upper:
         labels = np.pad(cell.mask.astype(np.int32), _padding(cell.mask.shape))
         window = paint(labels, cell.label).astype(np.float32)
-        _add_cell(image, occupied, cell, labels > 0, window, background)
+        _add_cell(image, occupied, cell, labels > 0, window, background, visibility)
     result: ImageArray = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     return result
 
@@ -60,9 +65,10 @@ def _padding(shape: tuple[int, ...], grid: int = 8) -> list[tuple[int, int]]:
     return [(_MARGIN, _MARGIN + -(side + 2 * _MARGIN) % grid) for side in shape]
 
 
-def _background_colour(image: npt.NDArray[np.generic], background: Mask) -> npt.NDArray[np.float32]:
+def _background_colour(image: npt.NDArray[np.uint8 | np.float32], background: Mask) -> npt.NDArray[np.float32]:
     pixels = image[background] if background.any() else image.reshape(-1, 3)
-    return np.median(pixels[:: max(1, len(pixels) // 20_000)], axis=0).astype(np.float32)
+    colour: npt.NDArray[np.float32] = np.median(pixels[:: max(1, len(pixels) // 20_000)], axis=0).astype(np.float32)
+    return colour
 
 
 def _add_cell(
@@ -72,6 +78,7 @@ def _add_cell(
     mask: Mask,
     window: npt.NDArray[np.float32],
     background: npt.NDArray[np.float32],
+    visibility: float,
 ) -> None:
     """Join one cell with the image, in place, and mark its pixels as occupied."""
     height, width = occupied.shape
@@ -85,7 +92,11 @@ def _add_cell(
     # Beside the other cells the base layer shows plain background, whose grain would count twice.
     below = _soft(occupied[rows, columns], 0.0)
     part = image[rows, columns]
-    part += alpha * ((background + below * (part - background)) * transmittance - part)
+    lower = (background + below * (part - background)) / background
+    if visibility < 1:  # beside the upper cell, in its halo, the lower one is fully visible
+        inside = ndimage.gaussian_filter(mask.astype(np.float32), _SOFTNESS)[inner][..., None]
+        lower = np.maximum(lower, 1e-3) ** (1 - (1 - visibility) * inside)
+    part += alpha * (background * lower * transmittance - part)
     occupied[rows, columns] |= mask[inner]
 
 
@@ -93,4 +104,5 @@ def _soft(mask: Mask, inside: float) -> npt.NDArray[np.float32]:
     """Return a mask with a soft transition outside its halo, (H, W, 1); at least `inside` on the mask."""
     grown = ndimage.binary_dilation(mask, iterations=_HALO).astype(np.float32)
     soft = ndimage.gaussian_filter(grown, _SOFTNESS)
-    return np.maximum(soft, inside * mask)[..., None].astype(np.float32)
+    result: npt.NDArray[np.float32] = np.maximum(soft, inside * mask)[..., None].astype(np.float32)
+    return result

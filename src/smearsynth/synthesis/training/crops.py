@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear, relabel_sequential
 from smearsynth.synthesis.acquisition.debris import find_debris
+from smearsynth.synthesis.acquisition.estimation import estimate_shift
+from smearsynth.synthesis.acquisition.imaging import align_channels
 from smearsynth.synthesis.acquisition.stain import augment_stain
 from smearsynth.synthesis.config import TrainingConfig
 from smearsynth.synthesis.styles.clusters import Styles
@@ -94,6 +96,23 @@ class ResizedSmears(Sequence[Smear]):
 
     def __getitem__(self, index: int) -> Smear:  # type: ignore[override]
         return self.smears[index].resized(self.scale)
+
+
+@dataclass(frozen=True)
+class AlignedSmears(Sequence[Smear]):
+    """Smears without their lateral chromatic shift; it is estimated on the first access of each smear."""
+
+    smears: Sequence[Smear]
+    shifts: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.smears)
+
+    def __getitem__(self, index: int) -> Smear:  # type: ignore[override]
+        smear = self.smears[index]
+        if index not in self.shifts:
+            self.shifts[index] = estimate_shift(smear.image, smear.labels, smear.ignored)
+        return replace(smear, image=align_channels(smear.image, self.shifts[index]))
 
 
 @dataclass(frozen=True)

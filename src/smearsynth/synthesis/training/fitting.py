@@ -1,4 +1,4 @@
-"""Everything of a synthesizer but its networks, fitted to annotated smears: layout, styles, acquisition, colours."""
+"""Fit of a synthesizer to annotated smears, without its networks: layout, styles, acquisition and colours."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def fit_synthesizer(
     return model.rounded_to_half() if parametric else model  # models for distribution are small
 
 
-def refit(model: Synthesizer, smears: Sequence[Smear], on_message: MessageCallback = lambda text: None) -> Synthesizer:
+def refit(
+    model: Synthesizer, smears: Sequence[Smear], on_message: MessageCallback = lambda text: None
+) -> Synthesizer:
     """Return a model with the same networks, with everything else fitted to smears again.
 
     Use it to bring a model of a former version up to date with its training smears.

@@ -25,7 +25,7 @@ from smearsynth.synthesis.networks.features import PerceptualFeatures
 from smearsynth.synthesis.networks.noise import draw_noise
 from smearsynth.synthesis.styles.clusters import Styles
 from smearsynth.synthesis.training.checkpoint import load_state, save_state
-from smearsynth.synthesis.training.crops import CropBatch, ResizedSmears, crop_stream, draw_crops
+from smearsynth.synthesis.training.crops import AlignedSmears, CropBatch, ResizedSmears, crop_stream, draw_crops
 from smearsynth.synthesis.training.fine_tuning import initialise_from
 from smearsynth.synthesis.training.log import TrainingLog
 from smearsynth.synthesis.training.state import TrainingState
@@ -135,6 +135,7 @@ def train_networks(
     state = _initial_state(preset, pretrained, first_stage)
     update = _prepare_step(state, preset, run, features)
     smears = smears if config.scale == 1 else ResizedSmears(smears, config.scale)
+    smears = AlignedSmears(smears) if config.flips and config.align_channels else smears
     crops = crop_stream(
         smears,
         config,
