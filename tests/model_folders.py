@@ -13,6 +13,7 @@ FILES = (
     "shapes.safetensors",
     "layout.json",
     "acquisition.json",
+    "colours.json",
     "training-smears.json",
 )
 

@@ -12,7 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from smearsynth.datasets import open_smears
+from smearsynth.datasets import exclude_overlays, open_smears
 from smearsynth.synthesis.config import preset
 from smearsynth.synthesis.networks.features import load_features
 from smearsynth.synthesis.training.loop import TrainingRun, fabric_for, train_networks
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=12)
     options = parser.parse_args()
     settings = preset(options.preset, steps=options.steps, batch=options.batch)
-    smears = open_smears(options.data, split="train", cache_mb=2000)
+    smears = exclude_overlays(open_smears(options.data, split="train", cache_mb=2000))
     started = time.perf_counter()
 
     def on_step(step: int, losses: dict[str, float] | None) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from smearsynth.annotation.burned_in import KINDS, Overlay, find_overlays, overlay_mask
 from smearsynth.annotation.exclusion import IgnoredPixels, exclude
+from smearsynth.annotation.relative_colours import KINDS, Overlay, OverlayKind, overlay_mask
+from smearsynth.annotation.repeated_overlays import OverlayEvidence
 from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import ClassChoice, Entry, Reader
 from smearsynth.formats.fingerprints import Fingerprint, fingerprints_of_files
@@ -36,7 +37,7 @@ __all__ = [
 
 
 OverlayState = Literal["undecided", "kept", "excluded"]
-_OVERLAY_SAMPLE = 60  # smears that are searched for the message; the others are searched when they are decoded
+_OVERLAY_SAMPLE = 60  # smears that are compared; all are searched when they are decoded
 
 
 class SmearFolder(Sequence[Smear]):
@@ -58,6 +59,8 @@ class SmearFolder(Sequence[Smear]):
         Whether overlays, such as scale bars, are ignored pixels; `exclude_overlays` decides it.
     ignored : IgnoredPixels, optional
         Pixels that are ignored in every smear.
+    evidence : OverlayEvidence, optional
+        What other smears of the folder say about overlays.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class SmearFolder(Sequence[Smear]):
         cache: SmearCache,
         overlays: OverlayState = "undecided",
         ignored: IgnoredPixels | None = None,
+        evidence: OverlayEvidence | None = None,
     ) -> None:
         self._reader = reader
         self._entries = tuple(entries)
@@ -75,6 +79,7 @@ class SmearFolder(Sequence[Smear]):
         self._cache = cache
         self._overlays: OverlayState = overlays
         self._ignored = ignored
+        self._evidence = evidence
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -188,34 +193,55 @@ class SmearFolder(Sequence[Smear]):
         """Whether overlays, such as scale bars, are ignored pixels ("excluded"), not ("kept"), or "undecided"."""
         return self._overlays
 
-    def with_overlays(self, overlays: OverlayState) -> SmearFolder:
-        """Return the same smears with another treatment of overlays, and an empty cache."""
+    def without_overlays(self) -> SmearFolder:
+        """Return the same smears with overlays as ignored pixels, and an empty cache."""
         cache = SmearCache(self._cache.limit)
-        return SmearFolder(self._reader, self._entries, self._scale, cache, overlays, self._ignored)
+        evidence = self.overlay_sample().evidence
+        return SmearFolder(self._reader, self._entries, self._scale, cache, "excluded", self._ignored, evidence)
 
-    def overlay_sample(self, limit: int) -> list[tuple[Entry, list[Overlay]]]:
-        """Return the overlays of at most `limit` smears of the whole folder, evenly spaced by name."""
+    def overlay_sample(self) -> OverlaySample:
+        """Return the evidence on overlays of at most 60 smears of the whole folder, evenly spaced by name."""
         entries = self._reader.entries
-        step = max(1, math.ceil(len(entries) / limit))
-        return [(entry, _overlays_of(entry.image, _stamp(entry.image))) for entry in entries[::step]]
+        step = max(1, math.ceil(len(entries) / _OVERLAY_SAMPLE))
+        return _overlay_sample(tuple((entry.image, _stamp(entry.image)) for entry in entries[::step]))
 
     def find_overlays(self) -> Iterator[tuple[str, ImageArray, list[Overlay]]]:
         """Yield name, image at full size and overlays of each smear, whether or not they are excluded."""
+        evidence = self._evidence or self.overlay_sample().evidence
         for entry in self._entries:
             image = self._reader.read(entry).image
-            yield entry.name, image, find_overlays(image)
+            yield entry.name, image, evidence.overlays(image)
 
     def _read(self, entry: Entry) -> Smear:
         smear = self._reader.read(entry)
         if self._ignored is not None:
             smear = exclude(smear, self._ignored.for_image(entry.image.stem, smear.shape))
         if self._overlays == "excluded":
-            overlays = find_overlays(smear.image)
+            overlays = (self._evidence or OverlayEvidence()).overlays(smear.image)
             smear = exclude(smear, overlay_mask(overlays, smear.shape)) if overlays else smear
         return smear
 
     def _view(self, entries: Sequence[Entry]) -> SmearFolder:
-        return SmearFolder(self._reader, entries, self._scale, self._cache, self._overlays, self._ignored)
+        return SmearFolder(
+            self._reader, entries, self._scale, self._cache, self._overlays, self._ignored, self._evidence
+        )
+
+
+class OverlaySample(NamedTuple):
+    """Overlays of a sample of the smears of a folder.
+
+    Parameters
+    ----------
+    evidence : OverlayEvidence
+    smears : int
+        Number of smears of the sample.
+    counts : Counter of str
+        Number of smears with an overlay of each kind.
+    """
+
+    evidence: OverlayEvidence
+    smears: int
+    counts: Counter[OverlayKind]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -223,10 +249,14 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-@lru_cache(maxsize=1024)
-def _overlays_of(path: Path, stamp: tuple[int, int]) -> list[Overlay]:
-    """Return the overlays of an image file; a file that changed is read again."""
-    return find_overlays(read_rgb(path))
+@lru_cache(maxsize=8)
+def _overlay_sample(files: tuple[tuple[Path, tuple[int, int]], ...]) -> OverlaySample:
+    """Return the overlays of image files with the time and size of each; files that changed are read again."""
+    evidence = OverlayEvidence.of(read_rgb(path) for path, _ in files)
+    counts = Counter[OverlayKind]()
+    for path, _ in files:
+        counts.update({overlay.kind for overlay in evidence.overlays(read_rgb(path))})
+    return OverlaySample(evidence, len(files), counts)
 
 
 class SmearCache:
@@ -396,15 +426,16 @@ def open_smears(
 def exclude_overlays(smears: SmearFolder, progress: Progress = SILENT) -> SmearFolder:
     """Return the smears with burned-in overlays as ignored pixels.
 
-    Scale bars, text, markers, lines, frames and dead sensor lines (see `find_overlays`) become ignored
-    pixels when a smear is decoded; a cell that is mostly covered by them is removed. Folders that smearsynth
+    Scale bars, text, markers, lines, frames and dead sensor lines (see `find_overlays`), and what a sample of at
+    most 60 smears of the folder repeats at the same place (see `OverlayEvidence`), become ignored pixels when a
+    smear is decoded; a cell that is mostly covered by them is removed. Folders that smearsynth
     wrote, and those opened with ``keep_overlays=True``, are returned unchanged.
 
     Parameters
     ----------
     smears : SmearFolder
     progress : Progress
-        Receives a message if a sample of at most 60 smears of the folder contains overlays.
+        Receives a message if the sample contains overlays.
 
     Returns
     -------
@@ -427,15 +458,14 @@ def exclude_overlays(smears: SmearFolder, progress: Progress = SILENT) -> SmearF
     """
     if smears.overlays != "undecided":
         return smears
-    sample = smears.overlay_sample(_OVERLAY_SAMPLE)
-    counts = Counter(kind for _, overlays in sample for kind in {overlay.kind for overlay in overlays})
-    if counts:
-        kinds = ", ".join(f"{kind} in {counts[kind]}" for kind in KINDS if counts[kind])
-        of = f"{len(sample)} smears" if len(sample) == len(smears) else f"{len(sample)} examined smears"
+    sample = smears.overlay_sample()
+    if sample.counts:
+        kinds = ", ".join(f"{kind} in {sample.counts[kind]}" for kind in KINDS if sample.counts[kind])
+        of = f"{sample.smears} smears" if sample.smears == len(smears) else f"{sample.smears} examined smears"
         progress.message(
             f"overlays: {kinds} of {of}, excluded (stats --overlays shows them; --keep-overlays keeps them)"
         )
-    return smears.with_overlays("excluded")
+    return smears.without_overlays()
 
 
 def as_smear_folder(

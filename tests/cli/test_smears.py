@@ -250,3 +250,40 @@ def test_stats_lists_and_draws_overlays(tmp_path, capsys):
     assert (overlay["kind"], overlay["smears"], overlay["place"]) == ("scale bar or text", 1, "lower centre")
     assert "overlays: scale bar or text in 1 of 1 smears" in printed.err
     assert Image.open(sheet).width > 96
+
+
+def _folder_with_a_bar(root: Path) -> Path:
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    image = np.full((64, 96, 3), 200, np.uint8)
+    image[50:52, 40:80] = 0, 255, 0
+    labels = np.zeros((64, 96), np.uint8)
+    labels[10:20, 10:20], labels[49:53, 45:60], labels[30:40, 60:70] = 1, 2, 3
+    save(root / "images" / "a.png", image)
+    save(root / "labels" / "a.png", labels)
+    return root
+
+
+def test_keep_overlays_counts_the_cells_below_a_scale_bar(run: Run, tmp_path: Path) -> None:
+    folder = _folder_with_a_bar(tmp_path / "data")
+    cells = {}
+    for options in ((), ("--keep-overlays",)):
+        code, out, errors = run("stats", folder, "--json", *options)
+        assert code == 0
+        cells[options] = json.loads(out)["count"]["mean"]
+        assert ("scale bar or text in 1 of 1 smears, excluded" in errors) is not bool(options)
+    assert cells == {(): 2, ("--keep-overlays",): 3}
+
+
+def test_ignore_removes_the_cells_below_a_mask(run: Run, tmp_path: Path) -> None:
+    folder = _folder_with_a_bar(tmp_path / "data")
+    mask = np.zeros((64, 96), np.uint8)
+    mask[25:45, 55:75] = 255
+    save(tmp_path / "mask.png", mask)
+    code, out, _ = run("stats", folder, "--ignore", tmp_path / "mask.png", "--json")
+    assert code == 0
+    assert json.loads(out)["count"]["mean"] == 1
+    save(tmp_path / "mask.png", mask[:50])
+    line = error_of(run("stats", folder, "--ignore", tmp_path / "mask.png"))
+    assert "mask is 96×50 px, image a is 96×64 px" in line
+    assert str(tmp_path / "none.png") in error_of(run("stats", folder, "--ignore", tmp_path / "none.png"))

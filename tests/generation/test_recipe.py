@@ -11,6 +11,7 @@ from PIL import Image
 from smearsynth.formats.pixels.images import read_png_text
 from smearsynth.generation.recipe import Recipe, write_manifest
 from smearsynth.generation.stream import SyntheticSmears
+from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 
@@ -64,3 +65,24 @@ def test_the_manifest_has_one_recipe_per_line(recipe: Recipe, tmp_path: Path) ->
     write_manifest(tmp_path, recipes)
     lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
     assert [Recipe.model_validate_json(line) for line in lines] == recipes
+
+
+def test_later_fields_without_effect_are_left_out(recipe: Recipe) -> None:
+    """A recipe of format 1 keeps its bytes."""
+    assert recipe.acquisition is not None
+    later = {"visibility", "particles", "shift", "texture", "compression"}
+    former = recipe.model_copy(
+        update={
+            "redrawn": None,
+            "acquisition": Acquisition(**recipe.acquisition.model_dump(exclude=later)),
+        }
+    )
+    record = json.loads(former.to_json())
+    assert "redrawn" not in record
+    assert not later & record["acquisition"].keys()
+    assert Recipe.model_validate_json(former.to_json()) == former
+    changed = former.acquisition.model_copy(update={"compression": (80, 2)})  # type: ignore[union-attr]
+    record = json.loads(former.model_copy(update={"acquisition": changed, "redrawn": 0}).to_json())
+    assert record["redrawn"] == 0
+    assert later & record["acquisition"].keys() == {"compression"}
+    assert json.loads(recipe.model_copy(update={"acquisition": None}).to_json())["acquisition"] is None

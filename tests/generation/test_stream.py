@@ -25,6 +25,7 @@ from smearsynth.generation.recipe import Recipe
 from smearsynth.generation.stream import SyntheticSmears
 from smearsynth.layout.labels import DrawnLabels, LabelSource
 from smearsynth.smear import Smear
+from smearsynth.synthesis.model.colours import TissueColours
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 from smearsynth.synthesis.styles.bank import StyleBank
 from smearsynth.synthesis.styles.clusters import Styles
@@ -260,6 +261,84 @@ def test_rejected_smears_are_generated_again_and_their_recipes_repeat_them(
     stream.write(tmp_path, 1)
     with pytest.raises(DataError, match="verified"):
         SyntheticSmears(tiny, size=SIZE, seed=4).write(tmp_path, 1)
+
+
+# Colours.
+
+
+def rejecting_colours(monkeypatch: pytest.MonkeyPatch, rejections: int) -> list[int]:
+    """Find strange colours in the first fields; return the list of checks."""
+    checks: list[int] = []
+
+    def is_tissue(self: TissueColours, image: object, labels: object) -> bool:
+        checks.append(len(checks))
+        return len(checks) > rejections
+
+    monkeypatch.setattr(TissueColours, "is_tissue", is_tissue)
+    return checks
+
+
+def test_fields_with_strange_colours_are_drawn_again_and_counted(
+    tiny: Synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = SyntheticSmears(tiny, size=SIZE, seed=4)
+    assert tiny.colours is not None
+    rejecting_colours(monkeypatch, 0)
+    first, plain = stream.make(2)
+    assert (plain.attempt, plain.redrawn) == (0, 0)
+    rejecting_colours(monkeypatch, 2)
+    smear, recipe = stream.make(2)
+    assert (recipe.attempt, recipe.redrawn) == (2, 2)
+    assert (smear.image != first.image).any()
+    assert recipe.same_stream(plain)
+    # The recipe repeats the accepted attempt, without checks.
+    checks = rejecting_colours(monkeypatch, 100)
+    again, again_recipe = SyntheticSmears.from_recipe(recipe, tiny).make(2)
+    assert equal(again, smear)
+    assert again_recipe == recipe
+    assert checks == []
+
+
+def test_the_last_attempt_is_accepted_with_any_colours(tiny: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rejecting_colours(monkeypatch, 100)
+    _, recipe = SyntheticSmears(tiny, size=SIZE, seed=4).make(2)
+    assert (recipe.attempt, recipe.redrawn) == (7, 7)
+    # So is the last one of a verified stream, whose first smear was rejected for its labels.
+    colours, labels = iter([True]), iter([False])
+    monkeypatch.setattr(TissueColours, "is_tissue", lambda *arguments: next(colours, False))
+    verified = SyntheticSmears(tiny, size=SIZE, seed=4, accept=lambda smear: next(labels, True))
+    _, recipe = verified.make(2)
+    assert (recipe.attempt, recipe.redrawn) == (7, 6)
+
+
+def test_attempts_rejected_for_colours_and_for_labels_are_told_apart(
+    tiny: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejecting_colours(monkeypatch, 2)
+    answers = iter([False, True])
+    stream = SyntheticSmears(tiny, size=SIZE, seed=4, accept=lambda smear: next(answers))
+    _, recipe = stream.make(2)
+    assert (recipe.attempt, recipe.redrawn) == (3, 2)
+
+
+def test_models_without_colours_and_reference_smears_are_not_redrawn(tiny: Synthesizer) -> None:
+    recipe = SyntheticSmears(replace(tiny, colours=None), size=SIZE).make(0)[1]
+    assert (recipe.attempt, recipe.redrawn) == (0, 0)
+    assert tiny.colours is not None
+    reference = random_smear(30)
+    reference.image[:20, :20] = (20, 240, 30)
+    stream = SyntheticSmears(tiny, size=SIZE, style_of=reference)
+    assert stream._colours is not None
+    assert stream._colours.tissue.sum() > tiny.colours.tissue.sum()
+
+
+def test_the_manifest_counts_redrawn_fields_also_if_there_are_none(
+    tiny: Synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejecting_colours(monkeypatch, 1)
+    SyntheticSmears(tiny, size=SIZE).write(tmp_path, 2)
+    lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert [line["redrawn"] for line in lines] == [1, 0]
 
 
 def test_smears_before_a_rejected_one_are_complete(tiny: Synthesizer, tmp_path: Path) -> None:

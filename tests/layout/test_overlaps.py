@@ -87,9 +87,7 @@ def test_pairs_are_the_cells_that_share_pixels():
     for seed in range(4):
         layout = crowded(seed)
         masks = [mask_of(layout, k) for k in range(layout.placed)]
-        expected = {
-            (i, j) for i in range(len(masks)) for j in range(i) if (masks[i] & masks[j]).sum() > 2
-        }
+        expected = {(i, j) for i in range(len(masks)) for j in range(i) if (masks[i] & masks[j]).sum() > 2}
         pairs = {(j, i) for i, j in overlapping_pairs(layout, DISCS, paint_labels(layout, DISCS)).tolist()}
         assert len(expected) > 5
         assert len(expected - pairs) <= 0.05 * len(expected)  # pairs that overlap only under a third cell

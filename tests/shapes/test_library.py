@@ -28,20 +28,55 @@ def test_cut_cells_and_specks_are_excluded_and_reported():
     assert "4 cut by the border" in str(report)
 
 
-def test_partly_hidden_cells_are_excluded():
-    # One of nine cells lies under a tenth, which cuts a piece out of its annotation.
-    separate = [(25 + 40 * (k % 4), 25 + 40 * (k // 4), 12) for k in range(8)]
-    smear = analytic_smear((110, 180), [*separate, (40, 90, 12)])
+def overlapping_pair(square: bool = False) -> Smear:
+    """Return eight separate discs, and a ninth cell under a tenth, which cuts a piece out of its annotation."""
+    separate = [(30 + 55 * (k % 4), 30 + 55 * (k // 4), 16) for k in range(8)]
+    smear = analytic_smear((150, 240), [*separate, (60, 124, 16)])
     labels = smear.labels.copy()
-    labels[disc_mask(labels.shape, (52, 90, 12))] = 10
-    smear = Smear(smear.image, labels, np.zeros(10, int))
-    report = ShapeLibrary.from_smears([smear]).report
+    if square:
+        labels[110:139, 46:75] = 9
+    labels[disc_mask(labels.shape, (77, 124, 16))] = 10
+    return Smear(smear.image, labels, np.zeros(10, int))
+
+
+def test_partly_hidden_elliptic_cells_are_completed():
+    smear = overlapping_pair()
+    library = ShapeLibrary.from_smears([smear])
+    report = library.report
     assert report is not None
-    assert (report.total, report.hidden, report.kept) == (10, 2, 8)
-    assert "2 partly hidden" in str(report)
-    # Many annotations separate cells by a line of background; it must not change the result.
-    labels[:, 40:41][labels[:, 40:41] == 9] = 0
-    assert ShapeLibrary.from_smears([smear]).report == report
+    assert (report.total, report.hidden, report.cut, report.kept) == (10, 0, 0, 10)
+    assert report.completed >= 1
+    assert f"{report.completed} completed" in str(report)
+    whole = smear.areas()[0]
+    assert smear.areas()[8] < 0.8 * whole
+    assert library.areas() == pytest.approx(np.full(10, whole), rel=0.03)
+    # Many annotations separate cells by a line of background: cells are completed or excluded, but not used cut.
+    labels = smear.labels.copy()
+    beside = (labels[:, :-1] == 9) & (labels[:, 1:] == 10)
+    labels[:, :-1][beside] = 0
+    separated = ShapeLibrary.from_smears([replace(smear, labels=labels)])
+    assert separated.report is not None
+    assert separated.report.completed >= 1
+    assert separated.areas() == pytest.approx(np.full(len(separated), whole), rel=0.03)
+
+
+def test_partly_hidden_cells_of_another_form_are_excluded():
+    smear = overlapping_pair(square=True)
+    library = ShapeLibrary.from_smears([smear])
+    report = library.report
+    assert report is not None
+    assert (report.total, report.kept, report.hidden + report.cut) == (10, 9, 1)
+    assert f"{report.hidden} partly hidden, {report.cut} with a cut" in str(report)
+    assert library.areas() == pytest.approx(np.full(9, smear.areas()[0]), rel=0.03)
+
+
+def test_a_cut_without_a_neighbour_is_the_form_of_the_cell():
+    smear = overlapping_pair()
+    labels = np.where(smear.labels == 10, 0, smear.labels).astype(np.int32)
+    alone = Smear(smear.image, labels, np.zeros(9, int))
+    report = ShapeLibrary.from_smears([alone]).report
+    assert report is not None
+    assert (report.kept, report.cut, report.completed) == (9, 0, 0)
 
 
 def test_half_of_the_cells_are_used_if_all_touch():

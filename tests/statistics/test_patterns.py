@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from smearsynth.smear import touching_pairs
 from smearsynth.statistics.patterns import (
@@ -14,6 +15,7 @@ from smearsynth.statistics.patterns import (
     EMPTY_DISTANCES,
     cell_centres,
     cluster_sizes,
+    contact_fractions,
     distance_histogram,
     empty_distances,
     empty_fractions,
@@ -157,3 +159,42 @@ def test_empty_fractions_are_unbiased_by_an_ignored_region():
     assert np.abs(empty_fractions(hidden, 10.0) - reference).max() > 0.3
     assert np.isnan(empty_fractions(hidden, 10.0, np.ones(labels.shape, bool))).all()
     assert (empty_fractions(hidden, 10.0, np.zeros(labels.shape, bool)) == empty_fractions(hidden, 10.0)).all()
+
+
+def two_discs(distance, radius=20):
+    """Labels of two discs that a straight line divides where they overlap."""
+    y, x = np.mgrid[:80, :140]
+    first, second = ((x - c) ** 2 + (y - 40) ** 2 for c in (40, 40 + distance))
+    labels = np.zeros((80, 140), np.int32)
+    labels[first <= radius**2] = 1
+    labels[(second <= radius**2) & (second < first)] = 2
+    return labels
+
+
+def test_the_contact_of_two_discs_is_as_long_as_their_chord():
+    """Deeper overlaps have longer contacts; the chord is √(d·(2D − d))."""
+    for distance, expected in ((44, (0, 0, 0)), (38, (1, 0, 0)), (34, (1, 1, 0)), (24, (1, 1, 1))):
+        depth = 40 - distance
+        chord = np.sqrt(depth * (80 - depth)) / 40 if depth > 0 else 0
+        assert contact_fractions(two_discs(distance), 2, 40.0).tolist() == list(expected), chord
+    # An oblique contact is as long as an upright one.
+    labels = two_discs(24)
+    turned = ndimage.rotate(labels, 45, order=0)
+    assert contact_fractions(turned, 2, 40.0).tolist() == [1, 1, 1]
+
+
+def test_a_line_of_background_between_two_cells_does_not_end_their_contact():
+    labels = two_discs(24)
+    beside = (labels[:, :-1] == 1) & (labels[:, 1:] == 2)
+    labels[:, :-1][beside] = 0
+    assert contact_fractions(labels, 2, 40.0).tolist() == [1, 1, 1]
+    labels[:, 1:][beside] = 0  # two pixels are a gap
+    assert contact_fractions(labels, 2, 40.0)[2] == 0
+
+
+def test_contacts_of_a_third_cell_and_of_no_cells():
+    labels = two_discs(24)
+    labels[2:12, 100:110] = 3
+    np.testing.assert_allclose(contact_fractions(labels, 3, 40.0), [2 / 3] * 3)
+    assert np.isnan(contact_fractions(np.zeros((9, 9), np.int32), 0, 10.0)).all()
+    assert np.isnan(contact_fractions(labels, 3, math.nan)).all()

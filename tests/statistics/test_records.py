@@ -139,3 +139,14 @@ def test_colour_spread_is_computed_per_channel():
     spread = ColourSpread.of([(10, 20, 30), (30, 20, 10), (math.nan,) * 3])
     assert (spread.mean, spread.n) == ((20, 20, 20), 2)
     assert spread.std == pytest.approx((200**0.5, 0, 200**0.5))
+
+
+def test_contacts_that_were_not_measured_are_left_out_of_the_json():
+    """Models of earlier versions keep their hash."""
+    statistics = measure([random_smear(0), random_smear(1)])
+    assert statistics.to_json().count('"contact_fractions"') == 2
+    rows = (statistics.rows[0].model_copy(update={"contact_fractions": ()}), statistics.rows[1])
+    text = statistics.model_copy(update={"rows": rows}).to_json()
+    assert text.count('"contact_fractions"') == 1
+    assert DataStatistics.from_json(text).rows[0].contact_fractions == ()
+    assert DataStatistics.from_json(text).to_json() == text

@@ -27,6 +27,7 @@ from smearsynth.smear import ImageArray, Mask
 # tissue is never greener than its background: hues between yellow and cyan with this chroma are not tissue.
 _VIVID, _VIVID_EDGE = 0.48, 0.15
 _MIN_VIVID_AREA = 8  # px at the working size
+_MIN_TEXT_AREA = 24  # px at the working size
 _LINE_CONTRAST = 0.12  # of the background level, against both sides
 # Black lines are dark in all channels, white ones brighter than the background in all; rims and gaps are not.
 _BLACK, _WHITE = 0.68, 1.03
@@ -227,6 +228,29 @@ def _line_overlay(relative: RelativeColours, line: Mask, level: Floats, usable: 
     return relative.overlay("scale bar or text", grown(line, 2))
 
 
+def text_at(relative: RelativeColours, window: tuple[slice, slice]) -> Overlay | None:
+    """Return black or white strokes at a place where other smears have a scale bar or text.
+
+    Parameters
+    ----------
+    relative : RelativeColours
+    window : (slice, slice)
+        Rows and columns of the place. Strokes that leave it are not text.
+    """
+    crop = tuple(slice(max(0, part.start - 8), part.stop + 8) for part in window)
+    black, white = relative.brightest[crop], relative.darkest[crop]
+    inside = np.zeros(relative.brightest.shape, bool)
+    inside[window] = True
+    inside = inside[crop]
+    found = np.zeros(inside.shape, bool)
+    for level, extreme in ((black, black < _BLACK), (-white, white > _WHITE)):
+        strokes = (ndimage.grey_closing(level, size=(7, 7)) - level > _LINE_CONTRAST) & extreme
+        found |= _text(strokes & inside, inside)
+    mask = np.zeros(relative.brightest.shape, bool)
+    mask[crop] = found
+    return relative.overlay("scale bar or text", grown(mask, 2)) if found.sum() >= _MIN_TEXT_AREA else None
+
+
 def _text(strokes: Mask, window: Mask) -> Mask:
     """Return strokes that do not leave the window: outlines of cells that pass through it do."""
     labels, count = ndimage.label(strokes, SQUARE)
@@ -311,7 +335,8 @@ def _pointer(brightest: Floats) -> Mask:
         return none
     labels, count = ndimage.label(found, SQUARE)
     at_border = np.zeros(count + 1, bool)
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+    # The ribbon fades within the last pixels, where the opening reaches over the border.
+    for edge in (labels[:3], labels[-3:], labels[:, :3], labels[:, -3:]):
         at_border[edge] = True
     at_border[0] = False
     kept = grown(at_border[labels], 1)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from smearsynth.annotation.block_clusters import BlockCluster, adjacent_groups, block_clusters
-from smearsynth.annotation.burned_in import overlays_of, vivid_overlays
+from smearsynth.annotation.burned_in import overlays_of, text_at, vivid_overlays
 from smearsynth.annotation.relative_colours import (
     KINDS,
     Floats,
@@ -24,6 +24,7 @@ from smearsynth.annotation.relative_colours import (
     RelativeColours,
     bounding_window,
     grown,
+    parts,
     union,
 )
 from smearsynth.smear import ImageArray, Mask
@@ -32,6 +33,8 @@ _MIN_SMEARS, _MIN_FRACTION = 5, 0.1  # smears that show a repeated structure, an
 _MIN_DETECTIONS = 3  # smears in which an overlay was found by itself at the same place
 _FINE, _COARSE = 15, 61  # px; sides of the squares whose mean is subtracted
 _MIN_CONTRAST = 0.02  # of the background level
+_SPARSE_SQUARE = np.kron(np.ones((6, 6), bool), np.eye(1, 16, dtype=bool).reshape(4, 4))[:21, :21]
+_PRINTED_CONTRAST = 0.25  # dust is fainter
 _MIN_CORRELATION = 0.5
 _GAINS = (0.3, 3.0)
 _COLOUR_BIN, _COLOUR_BINS = 0.1, 16
@@ -92,6 +95,8 @@ class OverlayEvidence:
         Repeated structures of the images of each size (H, W).
     tissue_colours : (16, 16, 16) bool array or None
         Relative colours that occur outside overlays, in steps of 0.1; None if the sample has fewer than 10 smears.
+    places : mapping of (int, int) to sequence of (slice, slice)
+        Windows at the working size in which images of each size have a scale bar or text.
 
     Examples
     --------
@@ -107,6 +112,7 @@ class OverlayEvidence:
 
     templates: Mapping[tuple[int, int], Sequence[Template]] | None = None
     tissue_colours: Mask | None = None
+    places: Mapping[tuple[int, int], Sequence[tuple[slice, slice]]] | None = None
 
     @classmethod
     def of(cls, images: Iterable[ImageArray]) -> OverlayEvidence:
@@ -129,7 +135,8 @@ class OverlayEvidence:
         if count >= _MIN_COLOUR_SMEARS:
             common = (colours >= 2).reshape((_COLOUR_BINS,) * 3)
             tissue = ndimage.binary_dilation(common, np.ones((3, 3, 3), bool))
-        return cls({size: found for size, found in templates.items() if found}, tissue)
+        places = {size: fields.places() for size, fields in groups.items()}
+        return cls(templates, tissue, places)
 
     def overlays(self, image: ImageArray) -> list[Overlay]:
         """Find the overlays of an image of the data set: those of `find_overlays`, and those of this evidence.
@@ -149,10 +156,13 @@ class OverlayEvidence:
             additions += vivid_overlays(relative, novel, _NOVEL_CHROMA)
         for template in (self.templates or {}).get(relative.shape, ()):
             window = _window(template)
-            if covered[window][template.mask].mean() < 0.7 and template.shown_by(relative.brightest):
+            if covered[window][template.mask].mean() < 0.85 and template.shown_by(relative.brightest):
                 mask = np.zeros(covered.shape, bool)
                 mask[window] = template.mask
                 additions.append(relative.overlay(template.kind, mask))
+        for place in (self.places or {}).get(relative.shape, ()):
+            if not covered[place].any():
+                additions.append(text_at(relative, place))
         found = overlays + [item for item in additions if item is not None]
         return sorted(found, key=lambda item: (KINDS.index(item.kind), item.y, item.x))
 
@@ -181,11 +191,23 @@ class _Fields:
         local = np.stack(
             [self._local(k, _FINE, (slice(None), slice(None))).astype(np.float16) for k in range(count)]
         )
-        for group in adjacent_groups(block_clusters(local, need)):
-            template = self._repeated_template(group, need)
-            if template is not None:
+        repeated = [self._repeated_template(group, need) for group in adjacent_groups(block_clusters(local, need))]
+        for template in sorted((item for item in repeated if item is not None), key=lambda item: -item.mask.sum()):
+            if not any(_contains(other, template) for other in found):
                 found.append(template)
         return tuple(found)
+
+    def places(self) -> tuple[tuple[slice, slice], ...]:
+        """Return the windows in which a tenth of the images have a scale bar or text."""
+        count = len(self.brightness)
+        if not count:
+            return ()
+        times = np.zeros(self.brightness[0].shape, np.int32)
+        for items in self.overlays:
+            drawn = [mask for kind, mask in items if kind == "scale bar or text"]
+            times += np.any(drawn, axis=0) if drawn else False
+        often = grown(times >= max(_MIN_SMEARS, math.ceil(_MIN_FRACTION * count)), 4)
+        return tuple(bounding_window(part, 2) or (slice(0), slice(0)) for part in parts(often))
 
     def _local(self, k: int, side: int, window: tuple[slice, slice]) -> Floats:
         brightness = self.brightness[k].astype(np.float32) / np.float32(150)
@@ -209,8 +231,7 @@ class _Fields:
         mean, error = local.mean(0), local.std(0) / np.sqrt(len(members))
         outer = bounding_window(blocks, 4 + 12) or window
         average = np.mean([self.brightness[k][outer] for k in members], axis=0, dtype=np.float32) / np.float32(150)
-        smooth = ndimage.median_filter if average.size < 60000 else ndimage.uniform_filter
-        contrast = np.abs(average - smooth(average, 21))
+        contrast = np.abs(average - ndimage.median_filter(average, footprint=_SPARSE_SQUARE))
         contrast = contrast[window[0].start - outer[0].start :, window[1].start - outer[1].start :]
         contrast = contrast[: mean.shape[0], : mean.shape[1]]
         limit = max(_MIN_CONTRAST, 0.2 * float(np.percentile(contrast, 99)))
@@ -220,9 +241,16 @@ class _Fields:
             return None
         full = np.zeros(shape, bool)
         full[window] = core
-        return Template(self._kind(full, members), grown(core, 2), mean, _FINE, window[1].start, window[0].start)
+        return Template(
+            self._kind(full, float(contrast[core].max()), members),
+            grown(core, 2),
+            mean,
+            _FINE,
+            window[1].start,
+            window[0].start,
+        )
 
-    def _kind(self, mask: Mask, members: Sequence[int]) -> OverlayKind:
+    def _kind(self, mask: Mask, contrast: float, members: Sequence[int]) -> OverlayKind:
         """Return the kind that the overlays of the members have at this place, else the kind of this form."""
         kinds = [
             kind for k in members for kind, drawn in self.overlays[k] if (drawn & mask).sum() > 0.3 * mask.sum()
@@ -231,10 +259,10 @@ class _Fields:
             return max(dict.fromkeys(kinds), key=kinds.count)
         window = bounding_window(mask, 0)
         assert window is not None  # the mask has a pixel
-        sides = sorted(part.stop - part.start for part in window)
-        if sides[1] > 0.4 * min(mask.shape):
+        if max(part.stop - part.start for part in window) > 0.4 * min(mask.shape):
             return "line"
-        return "dust" if sides[1] <= 0.06 * max(mask.shape) and sides[1] <= 2.5 * sides[0] else "scale bar or text"
+        height, width = (part.stop - part.start for part in window)
+        return "scale bar or text" if contrast > _PRINTED_CONTRAST or width > max(24, 1.8 * height) else "dust"
 
     def _detected_templates(self) -> list[Template]:
         """Return templates of pointers that were found by themselves in several images at the same place."""
@@ -260,6 +288,16 @@ class _Fields:
 def _window(template: Template) -> tuple[slice, slice]:
     height, width = template.mask.shape
     return slice(template.y, template.y + height), slice(template.x, template.x + width)
+
+
+def _contains(larger: Template, smaller: Template) -> bool:
+    """Test whether a template covers more than half of a smaller one."""
+    dy, dx = smaller.y - larger.y, smaller.x - larger.x
+    y, x = np.nonzero(smaller.mask)
+    y, x = y + dy, x + dx
+    height, width = larger.mask.shape
+    inside = (y >= 0) & (x >= 0) & (y < height) & (x < width)
+    return bool(larger.mask[y[inside], x[inside]].sum() > 0.5 * len(y))
 
 
 def _iou(a: Mask, b: Mask) -> float:

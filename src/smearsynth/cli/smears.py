@@ -32,7 +32,7 @@ from smearsynth.formats.listing import IMAGE_FOLDER
 if TYPE_CHECKING:  # Numba takes a second to import
     from collections.abc import Iterator
 
-    from smearsynth.annotation.burned_in import Overlay
+    from smearsynth.annotation.relative_colours import Overlay
     from smearsynth.datasets import SmearFolder
     from smearsynth.layout.labels import LabelSource
     from smearsynth.report.overlay_sheet import OverlaySummary

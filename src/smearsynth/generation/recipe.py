@@ -67,8 +67,9 @@ class Recipe(BaseModel):
         Whether the labels were compared with the image, and the smear regenerated if they disagreed.
     attempt : int
         Number of rejected attempts before this one.
-    redrawn : int
-        Number of these attempts that were rejected because of colours that no training smear has.
+    redrawn : int, optional
+        Number of these attempts that were rejected because of colours that no training smear has. None in recipes
+        of earlier versions.
     requested, placed : int
         Number of cells requested from the layout, and number that could be placed.
     classes : dict of str to int
@@ -106,7 +107,7 @@ class Recipe(BaseModel):
     mix: dict[str, float] | None = None
     verified: bool = False
     attempt: int = 0
-    redrawn: int = 0
+    redrawn: int | None = None
     requested: int
     placed: int
     classes: dict[str, int]
@@ -129,9 +130,13 @@ class Recipe(BaseModel):
     def to_json(self) -> str:
         """Return one line of JSON.
 
-        It has the field names of format 1, so that a recipe has the same bytes in every version.
+        It has the field names of format 1, without later fields that have no effect, so that a recipe has the same
+        bytes in every version.
         """
-        return text_to_format_1("recipe", self.model_dump_json())
+        exclude: dict[str, Any] = {} if self.redrawn is not None else {"redrawn": True}
+        if self.acquisition is not None:
+            exclude["acquisition"] = self.acquisition.unused_later_fields()
+        return text_to_format_1("recipe", self.model_dump_json(exclude=exclude))
 
     @property
     def tags(self) -> dict[str, str]:

@@ -38,7 +38,6 @@ from smearsynth.synthesis.model.folder import DEFAULT
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 MAX_ATTEMPTS = 8
-MAX_COLOUR_ATTEMPTS = 8  # of which the last is not checked for colours
 _FILE_STEM = re.compile(r"smear-\d{6,}")
 
 
@@ -147,7 +146,8 @@ class SyntheticSmears(IterableDataset[Smear]):
             seed=recipe.seed,
             attempt=recipe.attempt,
         )
-        stream._redrawn, stream._colours = recipe.redrawn, None  # the attempt of the recipe has passed its checks
+        # The attempt of the recipe is repeated without checks.
+        stream._redrawn, stream._colours = recipe.redrawn or 0, None
         return stream
 
     def __getitem__(self, index: int) -> Smear:
@@ -179,22 +179,21 @@ class SyntheticSmears(IterableDataset[Smear]):
         index = whole_number("number of a smear", index)
         if index < 0:
             raise OptionError(f"smear {index}: numbers start at 0")
-        redrawn = self._redrawn
-        for attempt in range(self.attempt, self.attempt + MAX_ATTEMPTS):
-            smear, recipe = self._attempt(index, attempt, redrawn, timer or (lambda stage: None))
-            if smear is None:
+        redrawn, last = self._redrawn, self.attempt + MAX_ATTEMPTS - 1
+        for attempt in range(self.attempt, last + 1):
+            smear, recipe, has_tissue_colours = self._attempt(index, attempt, timer or (lambda stage: None))
+            # The last attempt is not checked: another lab may have other colours than the training smears.
+            if not has_tissue_colours and attempt < last:
                 redrawn += 1
             elif self.accept is None or self.accept(smear):
-                return smear, recipe
+                return smear, recipe.model_copy(update={"redrawn": redrawn})
         raise _RejectedError(
             f"smear {index}: rejected {MAX_ATTEMPTS} times because its labels do not fit its image; train the "
             "model for longer, or write to another folder with another --seed or without --verify"
         )
 
-    def _attempt(
-        self, index: int, attempt: int, redrawn: int, timer: Callable[[str], object]
-    ) -> tuple[Smear | None, Recipe]:
-        """Make an attempt at a smear; None in its place if it has colours that no training smear has."""
+    def _attempt(self, index: int, attempt: int, timer: Callable[[str], object]) -> tuple[Smear, Recipe, bool]:
+        """Make an attempt at a smear; return also whether it has only colours of training smears."""
         # An independent generator per smear and stage: a change of style leaves the layout unchanged.
         suffix = [attempt] if attempt else []
         layout_rng, style_rng, noise_rng, acquisition_rng = (
@@ -247,7 +246,6 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "name": smear.name,
                 "index": index,
                 "attempt": attempt,
-                "redrawn": redrawn,
                 "requested": layout.requested,
                 "placed": layout.placed,
                 "blend": draw.blend,
@@ -256,11 +254,7 @@ class SyntheticSmears(IterableDataset[Smear]):
                 "classes": dict(zip(class_names, counts, strict=True)),
             }
         )
-        # The last attempt is not checked: the colours of another lab may differ from those of the training smears.
-        is_last = redrawn + 1 >= MAX_COLOUR_ATTEMPTS
-        if self._colours is None or is_last or self._colours.is_tissue(painted, labels):
-            return smear, recipe
-        return None, recipe
+        return smear, recipe, self._colours is None or self._colours.is_tissue(painted, labels)
 
     def write(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from smearsynth.annotation.burned_in import KINDS, Overlay, OverlayKind, overlay_mask
+from smearsynth.annotation.relative_colours import KINDS, Overlay, OverlayKind, overlay_mask
 from smearsynth.files import atomic_write
 from smearsynth.smear import ImageArray
 
@@ -23,6 +23,7 @@ _COLOURS: dict[OverlayKind, tuple[int, int, int]] = {
     "pointer": (255, 128, 0),
     "frame": (0, 160, 160),
     "dead line": (90, 0, 160),
+    "dust": (0, 130, 0),
 }
 
 

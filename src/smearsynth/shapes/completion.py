@@ -123,8 +123,7 @@ def complete(outline: FloatArray, free: Flags) -> FloatArray | None:
     if not ellipse:
         return None
     area = polygon_areas(outline[None])[0]
-    residuals = ellipse.residuals(outline[free])
-    if np.sqrt((residuals**2).mean()) > _MAX_RESIDUAL * 2 * np.sqrt(area / np.pi):
+    if _residual(ellipse, outline[free]) > _MAX_RESIDUAL * 2 * np.sqrt(area / np.pi):
         return None
     turns = np.linspace(-np.pi, np.pi, _SAMPLES, endpoint=False)
     whole = ellipse.predict_xy(turns)
@@ -140,6 +139,15 @@ def complete(outline: FloatArray, free: Flags) -> FloatArray | None:
     weight = ndimage.gaussian_filter1d((is_free > 0.5).astype(np.float64), _SMOOTHING, mode="wrap")
     radius = weight * visible + (1 - weight) * np.maximum(visible, fitted)
     return resample(centre + radius[:, None] * np.stack([np.cos(turns), np.sin(turns)], 1), _SAMPLES)
+
+
+def _residual(ellipse: EllipseModel, points: FloatArray) -> float:
+    """Return the root mean square distance of points from an ellipse, to first order, px."""
+    centre, (a, b), theta = ellipse.center, ellipse.axis_lengths, ellipse.theta
+    x, y = (points - centre).T
+    u, v = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
+    relative = np.hypot(u / a, v / b)
+    return float(np.sqrt(np.mean(((relative - 1) / np.maximum(relative, 1e-6) * np.hypot(u, v)) ** 2)))
 
 
 def _polar(points: FloatArray, centre: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -368,8 +368,12 @@ class DataStatistics(_Record):
         return self.density.mean * width * height / 1e6, self.density.std * width * height / 1e6
 
     def to_json(self) -> str:
-        """Return JSON text, with null for undefined values."""
-        return self.model_dump_json(indent=1)
+        """Return JSON text, with null for undefined values.
+
+        Contacts that an earlier version did not measure are left out, so that its models keep their hash.
+        """
+        unknown = {k: {"contact_fractions"} for k, row in enumerate(self.rows) if not row.contact_fractions}
+        return self.model_dump_json(indent=1, exclude={"rows": unknown} if unknown else None)
 
     @classmethod
     def from_json(cls, text: str, path: Path | str | None = None) -> DataStatistics:

@@ -36,7 +36,9 @@ def test_the_offset_is_in_standard_deviations_of_the_real_smears():
         "synthetic": 0.5,
         "synthetic_std": 0.5,
         "offset": -1.5,
+        "real_interval": (1.0, 3.0),
     }
+    assert not comparison["cell red"].is_inside
 
 
 def test_a_single_smear_with_cells_is_not_compared(smears):

@@ -38,6 +38,8 @@ def test_moments_of_labels_are_the_statistics_of_the_smear():
         assert np.array_equal(moments.nearest, expected.nearest)
         assert np.array_equal(moments.clustered, expected.clustered)
         assert np.allclose(moments.pairs, expected.pairs, atol=1e-4, equal_nan=True)
+        assert np.allclose(moments.contacts, expected.contacts, atol=1e-4)
+        assert moments.contacts.max() > 0.1  # there are long contacts
 
 
 def test_cells_are_measured_one_by_one():
@@ -54,14 +56,14 @@ def test_a_field_without_cells_has_no_moments_but_pools():
     assert (empty.count, empty.clustered.tolist()) == (0, [0, 0, 0])
     assert np.isnan([empty.diameter, empty.touching, empty.cut]).all()
     full = FieldMoments.from_labels(analytic_smear().labels, 3)
-    assert len(pool_moments([empty, full])) == 32
+    assert len(pool_moments([empty, full])) == 35
 
 
 def test_standard_errors_decrease_with_the_number_of_fields():
     smears = [analytic_smear((64, 80), [(20, 20, 9), (20 + 4 * k, 44, 9)]) for k in range(8)]
     fields = [FieldMoments.from_labels(smear.labels, smear.count) for smear in smears]
     few, many = standard_errors(fields), standard_errors(fields * 8)
-    assert len(few) == 32
+    assert len(few) == 35
     assert (many <= few).all()
     assert many.sum() < 0.8 * few.sum()
     assert np.array_equal(few, standard_errors(fields))
@@ -73,6 +75,26 @@ def test_empty_areas_that_are_unknown_in_one_field_are_those_of_the_others():
     unknown = replace(known, empty=np.full(6, np.nan))
     filled = fill_unknown_empty([known, unknown])
     assert np.array_equal(filled[1].empty, known.empty)
-    assert np.array_equal(pool_moments(filled)[-6:], known.empty)
+    assert np.array_equal(pool_moments(filled)[-9:-3], known.empty)
     assert np.isnan(fill_unknown_empty([unknown])[0].empty).all()
-    assert np.isnan(pool_moments([known, unknown])[-6:]).all()  # simulated fields keep their NaN
+    assert np.isnan(pool_moments([known, unknown])[-9:-3]).all()  # simulated fields keep their NaN
+
+
+def test_deeper_overlaps_have_longer_contacts():
+    def mean_contacts(depth):
+        form = InteractionParameters(overlap=0.8, depth=depth)
+        parameters = SmearParameters(adhesion=0.8, touch=0.8, form=form)
+        layouts = [contact_layout((600, 800), 60, large, parameters=parameters, rng=seed) for seed in range(4)]
+        return np.mean(
+            [FieldMoments.from_labels(paint_labels(one, large), one.placed).contacts for one in layouts], 0
+        )
+
+    large = Workspace(ellipses([(20, 20)]))
+    shallow, deep = mean_contacts(0.1), mean_contacts(0.4)
+    assert deep[2] > 2 * shallow[2]
+
+
+def test_statistics_without_contacts_have_unknown_moments():
+    row = measure_smear(analytic_smear()).model_copy(update={"contact_fractions": ()})
+    assert np.isnan(FieldMoments.from_statistics(row).contacts).all()
+    assert np.isnan(pool_moments([FieldMoments.from_statistics(row)])[-3:]).all()

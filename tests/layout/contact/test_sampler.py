@@ -35,8 +35,8 @@ def fields(parameters, count=90, runs=12, size=SIZE, shapes=DISCS):
     for seed in range(runs):
         layout = contact_layout(size, count, shapes, parameters=parameters, rng=seed)
         labels = paint_labels(layout, shapes)
-        # Few cells at the border show only pixels that belong to cells that they overlap.
-        assert len(np.unique(labels[labels > 0])) >= 0.99 * layout.placed
+        # A cell at the border may show only pixels that belong to a cell that it overlaps.
+        assert len(np.unique(labels[labels > 0])) >= layout.placed - 1
         yield layout, labels
 
 
@@ -53,7 +53,9 @@ def mean_touching(parameters, **options):
 def single_cell(layout, k):
     """The layout of cell k alone."""
     columns = ("shape", "angle", "scale", "mirrored", "x", "y", "classes", "colours")
-    return replace(layout, **{name: getattr(layout, name)[k : k + 1] for name in columns}, lines=None, under=None, requested=1)
+    return replace(
+        layout, **{name: getattr(layout, name)[k : k + 1] for name in columns}, lines=None, under=None, requested=1
+    )
 
 
 def full_areas(layout):

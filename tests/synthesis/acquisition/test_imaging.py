@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from acquisition_fields import LIGHT, SIDE, flat_smear
-from smearsynth.synthesis.acquisition.imaging import Acquisition
+from smearsynth.synthesis.acquisition.imaging import Acquisition, shift_plane
 
 
 def test_defaults_do_not_change_the_image():
@@ -55,3 +55,25 @@ def test_correlated_noise_is_common_to_channels_and_neighbours_and_noise_is_not(
     assert between_neighbours["correlated_noise"] > 0.5
     assert abs(between_channels["noise"]) < 0.03
     assert abs(between_neighbours["noise"]) < 0.03
+
+
+def test_the_shift_moves_red_and_blue_only():
+    image = flat_smear().image
+    result = Acquisition(shift=(0.0, 2.0, -1.0, 0.0)).apply(image)
+    assert (result[..., 1] == image[..., 1]).all()
+    assert (result[:, 4:, 0] == image[:, 2:-2, 0]).all()  # to the right
+    assert (result[:-4, :, 2] == image[1:-3, :, 2]).all()  # up
+
+
+@pytest.mark.parametrize("amount", [-1.7, -0.5, 0.3, 1.0, 2.4])
+def test_a_shifted_plane_is_the_plane_elsewhere(amount):
+    y, x = np.mgrid[:40, :50].astype(np.float32)
+    plane = np.sin(x / 6) * np.cos(y / 7) * 50
+
+    def at(dy: float, dx: float) -> np.ndarray:
+        return np.sin((x - dx) / 6) * np.cos((y - dy) / 7) * 50
+
+    inner = np.s_[6:-6, 6:-6]
+    np.testing.assert_allclose(shift_plane(plane, amount, 0.0)[inner], at(amount, 0)[inner], atol=0.2)
+    np.testing.assert_allclose(shift_plane(plane, 0.0, amount)[inner], at(0, amount)[inner], atol=0.2)
+    assert shift_plane(plane, 0.0, 0.0) is plane

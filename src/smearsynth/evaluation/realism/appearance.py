@@ -26,6 +26,7 @@ MEASURES = (
     "rim sharpness",
 )
 _GRAIN_SIGMA = 1.5  # px; finer structure counts as grain
+_DRAWS = 1_000  # bootstrap samples
 _RIM_WIDTH = 0.06  # diameters, on either side of an outline
 
 FloatArray = npt.NDArray[np.float64]
@@ -42,6 +43,9 @@ class AppearanceComparison(BaseModel):
         Standard deviation between smears.
     offset : float
         Difference of the means in standard deviations of the real smears.
+    real_interval : (float, float), optional
+        95 % range of the mean of as many real smears as there are synthetic ones (bootstrap over smears). A synthetic
+        mean inside it cannot be told from a real one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +55,12 @@ class AppearanceComparison(BaseModel):
     synthetic: float
     synthetic_std: float
     offset: float
+    real_interval: tuple[float, float] | None = None
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the synthetic mean lies in `real_interval`."""
+        return self.real_interval is None or self.real_interval[0] <= self.synthetic <= self.real_interval[1]
 
 
 def appearance(smear: Smear, diameter: float) -> FloatArray:
@@ -106,14 +116,16 @@ def appearance(smear: Smear, diameter: float) -> FloatArray:
 
 
 def compare_appearance(
-    real: Sequence[FloatArray], synthetic: Sequence[FloatArray]
+    real: Sequence[FloatArray], synthetic: Sequence[FloatArray], names: Sequence[str] = MEASURES
 ) -> dict[str, AppearanceComparison]:
     """Compare the measures of real and synthetic smears.
 
     Parameters
     ----------
-    real, synthetic : sequence of (12,) float64 array
-        From `appearance`, one per smear.
+    real, synthetic : sequence of (n,) float64 array
+        One per smear, such as from `appearance`.
+    names : sequence of str
+        Names of the n measures.
 
     Returns
     -------
@@ -128,7 +140,7 @@ def compare_appearance(
     """
     real_rows, synthetic_rows = np.array(real), np.array(synthetic)
     comparisons = {}
-    for k, name in enumerate(MEASURES):
+    for k, name in enumerate(names):
         a, b = (values[np.isfinite(values)] for values in (real_rows[:, k], synthetic_rows[:, k]))
         if len(a) < 2 or not len(b):
             continue
@@ -140,8 +152,16 @@ def compare_appearance(
             synthetic=float(b.mean()),
             synthetic_std=float(b.std()),
             offset=float(offset),
+            real_interval=_range_of_mean(a, len(b)),
         )
     return comparisons
+
+
+def _range_of_mean(values: FloatArray, n: int) -> tuple[float, float]:
+    """Return the 95 % range of the mean of n values drawn with replacement; always the same for the same values."""
+    draws = np.random.default_rng(0).choice(values, (_DRAWS, n)).mean(axis=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _regions(smear: Smear, diameter: float) -> tuple[npt.NDArray[np.bool_], ...]:

@@ -19,7 +19,7 @@ from smearsynth.evaluation.comparability import (
     scale_of,
 )
 from smearsynth.evaluation.label_fidelity import LabelFidelity, Segmenter, calibrate_limits, label_fidelity
-from smearsynth.evaluation.realism.appearance import appearance, compare_appearance
+from smearsynth.evaluation.realism.appearance import MEASURES, appearance, compare_appearance
 from smearsynth.evaluation.realism.crops import (
     CROP,
     CropFeatures,
@@ -30,6 +30,7 @@ from smearsynth.evaluation.realism.crops import (
 )
 from smearsynth.evaluation.realism.distances import Estimate, Range, density_and_coverage, fid, kid
 from smearsynth.evaluation.realism.record import Control, FeatureDistances, Realism
+from smearsynth.evaluation.realism.structure import STRUCTURE_MEASURES, structure
 from smearsynth.evaluation.realism.task_features import resolve_features
 from smearsynth.evaluation.realism.tell import TellAuc, TellCrops, TellTest, missing_compression
 from smearsynth.evaluation.segmenter import load_or_train_segmenter
@@ -306,7 +307,7 @@ def measure_realism(
         tell_auc=None if tell is None else tell.auc,
         tell_crops=None if tell is None else tell.crops,
         control=None if control is None else run.control(control, features, None if tell is None else tell.control),
-        appearance=compare_appearance(real_rows, synthetic_rows),
+        appearance=compare_appearance(real_rows, synthetic_rows, (*MEASURES, *STRUCTURE_MEASURES)),
         label_iou_median=None if labels is None else labels.iou_median,
         labels=labels,
     )
@@ -390,11 +391,12 @@ class _Comparison:
         return _Tell(auc, crops, controlled and controlled[0])
 
     def appearances(self, kind: str) -> list[FloatArray]:
-        """Return colour and texture of the real or the synthetic smears."""
+        """Return colour, texture and structure of the real or the synthetic smears."""
         tick = self._stage(f"{kind} colours", len(self._smears[kind]))
         rows = []
         for k, smear in enumerate(self._smears[kind]):
-            rows.append(appearance(smear, self._common.diameter))
+            diameter = self._common.diameter
+            rows.append(np.concatenate([appearance(smear, diameter), structure(smear, diameter)]))
             tick(k + 1)
         return rows
 

@@ -85,7 +85,7 @@ class Realism(BaseModel):
     control : Control, optional
         None unless requested.
     appearance : dict of str to AppearanceComparison
-        Colour and texture.
+        Colour and texture (`MEASURES`), and structure (`STRUCTURE_MEASURES`), by measure.
     label_iou_median : float, optional
         None if labels were not checked.
     labels : LabelFidelity, optional
@@ -151,15 +151,19 @@ class Realism(BaseModel):
         ]
 
     def appearance_table(self) -> Table:
-        """Return a terminal table of colour and texture."""
-        caption = "grey levels: mean ± standard deviation (SD) between smears; offset in SD of real smears"
+        """Return a terminal table of colour, texture and structure."""
+        caption = (
+            "mean ± standard deviation (SD) between smears, grey levels or fractions; offset in SD of real smears; "
+            "* the mean lies outside the 95 % range of means of as many real smears"
+        )
         table = Table(caption=caption)
         for column in ("", "real", "synthetic", "offset"):
             table.add_column(column, justify="right" if column else "left")
         for name, comparison in self.appearance.items():
             real = f"{comparison.real:.3g} ± {comparison.real_std:.2g}"
             synthetic = f"{comparison.synthetic:.3g} ± {comparison.synthetic_std:.2g}"
-            table.add_row(name, real, synthetic, f"{comparison.offset:+z.1f}")
+            mark = "" if comparison.is_inside else " *"
+            table.add_row(name, real, synthetic, f"{comparison.offset:+z.1f}{mark}")
         return table
 
     def verdict(self) -> list[str]:

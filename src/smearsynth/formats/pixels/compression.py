@@ -123,7 +123,7 @@ def compress(image: ImageArray, history: JpegHistory | tuple[int, int]) -> Image
         )
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    return np.asarray(Image.open(buffer))
+    return np.array(Image.open(buffer))  # a copy: that of Pillow is read-only
 
 
 def nearest_quality(table: Table) -> int:

@@ -1,8 +1,6 @@
-"""Estimation of acquisition parameters from a smear and, for blur and noise, from its reconstruction."""
+"""Estimation of illumination, blur and chromatic shift from a smear and, for blur, from its reconstruction."""
 
 from __future__ import annotations
-
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +9,15 @@ from scipy import ndimage
 from smearsynth.shapes.overlaps import find_overlaps
 from smearsynth.smear import ImageArray, LabelArray, Mask, Smear
 from smearsynth.synthesis.acquisition.debris import find_debris
-from smearsynth.synthesis.acquisition.imaging import Acquisition
 
 _BLOCK = 8  # px: the illumination is smooth, so block means are sufficient
 _MIN_BLOCKS = 50  # min number of background blocks for an estimate of the illumination
-_MIN_PIXELS = 50  # min number of background pixels for an estimate of the noise
+_MIN_PIXELS = 50  # min number of rim pixels for an estimate of the chromatic shift
 _BLURS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, between which the blur is interpolated
 _MIN_ABSORBANCE = 0.05  # of single cells, natural logarithm; the overlaps of paler cells show nothing
 _MIN_GAIN = 0.05  # of red or blue per grey level of green; below, the rims are not visible in that channel
 _MAX_SHIFT = 2.0  # px
 _RIM = 3  # px on either side of a cell outline, where the gradient measures the focus
-_NOISE_SIGMA = 1.5  # px: the residual of a Gaussian blur of this width is counted as noise
-_TRIMMED_FRACTION = 0.9  # fraction of the noise residuals that is used; the largest ones are unannotated specks
 
 
 def estimate_illumination(
@@ -152,72 +147,11 @@ def estimate_shift(image: ImageArray, labels: LabelArray, ignored: Mask | None =
     return np.clip(shifts, -_MAX_SHIFT, _MAX_SHIFT)
 
 
-def measure_noise(image: ImageArray, labels: LabelArray, ignored: Mask | None = None) -> tuple[float, float]:
-    """Measure the noise of the background: the residual of a Gaussian blur of 1.5 px, without debris.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8 array
-    labels : (H, W) int32 array
-    ignored : (H, W) bool array, optional
-        Pixels without annotation, which are no background.
-
-    Returns
-    -------
-    independent, common : float
-        Root mean square in grey levels of the part that differs between the channels, and of the mean over the
-        channels. Both are 0 if less than 50 px are background.
-    """
-    background = _background(image, labels, ignored)
-    if background.sum() < _MIN_PIXELS:
-        return 0.0, 0.0
-    levels = image.astype(np.float32)
-    residuals = (levels - ndimage.gaussian_filter(levels, (_NOISE_SIGMA, _NOISE_SIGMA, 0)))[background]
-    common = residuals.mean(axis=1)
-    return _trimmed_rms(residuals - common[:, None]), _trimmed_rms(common)
-
-
-def estimate_noise(
-    real: ImageArray, reconstruction: ImageArray, labels: LabelArray, ignored: Mask | None = None
-) -> tuple[float, float]:
-    """Return the `noise` and `correlated_noise` of `Acquisition` that a reconstruction lacks.
-
-    Parameters
-    ----------
-    real, reconstruction : (H, W, 3) uint8 arrays
-    labels : (H, W) int32 array
-    ignored : (H, W) bool array, optional
-        Pixels without annotation, which are no background.
-    """
-    independent, common = measure_noise(real, labels, ignored)
-    independent_response, common_response, correlated_response = _noise_responses()
-    reconstruction_independent, reconstruction_common = measure_noise(reconstruction, labels, ignored)
-    noise = max(0.0, independent**2 - reconstruction_independent**2) ** 0.5 / independent_response
-    # the mean of three channels keeps a third of the variance of their independent noise
-    remainder = common**2 - reconstruction_common**2 - (noise * common_response) ** 2
-    return noise, max(0.0, remainder) ** 0.5 / correlated_response
-
-
-@cache
-def _noise_responses() -> tuple[float, float, float]:
-    """Return the result of `measure_noise` per unit of noise (both parts) and of correlated noise (common part)."""
-    grey, labels = np.full((256, 256, 3), 128, np.uint8), np.zeros((256, 256), np.int32)
-    independent, common = measure_noise(Acquisition(noise=10).apply(grey), labels)
-    correlated = measure_noise(Acquisition(correlated_noise=10).apply(grey), labels)[1]
-    return independent / 10, common / 10, correlated / 10
-
-
 def _background(image: ImageArray, labels: LabelArray, ignored: Mask | None) -> Mask:
     """Return the background away from cells and ignored pixels, without debris, (H, W) bool."""
     occupied = labels > 0 if ignored is None else (labels > 0) | ignored
     background: Mask = ndimage.binary_dilation(occupied, iterations=_RIM) == 0
     return background & ~find_debris(image, labels, ignored)
-
-
-def _trimmed_rms(values: npt.NDArray[np.float32]) -> float:
-    """Return the root mean square of the smallest 90 % of the absolute values."""
-    sizes = np.sort(np.abs(values), axis=None)[: int(_TRIMMED_FRACTION * values.size)]
-    return float((sizes**2).mean() ** 0.5)
 
 
 def _rim_gradient(plane: npt.NDArray[np.float32], rim: Mask, background: Mask) -> float:

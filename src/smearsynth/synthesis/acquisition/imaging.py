@@ -23,6 +23,8 @@ from smearsynth.synthesis.acquisition.texture import Texture
 
 _CORRELATION_SIGMA = 0.8  # px: correlation length of the noise from the slide surface and from demosaicing
 
+_LATER_FIELDS = ("visibility", "particles", "shift", "texture", "compression")  # added after format 1
+
 
 class Acquisition(BaseModel):
     """Acquisition parameters of one field.
@@ -74,6 +76,11 @@ class Acquisition(BaseModel):
     visibility: float = Field(1.0, ge=0, le=2)
     compression: tuple[int, int] | None = None
     seed: int = Field(0, ge=0)
+
+    def unused_later_fields(self) -> set[str]:
+        """Return the fields that recipes of format 1 do not have and that have no effect here."""
+        defaults = Acquisition()
+        return {name for name in _LATER_FIELDS if getattr(self, name) == getattr(defaults, name)}
 
     def apply(self, image: ImageArray, labels: LabelArray | None = None) -> ImageArray:
         """Apply the acquisition to an image; the debris is painted by the generator.
@@ -130,7 +137,7 @@ class Acquisition(BaseModel):
         return result if self.compression is None else compress(result, self.compression)
 
     def _common_noise(self, shape: tuple[int, int], labels: LabelArray | None) -> npt.NDArray[np.float32] | None:
-        """Return the noise that is correlated between pixels or channels, (3, H, W) or (1, H, W) in all channels."""
+        """Return the noise that is correlated between pixels or channels, (3, H, W); None if there is none."""
         noise = None
         if self.texture is not None:
             cell_mask = None if labels is None else labels > 0

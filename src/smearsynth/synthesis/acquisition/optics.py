@@ -158,6 +158,9 @@ class OpticsModel:
         ):
             raise ValueError("arrays of different lengths")
         return cls(
-            np.array(record["shift"], np.float64).reshape(n, 4), texture, tuple(record["compression"]), particles,
+            np.array(record["shift"], np.float64).reshape(n, 4),
+            texture,
+            tuple(record["compression"]),
+            particles,
             np.array(record["visibility"], np.float64),
         )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 
 from smearsynth.smear import ImageArray, Mask, Smear
@@ -141,13 +142,23 @@ def find_particles(smear: Smear, *, sharp: bool = True) -> list[Particle]:
 def _absorbance(image: ImageArray, plain: Mask, sigma: float) -> Plane:
     """Return log(background / image) per channel, (3, H, W); the background is smoothed over plain pixels."""
     logs = np.log(np.maximum(image, 1).astype(np.float32)).transpose(2, 0, 1)
-    weight = np.maximum(ndimage.gaussian_filter(plain.astype(np.float32), 2 * sigma, truncate=2.5), 1e-4)
+    weight = _coarse_smooth(plain.astype(np.float32), 2 * sigma) + 1e-4
     planes = []
     for plane in logs:
         middle = np.float32(np.median(plane[plain]))
-        deviation = np.where(plain, plane - middle, 0)
-        planes.append(ndimage.gaussian_filter(deviation, 2 * sigma, truncate=2.5) / weight + middle - plane)
+        deviation = np.where(plain, plane - middle, np.float32(0))
+        planes.append(_coarse_smooth(deviation, 2 * sigma) / weight + middle - plane)
     return np.stack(planes)
+
+
+def _coarse_smooth(plane: Plane, sigma: float) -> Plane:
+    """Return a plane filtered with a wide Gaussian, computed on a coarse grid."""
+    height, width = plane.shape
+    step = max(1, int(sigma / 8))
+    size = (max(1, width // step), max(1, height // step))
+    small = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BOX))
+    small = ndimage.gaussian_filter(small, sigma / step, truncate=2.5)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _find_ghosts(absorbance: Plane, plain: Mask, background: Mask, diameter: float) -> list[Particle]:

@@ -192,8 +192,8 @@ class Synthesizer:
         styles : (n + 1, S) float32 array, optional
             Row 0 is the background. Default: drawn from the style bank.
         layers : Layers, optional
-            The cells of `labels` in layers without overlap (`DrawnLabels.layers`). Overlapping cells are then painted
-            as translucent. Default: `labels` are painted as they are.
+            The cells of `labels` in layers without overlap (`DrawnLabels.layers`). Overlapping cells are then
+            painted as translucent. Default: `labels` are painted as they are.
         acquisition : Acquisition, optional
             Illumination, focus, noise and debris. Default: evenly illuminated, in focus, no debris.
         debris : (H, W) bool array, optional

@@ -67,7 +67,8 @@ def _padding(shape: tuple[int, ...], grid: int = 8) -> list[tuple[int, int]]:
 
 def _background_colour(image: npt.NDArray[np.uint8 | np.float32], background: Mask) -> npt.NDArray[np.float32]:
     pixels = image[background] if background.any() else image.reshape(-1, 3)
-    colour: npt.NDArray[np.float32] = np.median(pixels[:: max(1, len(pixels) // 20_000)], axis=0).astype(np.float32)
+    median = np.median(pixels[:: max(1, len(pixels) // 20_000)], axis=0)
+    colour: npt.NDArray[np.float32] = np.maximum(median, 1).astype(np.float32)  # a divisor
     return colour
 
 
