@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="Chula RBC-12 with split.csv")
     parser.add_argument("output", type=Path, help="model folder")
-    parser.add_argument("--model", default="default", help="model whose networks are used (default: the shipped one)")
+    parser.add_argument("--model", default="default", help="model whose networks are used")
     options = parser.parse_args()
     smears = exclude_overlays(open_smears(options.data, split="train", classes="one", cache_mb=1000))
     refit(Synthesizer.load(options.model), smears, print).save(options.output, half=True)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from smears import analytic_smear, partly_annotated, random_smear, write_folder
 from smearsynth.datasets import (
-    SmearCache,
     SmearFolder,
     as_smear_folder,
     check_smears,

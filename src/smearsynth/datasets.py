@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal, NamedTuple, overload
 
 from smearsynth.annotation.exclusion import IgnoredPixels, exclude
 from smearsynth.annotation.relative_colours import KINDS, Overlay, OverlayKind, overlay_mask
@@ -21,9 +18,9 @@ from smearsynth.formats.fingerprints import Fingerprint, fingerprints_of_files
 from smearsynth.formats.pixels.images import read_ids, read_rgb
 from smearsynth.formats.reading import ReadingReport
 from smearsynth.formats.registry import open_reader
-from smearsynth.geometry import Outline
 from smearsynth.runs import SILENT, Progress
-from smearsynth.smear import ImageArray, Mask, Smear, check_scale
+from smearsynth.smear import ImageArray, Smear, check_scale
+from smearsynth.smear_cache import SmearCache
 
 __all__ = [
     "SmearFolder",
@@ -257,82 +254,6 @@ def _overlay_sample(files: tuple[tuple[Path, tuple[int, int]], ...]) -> OverlayS
     for path, _ in files:
         counts.update({overlay.kind for overlay in evidence.overlays(read_rgb(path))})
     return OverlaySample(evidence, len(files), counts)
-
-
-class SmearCache:
-    """Least-recently-used cache of decoded smears; stores and returns copies.
-
-    Parameters
-    ----------
-    limit : int
-        Size in bytes; 0 disables the cache.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = self._limit = limit
-        self._size = 0
-        self._smears: OrderedDict[str, _CachedSmear] = OrderedDict()
-
-    def __reduce__(self) -> tuple[type[SmearCache], tuple[int]]:
-        # Another process starts with an empty cache; pickling would send hundreds of megabytes.
-        return SmearCache, (self._limit,)
-
-    def get(self, name: str) -> Smear | None:
-        """Return a copy of the smear, or None if it is not cached."""
-        entry = self._smears.get(name)
-        if entry is None:
-            return None
-        self._smears.move_to_end(name)
-        # A copy, so that a caller who modifies a smear does not change the cache.
-        return Smear(
-            entry.image.copy(),
-            entry.labels.astype(np.int32),
-            entry.classes.copy(),
-            entry.class_names,
-            entry.um_per_px,
-            name,
-            None if entry.ignored is None else _unpack(entry.ignored, entry.labels.shape),
-            entry.full_outlines,
-        )
-
-    def put(self, smear: Smear) -> None:
-        """Store a copy, and drop the least recently used smears if the cache is full."""
-        # Instance ids mostly fit 16 bits, which halves the memory.
-        narrow = np.uint16 if smear.count <= np.iinfo(np.uint16).max else np.int32
-        size = smear.image.nbytes + smear.labels.size * np.dtype(narrow).itemsize
-        ignored = None if smear.ignored is None else np.packbits(smear.ignored)
-        size += 0 if ignored is None else ignored.nbytes
-        if size > self._limit:
-            return
-        while self._smears and self._size + size > self._limit:
-            self._size -= self._smears.popitem(last=False)[1].size
-        self._smears[smear.name] = _CachedSmear(
-            smear.image.copy(),
-            smear.labels.astype(narrow),
-            smear.classes.copy(),
-            smear.class_names,
-            smear.um_per_px,
-            ignored,
-            smear.full_outlines,
-            size,
-        )
-        self._size += size
-
-
-class _CachedSmear(NamedTuple):
-    image: ImageArray
-    labels: npt.NDArray[np.integer[Any]]
-    classes: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    um_per_px: float | None
-    ignored: npt.NDArray[np.uint8] | None  # eight pixels per byte
-    full_outlines: tuple[Outline | None, ...] | None
-    size: int
-
-
-def _unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> Mask:
-    """Return the mask (H, W) of the bits that `numpy.packbits` packed."""
-    return np.unpackbits(packed, count=math.prod(shape)).reshape(shape).astype(bool)
 
 
 def open_smears(

@@ -106,11 +106,11 @@ def generate(
 
 def _report_counts(recipes: Sequence[Recipe], progress: Progress) -> None:
     """Report how many images were regenerated and how many cells could not be placed."""
-    redrawn = sum(recipe.redrawn for recipe in recipes)
+    redrawn = sum(recipe.redrawn or 0 for recipe in recipes)
     if redrawn:
         progress.message(f"{redrawn} images regenerated because of colours that no training smear has")
     if any(recipe.verified for recipe in recipes):
-        regenerated = sum(recipe.attempt - recipe.redrawn for recipe in recipes)
+        regenerated = sum(recipe.attempt - (recipe.redrawn or 0) for recipe in recipes)
         progress.message(f"{regenerated} images regenerated because their labels disagreed with the segmenter")
     requested = sum(recipe.requested for recipe in recipes)
     missing = requested - sum(recipe.placed for recipe in recipes)

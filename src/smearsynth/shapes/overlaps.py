@@ -1,4 +1,4 @@
-"""Overlaps of annotated cells: the whole outlines are completed, and their intersection is where the cells overlap."""
+"""Overlaps of annotated cells: the intersection of their completed outlines."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def _complete_cell(smear: Smear, label: int, box: list[int], reach: int) -> _Who
     whole = complete(outline, free)
     if whole is None:
         return None
-    filled = fill(Outline((whole + (left + 0.5, top + 0.5),)), smear.shape)
+    in_field = whole + np.array([left + 0.5, top + 0.5])
+    filled = fill(Outline((in_field,)), smear.shape)
     return _Whole(filled.y, filled.x, filled.mask)
 
 

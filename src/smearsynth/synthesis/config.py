@@ -111,8 +111,8 @@ class TrainingConfig(_Config):
     flips: bool = Field(True, description="flip crops horizontally and vertically, each with probability 0.5")
     align_channels: bool = Field(
         True,
-        description="undo the lateral chromatic shift of the smears before flips, which would put its fringe on both "
-        "sides of the cells; the acquisition model adds it again",
+        description="undo the chromatic shift of the smears before flips, which would put its fringe on both sides "
+        "of the cells; the acquisition model adds it again",
     )
     ema: float = Field(0.998, ge=0, lt=1, description="EMA decay of the stored weights")
     precision: Literal["fp32", "bf16"] = Field(

@@ -12,8 +12,8 @@ from smearsynth.datasets import open_smears
 from smearsynth.errors import DataError, OptionError
 from smearsynth.evaluation.realism import realism as module
 from smearsynth.evaluation.realism.appearance import MEASURES
-from smearsynth.evaluation.realism.structure import STRUCTURE_MEASURES
 from smearsynth.evaluation.realism.realism import Realism, measure_realism, realism
+from smearsynth.evaluation.realism.structure import STRUCTURE_MEASURES
 from smearsynth.runs import Execution, Progress
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"

@@ -44,8 +44,8 @@ class AppearanceComparison(BaseModel):
     offset : float
         Difference of the means in standard deviations of the real smears.
     real_interval : (float, float), optional
-        95 % range of the mean of as many real smears as there are synthetic ones (bootstrap over smears). A synthetic
-        mean inside it cannot be told from a real one.
+        95 % range of the mean of as many real smears as there are synthetic ones, by a bootstrap over smears. A
+        synthetic mean inside it cannot be told from a real one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -30,11 +30,11 @@ FloatArray = npt.NDArray[np.float64]
 def structure(smear: Smear, diameter: float) -> FloatArray:
     """Measure overlaps, cuts and particles of one smear.
 
-    Overlap darkness is the mean grey level of the single cells beside an overlap minus that of the overlap, where the
-    whole outlines are completed from the labels in the same way for real and synthetic smears. Overlapping cells are
-    those with a contact longer than half a diameter. A cut is a straight or concave part of an outline between two
-    corners; in isolated cells it is a remainder of a cell that another one hid, or a real bite. Particles are objects
-    in the background without annotation, per 100 areas of a median cell.
+    Overlap darkness is the mean grey level of the single cells beside an overlap minus that of the overlap. The
+    whole outlines are completed from the labels in the same way for real and synthetic smears. Overlapping cells
+    are those with a contact longer than half a diameter. A cut is a straight or concave part of an outline between
+    two corners. In isolated cells it is a remainder of a cell that another one hid, or a real bite. Particles are
+    objects in the background without annotation, per 100 areas of a median cell.
 
     Parameters
     ----------

@@ -154,7 +154,7 @@ def measure_field(labels: npt.NDArray[np.integer[Any]], count: int) -> FieldMeas
 
 
 def _contact_fractions(labels: npt.NDArray[np.integer[Any]], count: int, diameter: float) -> FloatArray:
-    """Return what `patterns.contact_fractions` returns, in one compiled pass: a fit measures thousands of fields."""
+    """Return the result of `patterns.contact_fractions`, compiled: a fit measures thousands of fields."""
     if not count or not diameter > 0:
         return np.full(len(patterns.CONTACT_LENGTHS), math.nan)
     partners = np.zeros((count + 1, _MAX_NEIGHBOURS), np.int32)
@@ -171,7 +171,7 @@ def _contact_fractions(labels: npt.NDArray[np.integer[Any]], count: int, diamete
 
 @kernel
 def _scan_contacts(labels: Any, partners: Any, lengths: Any) -> None:
-    """Count, per pair of cells, the pixels that face each other along rows and columns, with at most 1 px between."""
+    """Count, per pair of cells, the pixels that face each other along rows and columns, at most 1 px apart."""
     height, width = labels.shape
     for y in range(height):
         for x in range(width):

@@ -103,7 +103,7 @@ class OpticsModel:
             np.round([rows[k].texture for k in numbers], 2),
             tuple(None if history is None else (int(history[0]), int(history[1])) for history in histories),
             particles,
-            np.round(np.where(np.isfinite(known), known, mean), 3),
+            np.where(np.isfinite(known), known, mean).round(3).astype(np.float64),
         )
 
     def draw(self, free: int, reference: int, rng: np.random.Generator, *, factor: float) -> dict[str, Any]:

@@ -26,9 +26,7 @@ _MAX_TRANSMITTANCE = 1.1  # halos are slightly brighter than the background
 WindowPainter = Callable[[LabelArray, int], ImageArray]
 
 
-def add_upper_cells(
-    base: ImageArray, layers: Layers, paint: WindowPainter, visibility: float = 1.0
-) -> ImageArray:
+def add_upper_cells(base: ImageArray, layers: Layers, paint: WindowPainter, visibility: float = 1.0) -> ImageArray:
     """Add the upper cells of a field to the painted base layer.
 
     Parameters

@@ -105,9 +105,7 @@ def train_synthesizer(
         pretrained=None if pretrained is None else pretrained.as_pretrained,
     )
     networks = state.average.generator.eval(), state.average.encoder.eval()
-    model = fit_synthesizer(
-        config, networks, styles, labels, smears, parametric=parametric, on_message=on_message
-    )
+    model = fit_synthesizer(config, networks, styles, labels, smears, parametric=parametric, on_message=on_message)
     model = replace(model, training_smears=_record_smears(config, smears, held_out, pretrained))
     model.save(run.folder, half=parametric)
     on_message("measuring style fidelity")

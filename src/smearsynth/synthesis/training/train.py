@@ -318,7 +318,9 @@ def _prepare(
     read_all: bool = False,
 ) -> _Inputs:
     """Open, load and check the arguments of `train`, so that errors are reported before any long work."""
-    smears, split = choose_split(as_smear_folder(data, cache_mb=_CACHE_MB, progress=execution.progress), None, default="train")
+    smears, split = choose_split(
+        as_smear_folder(data, cache_mb=_CACHE_MB, progress=execution.progress), None, default="train"
+    )
     smears, held_out = _hold_out(smears, hold_out, execution.progress)
     names = set(smears.splits)
     if split is None and len(names) == 1 and sum(smears.splits.values()) == len(smears):
