@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from smearsynth.experiment.arms import ARMS, COMPARISONS, SUBSET_PAIRS, ArmName
-from smearsynth.experiment.records import BenefitResult, Difference, Facts, ImageRow, Run, SynthesizerFacts
+from smearsynth.experiment.facts import Facts, SynthesizerFacts
+from smearsynth.experiment.records import BenefitResult, Difference, ImageRow, Run
 from smearsynth.tasks.config import TaskName
 
 TASKS: tuple[TaskName, ...] = ("segmentation", "detection", "contours")

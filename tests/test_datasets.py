@@ -21,6 +21,7 @@ from smearsynth.errors import DataError, OptionError
 from smearsynth.formats.base import Entry
 from smearsynth.formats.label_images.labels import LabelReader
 from smearsynth.runs import SILENT, Progress
+from smearsynth.smear_cache import SmearCache
 
 
 def test_smears_are_read_as_written(smear_folder: Path) -> None:

@@ -19,8 +19,9 @@ from smearsynth import Synthesizer, SyntheticSmears, open_smears
 from smearsynth.evaluation.audit.record import Audit
 from smearsynth.evaluation.realism.realism import Realism
 from smearsynth.experiment.experiment import Experiment, Source
+from smearsynth.experiment.facts import SynthesizerFacts
 from smearsynth.experiment.plan import Settings, smear_digests
-from smearsynth.experiment.records import BenefitResult, SynthesizerFacts
+from smearsynth.experiment.records import BenefitResult
 from smearsynth.experiment.running import remaining_work
 from smearsynth.generation.recipe import Recipe
 from smearsynth.migrations import text_to_format_1, to_current, to_format_1

@@ -6,9 +6,9 @@ import pytest
 
 from smearsynth.datasets import open_smears
 from smearsynth.experiment.experiment import Experiment, Source
+from smearsynth.experiment.facts import SynthesizerFacts
 from smearsynth.experiment.plan import Settings
 from smearsynth.experiment.preparing import check_smears
-from smearsynth.experiment.records import SynthesizerFacts
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from smearsynth.errors import OptionError
 from smearsynth.experiment.experiment import Experiment, Mixture, Source
+from smearsynth.experiment.facts import SynthesizerFacts
 from smearsynth.experiment.plan import Job, Settings
-from smearsynth.experiment.records import SynthesizerFacts
 from smearsynth.smear import Smear
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from benefit_results import make_difference, make_facts, make_result, make_synthesizer
 from smearsynth.errors import DataError
-from smearsynth.experiment.records import BenefitResult, decimals, synthesizer_warnings
+from smearsynth.experiment.facts import synthesizer_warnings
+from smearsynth.experiment.records import BenefitResult, decimals
 
 
 def test_a_saved_result_loads_unchanged(tmp_path: Path) -> None:

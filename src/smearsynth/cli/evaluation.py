@@ -29,6 +29,7 @@ from smearsynth.runs import Execution
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from smearsynth.evaluation.audit.record import Audit
+    from smearsynth.evaluation.realism.record import Realism
 
 Real = Annotated[Path, typer.Argument(metavar="REAL", help="Folder of annotated real smears.", show_default=False)]
 Synthetic = Annotated[
@@ -149,7 +150,12 @@ def realism(
         draw(result.tell_crops, smears, synthetic, tell_figure)
     if json:
         print(result.model_dump_json(indent=1))
-        return
+    else:
+        _print_realism(result)
+
+
+def _print_realism(result: Realism) -> None:
+    """Print the tables and the verdict of a realism result."""
     out.print(result.table())
     if result.tell_auc is not None:
         out.print(result.tell_auc.table())

@@ -6,9 +6,10 @@
 
 from smearsynth.experiment.arms import ARMS, COMPARISONS, PAPER_SCORES, Arm, ArmName
 from smearsynth.experiment.experiment import Experiment
+from smearsynth.experiment.facts import Facts
 from smearsynth.experiment.plan import Settings
 from smearsynth.experiment.preparing import prepare
-from smearsynth.experiment.records import BenefitResult, Difference, Facts, Run
+from smearsynth.experiment.records import BenefitResult, Difference, Run
 from smearsynth.experiment.running import remaining_work, run_all
 from smearsynth.experiment.summary import summarise
 

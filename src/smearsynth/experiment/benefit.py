@@ -13,9 +13,10 @@ from smearsynth.datasets import SmearFolder, exclude_overlays, open_smears
 from smearsynth.errors import DataError, OptionError, error_location
 from smearsynth.experiment.division import check_synthesizers, divide
 from smearsynth.experiment.experiment import Experiment
+from smearsynth.experiment.facts import counted, synthesizer_warnings
 from smearsynth.experiment.plan import Choice, Job, Settings, seed_warning, task_config
 from smearsynth.experiment.preparing import prepare, synthesizer_folder, synthesizer_preset
-from smearsynth.experiment.records import BenefitResult, counted, synthesizer_warnings
+from smearsynth.experiment.records import BenefitResult
 from smearsynth.experiment.report.examples import example_predictions
 from smearsynth.experiment.report.page import write_report
 from smearsynth.experiment.running import Pool, Work, estimate_seconds, remaining_work, run_all

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smearsynth.datasets import SmearFolder, fingerprints_of
 from smearsynth.errors import DataError, OptionError, error_location
-from smearsynth.experiment.records import counted
+from smearsynth.experiment.facts import counted
 from smearsynth.formats.fingerprints import find_same_fields
 from smearsynth.formats.splits import every_third
 from smearsynth.formats.training_smears import check_unseen, describe_repeated

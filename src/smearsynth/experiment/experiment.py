@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from smearsynth.datasets import SmearFolder, open_smears
 from smearsynth.errors import OptionError
 from smearsynth.experiment.arms import ARMS
+from smearsynth.experiment.facts import SynthesizerFacts
 from smearsynth.experiment.plan import Choice, Job, Settings, cache_key, subset_indices, task_config
-from smearsynth.experiment.records import ImageRow, Run, SynthesizerFacts
+from smearsynth.experiment.records import ImageRow, Run
 from smearsynth.files import atomic_write, read_text, write_text
 from smearsynth.generation.recipe import LightName
 from smearsynth.generation.stream import SyntheticSmears

@@ -10,8 +10,8 @@ from pathlib import Path
 from smearsynth.datasets import SmearFolder
 from smearsynth.errors import DataError
 from smearsynth.experiment.experiment import Experiment, Source
+from smearsynth.experiment.facts import SynthesizerFacts, counted
 from smearsynth.experiment.plan import Choice, Settings, cache_key, smear_digests, subset_indices
-from smearsynth.experiment.records import SynthesizerFacts, counted
 from smearsynth.runs import Execution, select_device
 from smearsynth.statistics.measuring import measure
 from smearsynth.statistics.records import DataStatistics

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from smearsynth.errors import DataError
 from smearsynth.experiment.arms import ArmName
+from smearsynth.experiment.facts import ExperimentRecord, Facts, counted
 from smearsynth.files import read_text, write_text
 from smearsynth.metrics.intervals import BootstrapScore
 from smearsynth.metrics.panoptic import CellMetric, cell_figures, resampled
 from smearsynth.migrations import to_current
-from smearsynth.synthesis.acquisition.stain import StainName
 from smearsynth.tasks.config import TaskName
 
 Metric = Literal["dice", "ap"]
@@ -35,11 +34,7 @@ LABEL_TASKS: tuple[TaskName, ...] = ("segmentation", "contours")  # predict labe
 _RUN_FIELDS = ("task", "arm", "reals", "seed", "draw")  # identify a run of an experiment
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImageRow(_Record):
+class ImageRow(ExperimentRecord):
     """Score and cell counts of one test image.
 
     Parameters
@@ -62,7 +57,7 @@ class ImageRow(_Record):
     pq: float | None = None
 
 
-class Run(_Record):
+class Run(ExperimentRecord):
     """One model, trained in one arm with one seed, and its scores on the test smears.
 
     Parameters
@@ -128,7 +123,7 @@ class Run(_Record):
         return resampled(self.images, metric)
 
 
-class Difference(_Record):
+class Difference(ExperimentRecord):
     """Mean score of an arm minus the mean score of its base, with a 95 % interval.
 
     The difference is paired: both arms have the same seeds and test images.
@@ -217,105 +212,7 @@ class Difference(_Record):
         return f"{value:+.{self.digits}f}"
 
 
-class SynthesizerFacts(_Record):
-    """A synthesizer and the data it was trained on.
-
-    Parameters
-    ----------
-    hash : str
-    name : str
-        Name of the training data.
-    smears : int
-        Number of training smears.
-    misfit : str, optional
-        How its cell size differs from the smears of the experiment, with a remedy.
-
-    Examples
-    --------
-    >>> print(SynthesizerFacts(hash="f00d" * 16, name="mine", smears=54))
-    mine, 54 smears, hash f00df00df00d
-    """
-
-    hash: str
-    name: str
-    smears: int
-    misfit: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}, {counted(self.smears, 'smear')}, hash {self.hash[:12]}"
-
-
-class Facts(_Record):
-    """Setup of an experiment: what is needed to interpret its scores and to repeat it.
-
-    Parameters
-    ----------
-    data_set, command, smearsynth, torch, machine : str
-        Name of the data, command line, versions and machine.
-    preset : str
-    device : str
-    scale : float
-        Scale at which the smears were read.
-    seeds : int
-    select_by : {"validation", "test"}
-        What selected the checkpoints.
-    train, held_out, test : int
-        Numbers of real smears: training smears, those of them held out for validation, and test smears.
-    synthetic : int
-        Number of synthetic smears in mixed arms with all real smears.
-    synthetic_fraction : float
-        Fraction of the crops in mixed arms that are synthetic.
-    stain : {"original", "augmented"}
-        Stain of the synthetic smears in mixed arms.
-    steps : dict of str to int
-        Training steps by task.
-    synthesizers : dict of int to SynthesizerFacts
-        Synthesizer by number of real training smears.
-    subsets : dict of int to tuple of str
-        Names of the real training smears by their number, for subsets of the training smears.
-    draws : int
-        Number of random choices of the subsets of the training smears.
-    further_synthesizers : dict of int to tuple of SynthesizerFacts
-        Synthesizers of the second and further draws, by number of real training smears.
-    further_subsets : dict of int to tuple of (tuple of str)
-        Names of the real training smears of the second and further draws.
-    leaks : tuple of str
-        Warnings about test smears that a synthesizer was trained on, or may have been, and about repeated fields.
-    minutes : float
-        Computing time of all runs.
-    """
-
-    data_set: str
-    command: str
-    smearsynth: str
-    torch: str
-    machine: str
-    preset: str
-    device: str
-    scale: float
-    seeds: int
-    select_by: Literal["validation", "test"]
-    train: int
-    held_out: int
-    test: int
-    synthetic: int
-    synthetic_fraction: float
-    stain: StainName = "original"
-    steps: dict[TaskName, int]
-    synthesizers: dict[int, SynthesizerFacts] = {}
-    subsets: dict[int, tuple[str, ...]] = {}
-    draws: int = 1
-    further_synthesizers: dict[int, tuple[SynthesizerFacts, ...]] = {}
-    further_subsets: dict[int, tuple[tuple[str, ...], ...]] = {}
-    leaks: tuple[str, ...] = ()
-    minutes: float
-
-    def draws_of(self, reals: int) -> int:
-        """Return the number of draws of `reals` real smears; all of them can be chosen in one way only."""
-        return self.draws if reals < self.train else 1
-
-
-class BenefitResult(_Record):
+class BenefitResult(ExperimentRecord):
     """Result of an experiment: its setup, its runs, and what follows from them.
 
     Parameters
@@ -424,52 +321,9 @@ class BenefitResult(_Record):
             raise DataError("not a result of `smearsynth benefit`; run the command again", path) from None
 
 
-def synthesizer_warnings(synthesizers: Mapping[int, SynthesizerFacts]) -> list[str]:
-    """Return sentences on why the use of these synthesizers may mislead.
-
-    Parameters
-    ----------
-    synthesizers : mapping of int to SynthesizerFacts
-        Synthesizer by number of real training smears.
-
-    Examples
-    --------
-    >>> synthesizer_warnings({54: SynthesizerFacts(hash="f00d" * 16, name="mine", smears=54)})
-    []
-    """
-    sentences = []
-    for synthesizer in dict.fromkeys(synthesizers.values()):
-        sizes = [reals for reals in synthesizers if synthesizers[reals] == synthesizer]
-        if synthesizer.misfit:
-            sentences.append(f"The synthesizer for {_join(sizes)} {synthesizer.misfit}.")
-        if smaller := [reals for reals in sizes if reals < synthesizer.smears]:
-            sentences.append(
-                f"The synthesizer for {_join(smaller)} was trained on {synthesizer.smears:,} smears "
-                f"({synthesizer.name}). If those smears are similar to yours, the comparison favours the arms with "
-                "synthetic smears: they use information from more real smears than the other arms."
-            )
-    return sentences
-
-
-def _join(sizes: Sequence[int]) -> str:
-    first = f"{', '.join(map(str, sizes[:-1]))} and " if len(sizes) > 1 else ""
-    return first + counted(sizes[-1], "real smear")
-
-
 def decimals(half_width: float) -> int:
     """Return the number of decimals of a value with this uncertainty.
 
     Two for an uncertainty of 0.1 or more, four below 0.005, else three as in the paper.
     """
     return 2 if half_width >= 0.1 else 4 if 0 < half_width < 0.005 else 3
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count and its noun, in the plural unless the count is 1.
-
-    Examples
-    --------
-    >>> counted(1, "seed"), counted(1200, "real smear")
-    ('1 seed', '1,200 real smears')
-    """
-    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"

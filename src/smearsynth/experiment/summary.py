@@ -11,8 +11,9 @@ from importlib.metadata import version
 from smearsynth.errors import DataError
 from smearsynth.experiment.arms import COMPARISONS, SUBSET_PAIRS, ArmName
 from smearsynth.experiment.experiment import Experiment
+from smearsynth.experiment.facts import Facts
 from smearsynth.experiment.plan import subset_indices
-from smearsynth.experiment.records import LABEL_TASKS, BenefitResult, ComparedMetric, Difference, Facts, Run
+from smearsynth.experiment.records import LABEL_TASKS, BenefitResult, ComparedMetric, Difference, Run
 from smearsynth.experiment.verdict import verdict
 from smearsynth.metrics.intervals import BootstrapScore, Interval, average, paired_interval
 from smearsynth.metrics.panoptic import CELL_METRICS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from smearsynth.experiment.arms import ARMS, MIXED_PAIRS, SUBSET_PAIRS, SYNTHETIC_PAIRS, ArmName
-from smearsynth.experiment.records import METRIC_NAMES, TASK_TITLES, ComparedMetric, Difference, counted
+from smearsynth.experiment.facts import counted
+from smearsynth.experiment.records import METRIC_NAMES, TASK_TITLES, ComparedMetric, Difference
 from smearsynth.metrics.panoptic import CELL_METRICS
 from smearsynth.tasks.config import TaskName
 

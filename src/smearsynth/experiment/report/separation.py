@@ -6,15 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from smearsynth.experiment.arms import ARMS
-from smearsynth.experiment.records import (
-    LABEL_TASKS,
-    METRIC_NAMES,
-    TASK_TITLES,
-    BenefitResult,
-    Run,
-    counted,
-    decimals,
-)
+from smearsynth.experiment.facts import counted
+from smearsynth.experiment.records import LABEL_TASKS, METRIC_NAMES, TASK_TITLES, BenefitResult, Run, decimals
 from smearsynth.experiment.report.tables import Cell, Comparison, difference_cell, difference_rows
 from smearsynth.metrics.intervals import BootstrapScore, average, mean_interval
 from smearsynth.metrics.panoptic import CELL_METRICS, CellMetric

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from smearsynth.experiment.arms import ARMS, COMPARISONS, PAPER_SCORES, ArmName
+from smearsynth.experiment.facts import counted
 from smearsynth.experiment.records import (
     METRIC_NAMES,
     TASK_TITLES,
@@ -16,7 +17,6 @@ from smearsynth.experiment.records import (
     Conclusion,
     Difference,
     Run,
-    counted,
     decimals,
 )
 from smearsynth.tasks.config import TaskName

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from smearsynth.experiment.facts import Facts, counted, synthesizer_warnings
 from smearsynth.experiment.plan import seed_warning
-from smearsynth.experiment.records import TASK_TITLES, BenefitResult, Facts, counted, synthesizer_warnings
+from smearsynth.experiment.records import TASK_TITLES, BenefitResult
 
 _MIN_IMAGES = 10  # bootstrap intervals of fewer test smears are clearly too narrow
 

@@ -90,7 +90,7 @@ def common_history(paths: Iterable[Path]) -> JpegHistory | None:
     True
     """
     counts = Counter(jpeg_history(path) for path in paths)
-    return counts.most_common(1)[0][0] if counts else None
+    return max(counts, key=counts.__getitem__) if counts else None
 
 
 def compress(image: ImageArray, history: JpegHistory | tuple[int, int]) -> ImageArray:
