@@ -87,11 +87,10 @@ def test_pairs_are_the_cells_that_share_pixels():
     for seed in range(4):
         layout = crowded(seed)
         masks = [mask_of(layout, k) for k in range(layout.placed)]
-        expected = {(i, j) for i in range(len(masks)) for j in range(i) if (masks[i] & masks[j]).sum() > 2}
+        expected = {(i, j) for i in range(len(masks)) for j in range(i) if (masks[i] & masks[j]).any()}
         pairs = {(j, i) for i, j in overlapping_pairs(layout, DISCS, paint_labels(layout, DISCS)).tolist()}
         assert len(expected) > 5
-        assert len(expected - pairs) <= 0.05 * len(expected)  # pairs that overlap only under a third cell
-        assert all((masks[i] & masks[j]).any() for i, j in pairs)
+        assert pairs == expected
 
 
 def test_no_cells_of_the_base_layer_overlap_and_no_pixel_is_lost():
@@ -104,8 +103,7 @@ def test_no_cells_of_the_base_layer_overlap_and_no_pixel_is_lost():
         assert not upper & set(np.unique(layers.base))
         for label in np.unique(layers.base)[1:]:
             whole, painted = mask_of(layout, label - 1), layers.base == label
-            assert (painted & ~whole).sum() == 0
-            assert painted.sum() >= 0.97 * whole.sum()
+            assert np.array_equal(painted, whole)
         covered = layers.base > 0
         for cell in layers.upper:
             whole = np.zeros((layout.height + 200, layout.width + 200), bool)

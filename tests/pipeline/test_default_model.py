@@ -25,7 +25,7 @@ from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 FILES = {"acquisition.json", "layout.json",
     "SHA256SUMS", "config.json", "weights.safetensors", "styles.safetensors", "statistics.json", "shapes.json",
-    "model-card.md", "training-log.csv", "DATA-LICENSE", "training-smears.json",
+    "model-card.md", "training-log.csv", "DATA-LICENSE", "training-smears.json", "colours.json",
 }  # fmt: skip
 MB = 1_000_000
 

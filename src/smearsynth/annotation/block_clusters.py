@@ -12,7 +12,7 @@ _BLOCK, _STEP = 16, 8  # px
 # Blocks of tissue at the same place of unrelated smears correlate by more than this in at most 3 of 60 smears
 # (Chula, BBBC041Seg).
 _MIN_CORRELATION = 0.8
-_MIN_DEVIATION = 0.015  # of the background level; flatter blocks have nothing but noise
+_MIN_DEVIATION = 0.015  # of the background level; blocks below it have nothing but noise
 _MAX_COMMON = 0.35  # of the blocks of two images; pairs with more show the same field
 
 

@@ -220,8 +220,33 @@ def overlapping_pairs(
     others = np.full((layout.placed, _MAX_PAIRS), -1, np.int64)
     _find_covered(workspace.table.points, poses_of(layout), scratch, labels, others)
     rows, slots = np.nonzero(others >= 0)
-    pairs = np.sort(np.stack([rows, others[rows, slots]], 1), axis=1)
-    return np.unique(pairs, axis=0).astype(np.int64)
+    cells = np.unique(np.concatenate([rows, others[rows, slots]]))
+    # The labels do not show which cells overlap only under a third one, so that all near pairs are tested.
+    masks = {cell: _whole_mask(layout, workspace, cell) for cell in cells.tolist()}
+    radii = workspace.table.outer[layout.shape] * np.abs(layout.scale) + 1
+    pairs = [
+        (first, second)
+        for position, first in enumerate(cells.tolist())
+        for second in cells[position + 1 :].tolist()
+        if math.hypot(layout.x[first] - layout.x[second], layout.y[first] - layout.y[second])
+        < radii[first] + radii[second]
+        and _share_pixels(masks[first], masks[second], layout.size)
+    ]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _share_pixels(first: UpperCell, second: UpperCell, size: tuple[int, int]) -> bool:
+    """Test whether two cells have a common pixel on the canvas."""
+    top, left = max(first.top, second.top, 0), max(first.left, second.left, 0)
+    bottom = min(size[0], *(cell.top + cell.mask.shape[0] for cell in (first, second)))
+    right = min(size[1], *(cell.left + cell.mask.shape[1] for cell in (first, second)))
+    if top >= bottom or left >= right:
+        return False
+    parts = [
+        cell.mask[top - cell.top : bottom - cell.top, left - cell.left : right - cell.left]
+        for cell in (first, second)
+    ]
+    return bool((parts[0] & parts[1]).any())
 
 
 @kernel

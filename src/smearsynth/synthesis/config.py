@@ -110,7 +110,7 @@ class TrainingConfig(_Config):
     )
     flips: bool = Field(True, description="flip crops horizontally and vertically, each with probability 0.5")
     align_channels: bool = Field(
-        True,
+        False,
         description="undo the chromatic shift of the smears before flips, which would put its fringe on both sides "
         "of the cells; the acquisition model adds it again",
     )
@@ -232,7 +232,9 @@ PRESETS: dict[str, Preset] = {
     # one hour on one CPU thread
     "cpu": Preset(
         network=_DEFAULT_NETWORK,
-        training=TrainingConfig(steps=10_000, discriminator_augmentation=0.1, stain_augmentation=0.5),
+        training=TrainingConfig(
+            steps=10_000, discriminator_augmentation=0.1, stain_augmentation=0.5, align_channels=True
+        ),
     ),
     # a data-centre GPU: larger crops and batches, a wider D
     "gpu": Preset(
@@ -244,6 +246,7 @@ PRESETS: dict[str, Preset] = {
             discriminator_rate=1.0,
             discriminator_augmentation=0.3,
             stain_augmentation=0.5,
+            align_channels=True,
             ema=0.999,
             precision="bf16",
         ),

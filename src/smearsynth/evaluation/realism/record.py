@@ -76,8 +76,8 @@ class Realism(BaseModel):
         None if there are too few crops. The references come from five random halvings of the real smears. A half
         has fewer crops, which raises `fid` and lowers `coverage`.
     trained_features : FeatureDistances, optional
-        The same on EfficientNet-Lite0, which the perceptual loss of training uses by default: it flatters. None if
-        `features` are these.
+        The same on EfficientNet-Lite0, which the perceptual loss of training uses by default: optimistically
+        biased. None if `features` are these.
     tell_auc : TellAuc, optional
         Tell test; None if it was left out or the smears have too few cells.
     tell_crops : TellCrops, optional

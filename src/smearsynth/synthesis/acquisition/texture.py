@@ -33,7 +33,7 @@ _MARGIN = 3  # px around a rim that belong neither to the background nor to the 
 _MIN_PIXELS = 500  # of a region whose power is measured
 _TRIMMED = 0.95  # fraction of the pixels of a region that is used; specks have the largest values
 _MAX_VALUES = 40_000  # of a region whose mean square is computed
-_ROUNDS = 2  # of the fit; compression removes part of the noise
+_ROUNDS = 3  # of the fit; compression removes part of the noise
 
 FloatArray = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
