@@ -10,6 +10,7 @@ from smears import analytic_smear
 from smearsynth.layout import InteractionParameters, SmearParameters, Workspace, contact_layout
 from smearsynth.layout.contact.moments import (
     FieldMoments,
+    _contact_fractions,
     fill_unknown_empty,
     measure_field,
     pool_moments,
@@ -18,6 +19,7 @@ from smearsynth.layout.contact.moments import (
 from smearsynth.layout.painting import paint_labels
 from smearsynth.smear import Smear
 from smearsynth.statistics import measure_smear
+from smearsynth.statistics.patterns import contact_fractions
 
 DISCS = Workspace(ellipses([(7, 7), (8, 6)]))
 SIZE = (300, 400)
@@ -98,3 +100,14 @@ def test_statistics_without_contacts_have_unknown_moments():
     row = measure_smear(analytic_smear()).model_copy(update={"contact_fractions": ()})
     assert np.isnan(FieldMoments.from_statistics(row).contacts).all()
     assert np.isnan(pool_moments([FieldMoments.from_statistics(row)])[-3:]).all()
+
+
+def test_the_compiled_contact_lengths_are_those_of_the_statistics():
+    form = InteractionParameters(overlap=0.7, depth=0.3)
+    for seed in range(3):
+        parameters = SmearParameters(adhesion=0.8, touch=0.5, form=form)
+        layout = contact_layout(SIZE, 90, DISCS, parameters=parameters, rng=seed)
+        labels = paint_labels(layout, DISCS)
+        expected = contact_fractions(labels, layout.placed, 14.0)
+        assert expected[0] > 0.1
+        np.testing.assert_allclose(_contact_fractions(labels, layout.placed, 14.0), expected)

@@ -14,6 +14,7 @@ from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.particles import (
     Particle,
     ParticleModel,
+    absorption,
     find_particles,
     particle_absorbance,
 )
@@ -107,3 +108,11 @@ def test_cells_stay_as_they_are() -> None:
     for k in range(9):
         inside |= disc_mask(changed.shape, (32 + 64 * (k % 3), 32 + 64 * (k // 3), 8))
     assert not changed[inside].any()
+
+
+def test_particles_that_the_generator_paints_are_not_drawn_again() -> None:
+    few, many = (find_particles(with_platelets(BETWEEN[:n])) for n in (1, 4))
+    assert absorption(many) == pytest.approx(4 * absorption(few), rel=0.1)
+    model = ParticleModel(np.array([0.004]), np.zeros((0, 6)), np.zeros(0, np.int64))
+    assert model.without_painted(absorption(many), absorption(few)).densities[0] == pytest.approx(0.003, rel=0.05)
+    assert model.without_painted(absorption(few), absorption(many)).densities[0] == 0

@@ -10,8 +10,10 @@ import torch
 
 from smears import analytic_smear, partly_annotated, random_smear
 from smearsynth.smear import Smear
+from smearsynth.synthesis.acquisition.estimation import estimate_shift
+from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.config import TrainingConfig
-from smearsynth.synthesis.training.crops import CropBatch, ResizedSmears, crop_stream, draw_crops
+from smearsynth.synthesis.training.crops import AlignedSmears, CropBatch, ResizedSmears, crop_stream, draw_crops
 
 SMEARS = [random_smear(seed) for seed in range(4)]
 CONFIG = TrainingConfig(steps=12, crop=(32, 48), batch=3, seed=5)
@@ -280,3 +282,19 @@ def test_ignored_pixels_are_a_style_region_of_their_own_and_no_debris():
     assert not batch.debris.any()
     unmarked = Smear(smear.image, smear.labels, smear.classes)
     assert draw_crops([unmarked], config, 0, debris=True).debris.any()
+
+
+def test_aligned_smears_have_no_chromatic_shift():
+    rows, columns = np.mgrid[:96, :128]
+    labels = np.zeros((96, 128), np.int32)
+    for k, x in enumerate((30, 90), start=1):
+        labels[np.hypot(rows - 48, columns - x) < 18] = k
+    plain = np.where(labels[..., None] > 0, (150, 90, 130), (210, 205, 210)).astype(np.uint8)
+    image = Acquisition(blur=1.0, shift=(0.6, 0.0, -0.4, 0.2)).apply(plain)
+    smear = Smear(image, labels, np.array([0, 0]))
+    before = estimate_shift(smear.image, labels)
+    np.testing.assert_allclose(before, (0.6, 0.0, -0.4, 0.2), atol=0.1)
+    aligned = AlignedSmears([smear])
+    np.testing.assert_allclose(estimate_shift(aligned[0].image, labels), np.zeros(4), atol=0.1)
+    assert len(aligned) == 1
+    assert np.array_equal(aligned[0].image, aligned[0].image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from smearsynth.synthesis.acquisition.estimation import (
 from smearsynth.synthesis.acquisition.imaging import Acquisition
 from smearsynth.synthesis.acquisition.optics import OpticsModel, estimate_optics
 from smearsynth.synthesis.acquisition.out_of_focus import Haze
-from smearsynth.synthesis.acquisition.particles import ParticleModel
+from smearsynth.synthesis.acquisition.particles import ParticleModel, absorption, find_particles
 
 # Standard deviations added to the illumination coefficients of augmented fields: common to all channels for
 # x, y, x², xy, y², and independent for each channel.
@@ -114,6 +114,7 @@ class AcquisitionModel:
         histories = [None] * len(smears) if histories is None else histories
         compared = np.linspace(0, len(smears) - 1, min(len(smears), _MAX_RECONSTRUCTIONS)).astype(int)
         illumination, blurs, optics = [], [], []
+        real_particles = painted_particles = 0.0
         for k, smear in enumerate(smears):
             illumination.append(estimate_illumination(smear.image, smear.labels, smear.ignored))
             if k in compared:
@@ -121,10 +122,14 @@ class AcquisitionModel:
                 blur = estimate_blur(smear.image, reconstruction, smear.labels, smear.ignored)
                 blurs.append(blur)
                 optics.append(estimate_optics(smear, reconstruction, illumination[-1], blur, histories[k]))
+                real_particles += absorption(find_particles(smear, sharp=not debris))
+                painted = replace(smear, image=reconstruction)
+                painted_particles += absorption(find_particles(painted, sharp=not debris))
             if on_smear:
                 on_smear(k + 1)
         # Smears in between use the values of the nearest compared one: file names usually follow the slides.
         nearest = np.abs(np.arange(len(smears))[:, None] - compared).argmin(1)
+        particles = ParticleModel.fit(smears, rng, sharp=not debris)
         # Rounded here, not when saved: a model must draw the same values before and after it is saved.
         return cls(
             np.round(illumination, 5),
@@ -135,7 +140,7 @@ class AcquisitionModel:
                 optics,
                 nearest,
                 histories,
-                ParticleModel.fit(smears, rng, sharp=not debris),
+                particles.without_painted(real_particles, painted_particles),
                 [estimate_visibility(smear) for smear in smears],
             ),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +90,22 @@ class ParticleModel:
             particles, of_smear = particles[subset], of_smear[subset]
         return cls(np.array(densities), particles, of_smear)
 
+    def without_painted(self, real: float, painted: float) -> ParticleModel:
+        """Return the model with lower densities, if the generator paints particles by itself.
+
+        Parameters
+        ----------
+        real, painted : float
+            Absorption of the particles of some real smears, and of their reconstructions (`absorption`).
+
+        Examples
+        --------
+        >>> model = ParticleModel(np.array([0.002]), np.zeros((0, 6)), np.zeros(0, np.int64))
+        >>> model.without_painted(real=20.0, painted=5.0).densities.tolist()
+        [0.0015]
+        """
+        return replace(self, densities=self.densities * max(0.0, 1 - painted / max(real, 1e-6)))
+
     def draw_count(self, area: int, rng: np.random.Generator, reference: int) -> int:
         """Draw the number of particles on `area` px² of background, at the density of a training smear."""
         return int(rng.poisson(area * float(self.densities[reference]))) if len(self.particles) else 0
@@ -102,6 +118,11 @@ class ParticleModel:
         chosen = self.particles[rng.choice(pool, count)] if count else np.zeros((0, 6))
         chosen[:, :2] *= sizes[:, None]
         return [Particle(*row) for row in np.round(chosen, 3).tolist()]
+
+
+def absorption(particles: Sequence[Particle]) -> float:
+    """Return the sum of area times absorbance of green light over particles, px²."""
+    return sum(math.pi * particle.semi_major * particle.semi_minor * particle.green for particle in particles)
 
 
 def find_particles(smear: Smear, *, sharp: bool = True) -> list[Particle]:
