@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, overload
@@ -248,12 +249,22 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def _overlay_sample(files: tuple[tuple[Path, tuple[int, int]], ...]) -> OverlaySample:
-    """Return the overlays of image files with the time and size of each; files that changed are read again."""
-    evidence = OverlayEvidence.of(read_rgb(path) for path, _ in files)
+    """Return the overlays of image files with the time and size of each; files that changed are read again.
+
+    Files that are no images are left out: reading their smears reports them.
+    """
+    paths = [path for path, _ in files]
+    evidence = OverlayEvidence.of(_readable_images(paths))
     counts = Counter[OverlayKind]()
-    for path, _ in files:
-        counts.update({overlay.kind for overlay in evidence.overlays(read_rgb(path))})
+    for image in _readable_images(paths):
+        counts.update({overlay.kind for overlay in evidence.overlays(image)})
     return OverlaySample(evidence, len(files), counts)
+
+
+def _readable_images(paths: Sequence[Path]) -> Iterator[ImageArray]:
+    for path in paths:
+        with suppress(DataError):
+            yield read_rgb(path)
 
 
 def open_smears(
@@ -320,6 +331,7 @@ def open_smears(
     >>> folder = Path(tempfile.mkdtemp())
     >>> (folder / "images").mkdir(), (folder / "labels").mkdir()
     (None, None)
+    >>> import numpy as np
     >>> labels = np.zeros((8, 8), np.uint8)
     >>> labels[1:4, 1:4], labels[5:7, 5:7] = 1, 2
     >>> Image.fromarray(labels * 90).save(folder / "images" / "a.png")
@@ -369,6 +381,7 @@ def exclude_overlays(smears: SmearFolder, progress: Progress = SILENT) -> SmearF
     >>> folder = Path(tempfile.mkdtemp())
     >>> (folder / "images").mkdir(), (folder / "labels").mkdir()
     (None, None)
+    >>> import numpy as np
     >>> image = np.full((64, 96, 3), 200, np.uint8)
     >>> image[50:52, 40:80] = 0, 255, 0
     >>> Image.fromarray(image).save(folder / "images" / "a.png")

@@ -29,7 +29,7 @@ from smearsynth.generation.options import (
     whole_number,
 )
 from smearsynth.generation.recipe import Recipe, write_manifest
-from smearsynth.generation.style_source import StyleSource, load_references
+from smearsynth.generation.style_source import StyleSource, load_references, reduce_variation
 from smearsynth.layout.labels import LayoutName
 from smearsynth.runs import StopRequest
 from smearsynth.smear import Smear
@@ -38,6 +38,9 @@ from smearsynth.synthesis.model.folder import DEFAULT
 from smearsynth.synthesis.model.synthesizer import Synthesizer
 
 MAX_ATTEMPTS = 8
+# Factor on the variation of the styles between cells, by attempt. Some training smears have outlying styles, which
+# the generator paints in colours that no tissue has.
+_STYLE_VARIATION = (1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0)
 _FILE_STEM = re.compile(r"smear-\d{6,}")
 
 
@@ -212,6 +215,11 @@ class SyntheticSmears(IterableDataset[Smear]):
         labels, classes, layout = drawn.labels, drawn.classes, drawn.layout
         timer("layout")
         draw = self.styles.draw(classes, reference, style_rng)
+        styles = (
+            reduce_variation(draw.styles, classes, _STYLE_VARIATION[min(attempt, MAX_ATTEMPTS - 1)])
+            if attempt
+            else draw.styles
+        )
         stain = Stain.draw(style_rng) if self.stain == "augmented" else None
         timer("styles")
         acquisition = None
@@ -223,7 +231,7 @@ class SyntheticSmears(IterableDataset[Smear]):
             labels,
             classes,
             noise_rng,
-            styles=draw.styles,
+            styles=styles,
             layers=drawn.layers,
             debris=self.model.draw_debris(labels, acquisition),
             visibility=1.0 if acquisition is None else acquisition.visibility,
