@@ -15,7 +15,6 @@ _MIN_BLOCKS = 50  # min number of background blocks for an estimate of the illum
 _MIN_PIXELS = 50  # min number of rim pixels for an estimate of the chromatic shift
 _BLURS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)  # px, between which the blur is interpolated
 _MIN_ABSORBANCE = 0.05  # of single cells, natural logarithm; the overlaps of paler cells show nothing
-_VISIBILITY = (-0.5, 1.0)  # range of the estimate
 _MIN_GAIN = 0.05  # of red or blue per grey level of green; below, the rims are not visible in that channel
 _MAX_SHIFT = 2.0  # px
 _RIM = 3  # px on either side of a cell outline, where the gradient measures the focus
@@ -97,8 +96,7 @@ def estimate_visibility(smear: Smear) -> float:
     Returns
     -------
     float
-        Mean over the overlaps, in [-0.5, 1]; negative where overlaps are paler than single cells. NaN without
-        overlaps whose cells are elliptic.
+        Mean over the overlaps, in [0, 1]; NaN without overlaps whose cells are elliptic.
     """
     background = smear.background()
     if not smear.count or not background.any():
@@ -113,7 +111,7 @@ def estimate_visibility(smear: Smear) -> float:
         both, single = (np.log(level / max(window[mask].mean(), 1.0)) for mask in (overlap.both, overlap.single))
         if single > _MIN_ABSORBANCE:
             fractions.append(both / single - 1)
-    return float(np.clip(np.mean(fractions), *_VISIBILITY)) if fractions else float("nan")
+    return float(np.clip(np.mean(fractions), 0, 1)) if fractions else float("nan")
 
 
 def estimate_shift(image: ImageArray, labels: LabelArray, ignored: Mask | None = None) -> npt.NDArray[np.float64]:

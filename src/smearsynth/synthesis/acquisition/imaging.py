@@ -53,8 +53,7 @@ class Acquisition(BaseModel):
     texture : Texture, optional
         Noise with the spectrum of the data, in addition to that of the painted image.
     visibility : float
-        Fraction of its absorbance with which the lower of two overlapping cells is visible; negative where overlaps
-        are paler than single cells. The synthesizer uses it
+        Fraction of its absorbance with which the lower of two overlapping cells is visible. The synthesizer uses it
         when it paints the field.
     compression : tuple of int, optional
         JPEG quality and subsampling (`smearsynth.formats.pixels.compression.jpeg_history`). The image is saved once
@@ -74,7 +73,7 @@ class Acquisition(BaseModel):
     particles: tuple[Particle, ...] = ()
     shift: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     texture: Texture | None = None
-    visibility: float = Field(1.0, ge=-1, le=2)
+    visibility: float = Field(1.0, ge=0, le=2)
     compression: tuple[int, int] | None = None
     seed: int = Field(0, ge=0)
 
