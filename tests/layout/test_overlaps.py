@@ -10,10 +10,10 @@ from layout_reference import ellipses
 from smearsynth.geometry import fill
 from smearsynth.layout import InteractionParameters, Layout, SmearParameters, Workspace, contact_layout
 from smearsynth.layout.overlaps import (
+    find_overlaps,
     full_outlines,
     join_fragments,
     overlap_fraction,
-    overlapping_pairs,
     paint_layers,
 )
 from smearsynth.layout.painting import paint_labels
@@ -72,7 +72,7 @@ def test_a_line_of_background_follows_the_cut():
 def test_whole_outlines_of_both_cells_are_recorded():
     layout = cells((0, 30, 30), (1, 40, 33), (0, 66, 40))
     labels = paint_labels(layout, DISCS)
-    outlines = full_outlines(layout, DISCS, labels)
+    outlines = full_outlines(layout, find_overlaps(layout, DISCS, labels))
     assert outlines[2] is None
     for k in (0, 1):
         whole = np.zeros(SIZE, bool)
@@ -80,7 +80,8 @@ def test_whole_outlines_of_both_cells_are_recorded():
         rows, columns = window.mask.shape
         whole[window.y : window.y + rows, window.x : window.x + columns] = window.mask
         assert (whole == mask_of(layout, k)).all()
-    assert full_outlines(cells((0, 15, 30), (0, 60, 30)), DISCS, labels * 0) == (None, None)
+    apart = cells((0, 15, 30), (0, 60, 30))
+    assert full_outlines(apart, find_overlaps(apart, DISCS, labels * 0)) == (None, None)
 
 
 def test_pairs_are_the_cells_that_share_pixels():
@@ -88,7 +89,7 @@ def test_pairs_are_the_cells_that_share_pixels():
         layout = crowded(seed)
         masks = [mask_of(layout, k) for k in range(layout.placed)]
         expected = {(i, j) for i in range(len(masks)) for j in range(i) if (masks[i] & masks[j]).any()}
-        pairs = {(j, i) for i, j in overlapping_pairs(layout, DISCS, paint_labels(layout, DISCS)).tolist()}
+        pairs = {(j, i) for i, j in find_overlaps(layout, DISCS, paint_labels(layout, DISCS)).pairs.tolist()}
         assert len(expected) > 5
         assert pairs == expected
 
@@ -97,7 +98,7 @@ def test_no_cells_of_the_base_layer_overlap_and_no_pixel_is_lost():
     for seed in range(4):
         layout = crowded(seed)
         labels = paint_labels(layout, DISCS)
-        layers = paint_layers(layout, DISCS, labels)
+        layers = paint_layers(find_overlaps(layout, DISCS, labels), labels)
         upper = {cell.label for cell in layers.upper}
         assert upper
         assert not upper & set(np.unique(layers.base))
@@ -117,7 +118,7 @@ def test_no_cells_of_the_base_layer_overlap_and_no_pixel_is_lost():
 def test_without_overlap_there_is_one_layer():
     layout = replace(cells((0, 15, 30), (0, 60, 30)), under=None)
     labels = paint_labels(layout, DISCS)
-    layers = paint_layers(layout, DISCS, labels)
+    layers = paint_layers(find_overlaps(layout, DISCS, labels), labels)
     assert layers.base is labels
     assert layers.upper == ()
 
@@ -126,7 +127,7 @@ def test_fragments_are_given_to_the_cell_that_divides_them():
     layout = cells((0, 30, 30), (0, 44, 30))
     labels = paint_labels(layout, DISCS)
     labels[28:32, 50:53] = 1  # a piece of the first cell inside the second
-    join_fragments(layout, DISCS, labels)
+    join_fragments(find_overlaps(layout, DISCS, labels), labels)
     assert (labels[28:32, 50:53] == 2).all()
     assert ndimage.label(labels == 1)[1] == 1
 

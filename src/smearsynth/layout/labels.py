@@ -22,7 +22,7 @@ from smearsynth.geometry import Outline
 from smearsynth.layout.contact.fitting import fit_contact
 from smearsynth.layout.contact.parameters import ContactParameters
 from smearsynth.layout.contact.sampler import contact_layout
-from smearsynth.layout.overlaps import Layers, full_outlines, join_fragments, paint_layers
+from smearsynth.layout.overlaps import Layers, Overlaps, find_overlaps, full_outlines, join_fragments, paint_layers
 from smearsynth.layout.painting import PALETTE, paint_labels
 from smearsynth.layout.record import Layout
 from smearsynth.layout.ring import ring_layout, uniform_layout
@@ -51,24 +51,24 @@ class DrawnLabels(NamedTuple):
         Class of each cell.
     layout : Layout
         The layout that the labels show.
-    shapes : ShapeLibrary or Workspace
-        The shapes that the layout was drawn from.
+    overlaps : Overlaps
+        The overlapping cells of the layout.
     """
 
     labels: LabelArray
     classes: npt.NDArray[np.int64]
     layout: Layout
-    shapes: ShapeLibrary | Workspace
+    overlaps: Overlaps
 
     @property
     def full_outlines(self) -> tuple[Outline | None, ...]:
         """Whole outline of each cell that overlaps another one; None for the others."""
-        return full_outlines(self.layout, as_workspace(self.shapes), self.labels)
+        return full_outlines(self.layout, self.overlaps)
 
     @property
     def layers(self) -> Layers:
         """The cells in layers without overlap, to paint translucent cells."""
-        return paint_layers(self.layout, as_workspace(self.shapes), self.labels)
+        return paint_layers(self.overlaps, self.labels)
 
 
 def draw_labels(
@@ -138,12 +138,15 @@ def draw_labels(
 
 def _paint(layout: Layout, shapes: ShapeLibrary | Workspace) -> DrawnLabels:
     labels: LabelArray = paint_labels(layout, shapes).astype(np.int32, copy=False)
-    join_fragments(layout, as_workspace(shapes), labels)
+    workspace = as_workspace(shapes)
+    overlaps = find_overlaps(layout, workspace, labels)
+    join_fragments(overlaps, labels)
     visible = np.bincount(labels.ravel(), minlength=layout.placed + 1)[1:] > 0
     if not visible.all():  # cells with few pixels on the field, all of which belong to cells that they overlap
         layout = layout.cut((0, 0, *layout.size), visible, requested=layout.requested)
         labels = relabel_sequential(labels)[0]
-    return DrawnLabels(labels, layout.classes, layout, shapes)
+        overlaps = find_overlaps(layout, workspace, labels)
+    return DrawnLabels(labels, layout.classes, layout, overlaps)
 
 
 @dataclass(frozen=True, eq=False)

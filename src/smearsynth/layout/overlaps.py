@@ -108,7 +108,7 @@ def _is_beside_later(out: npt.NDArray[Any], x: int, y: int, label: int) -> bool:
     return False
 
 
-def join_fragments(layout: Layout, workspace: Workspace, labels: LabelArray) -> None:
+def join_fragments(overlaps: Overlaps, labels: LabelArray) -> None:
     """Give the fragments of cells to the cells that divide them, in place.
 
     The label of about one overlapping cell in a thousand has several components. A palette annotation, in which
@@ -116,14 +116,14 @@ def join_fragments(layout: Layout, workspace: Workspace, labels: LabelArray) -> 
 
     Parameters
     ----------
-    layout : Layout
-    workspace : Workspace
+    overlaps : Overlaps
     labels : (H, W) int32 array
         Labels of the layout, see `paint_labels`.
     """
-    cells = np.unique(overlapping_pairs(layout, workspace, labels))
-    boxes = ndimage.find_objects(labels, layout.placed)
-    for cell in cells.tolist():
+    if not overlaps.cells:
+        return
+    boxes = ndimage.find_objects(labels, max(overlaps.cells) + 1)
+    for cell in overlaps.cells:
         if boxes[cell] is None:
             continue
         rows, columns = (slice(max(side.start - 1, 0), side.stop + 1) for side in boxes[cell])
@@ -159,6 +159,21 @@ class UpperCell(NamedTuple):
     mask: Mask
 
 
+class Overlaps(NamedTuple):
+    """The overlapping cells of a layout, numbered from 0.
+
+    Parameters
+    ----------
+    pairs : (n, 2) int64 array
+        Pairs of cells with a common pixel on the canvas.
+    cells : dict of int to UpperCell
+        All pixels of each cell of a pair, in the order of the numbers.
+    """
+
+    pairs: npt.NDArray[np.int64]
+    cells: dict[int, UpperCell]
+
+
 class Layers(NamedTuple):
     """The cells of a field in layers in which no two cells overlap.
 
@@ -174,16 +189,14 @@ class Layers(NamedTuple):
     upper: tuple[UpperCell, ...]
 
 
-def paint_layers(layout: Layout, workspace: Workspace, labels: LabelArray) -> Layers:
+def paint_layers(overlaps: Overlaps, labels: LabelArray) -> Layers:
     """Divide the cells of a layout into a base layer and upper cells, so that no layer has overlapping cells.
 
     As many cells as possible are in the base layer (greedily, the cells with the fewest overlaps first).
 
     Parameters
     ----------
-    layout : Layout
-    workspace : Workspace
-        The shapes that the layout was drawn from.
+    overlaps : Overlaps
     labels : (H, W) int32 array
         Labels of the layout, see `paint_labels`.
 
@@ -192,11 +205,10 @@ def paint_layers(layout: Layout, workspace: Workspace, labels: LabelArray) -> La
     Layers
         Without overlap the base layer is `labels`.
     """
-    pairs = overlapping_pairs(layout, workspace, labels)
-    if not len(pairs):
+    if not overlaps.cells:
         return Layers(labels, ())
     neighbours: dict[int, set[int]] = {}
-    for first, second in pairs.tolist():
+    for first, second in overlaps.pairs.tolist():
         neighbours.setdefault(first, set()).add(second)
         neighbours.setdefault(second, set()).add(first)
     in_base: set[int] = set()
@@ -206,16 +218,23 @@ def paint_layers(layout: Layout, workspace: Workspace, labels: LabelArray) -> La
     upper = sorted(neighbours.keys() - in_base)
     base = np.where(np.isin(labels, np.array(upper) + 1), 0, labels).astype(np.int32)
     for cell in sorted(in_base):
-        _stamp(base, _whole_mask(layout, workspace, cell))
-    return Layers(base, tuple(_whole_mask(layout, workspace, cell) for cell in upper))
+        _stamp(base, overlaps.cells[cell])
+    return Layers(base, tuple(overlaps.cells[cell] for cell in upper))
 
 
-def overlapping_pairs(
-    layout: Layout, workspace: Workspace, labels: npt.NDArray[np.integer[Any]]
-) -> npt.NDArray[np.int64]:
-    """Return the pairs (n, 2) of cells of a layout, numbered from 0, of which one covers pixels of the other."""
+def find_overlaps(layout: Layout, workspace: Workspace, labels: npt.NDArray[np.integer[Any]]) -> Overlaps:
+    """Find the cells of a layout that overlap.
+
+    Parameters
+    ----------
+    layout : Layout
+    workspace : Workspace
+        The shapes that the layout was drawn from.
+    labels : (H, W) integer array
+        Labels of the layout, see `paint_labels`.
+    """
     if layout.under is None or not layout.placed:
-        return np.zeros((0, 2), np.int64)
+        return Overlaps(np.zeros((0, 2), np.int64), {})
     scratch = workspace.scratch(float(np.abs(layout.scale).max()))
     others = np.full((layout.placed, _MAX_PAIRS), -1, np.int64)
     _find_covered(workspace.table.points, poses_of(layout), scratch, labels, others)
@@ -232,7 +251,8 @@ def overlapping_pairs(
         < radii[first] + radii[second]
         and _share_pixels(masks[first], masks[second], layout.size)
     ]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    in_pairs = sorted({cell for pair in pairs for cell in pair})
+    return Overlaps(np.array(pairs, np.int64).reshape(-1, 2), {cell: masks[cell] for cell in in_pairs})
 
 
 def _share_pixels(first: UpperCell, second: UpperCell, size: tuple[int, int]) -> bool:
@@ -313,22 +333,10 @@ def _stamp(labels: LabelArray, cell: UpperCell) -> None:
     labels[top:bottom, left:right][part] = cell.label
 
 
-def full_outlines(
-    layout: Layout, workspace: Workspace, labels: npt.NDArray[np.integer[Any]]
-) -> tuple[Outline | None, ...]:
-    """Return the whole outline, inside the canvas, of each cell that overlaps another one; None for the others.
-
-    Parameters
-    ----------
-    layout : Layout
-    workspace : Workspace
-        The shapes that the layout was drawn from.
-    labels : (H, W) integer array
-        Labels of the layout, see `paint_labels`.
-    """
+def full_outlines(layout: Layout, overlaps: Overlaps) -> tuple[Outline | None, ...]:
+    """Return the whole outline, inside the canvas, of each cell that overlaps another one; None for the others."""
     outlines: list[Outline | None] = [None] * layout.placed
-    for cell in np.unique(overlapping_pairs(layout, workspace, labels)).tolist():
-        whole = _whole_mask(layout, workspace, cell)
+    for cell, whole in overlaps.cells.items():
         top, left = max(-whole.top, 0), max(-whole.left, 0)
         mask = whole.mask[top : layout.height - whole.top, left : layout.width - whole.left]
         outlines[cell] = Outline.of_mask(mask, (whole.left + left, whole.top + top))

@@ -11,12 +11,13 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import EllipseModel
 
-from smearsynth.shapes.contours import ContourArray, FloatArray, polygon_areas, resample
+from smearsynth.shapes.contours import ContourArray, FloatArray, polygon_areas, resample, signed_area
 from smearsynth.smear import Mask
 
 _SAMPLES = 256  # points of an outline during completion
 _MIN_FREE = 0.5  # fraction of the outline that determines the ellipse
 _MAX_RESIDUAL = 0.04  # diameters: root mean square distance of the visible outline from the ellipse
+_MIN_GROWTH = 1 / 1.1  # of the area: an ellipse may lie inside spicules
 _MAX_GROWTH = 1.8  # of the area by completion; more is a guess
 _SPAN = 3  # vertices on either side over which the direction of a contour turns at a corner
 _MIN_TURN = np.deg2rad(55)  # turn at each end of a cut; an ellipse turns by 34° on average over this span
@@ -58,7 +59,7 @@ def longest_cut(contour: ContourArray | FloatArray) -> tuple[float, FloatArray]:
     """Return the length of the longest cut relative to the diameter, and its middle (x, y) px; 0 without a cut."""
     points = np.asarray(contour, np.float64)
     n = len(points)
-    if _is_clockwise(points):
+    if signed_area(points) < 0:
         points = points[::-1]
     diameter = 2 * float(np.sqrt(polygon_areas(points[None])[0] / np.pi))
     corners = _corners(points)
@@ -78,11 +79,6 @@ def longest_cut(contour: ContourArray | FloatArray) -> tuple[float, FloatArray]:
             if outwards.max() <= _MAX_BULGE * length:
                 best, middle = length / diameter, points[first] + between.mean(axis=0)
     return best, middle
-
-
-def _is_clockwise(points: FloatArray) -> bool:
-    x, y = points.T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) < 0
 
 
 def _corners(points: FloatArray) -> list[int]:
@@ -128,7 +124,7 @@ def complete(outline: FloatArray, free: Flags) -> FloatArray | None:
     turns = np.linspace(-np.pi, np.pi, _SAMPLES, endpoint=False)
     whole = ellipse.predict_xy(turns)
     centre = whole.mean(axis=0)
-    if not 1.0 <= polygon_areas(whole[None])[0] / area * 1.1 <= 1.1 * _MAX_GROWTH:
+    if not _MIN_GROWTH <= polygon_areas(whole[None])[0] / area <= _MAX_GROWTH:
         return None
     directions, radii = _polar(whole, centre)
     fitted = np.interp(turns, directions, radii, period=2 * np.pi)

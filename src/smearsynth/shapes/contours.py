@@ -43,7 +43,7 @@ def trace(mask: Mask) -> tuple[FloatArray, int]:
     """
     padded = np.pad(mask, 1).astype(np.float32)
     loops = measure.find_contours(padded, 0.5, fully_connected="low")  # type: ignore[no-untyped-call]
-    areas = np.array([_signed_area(loop[:-1]) for loop in loops])
+    areas = np.array([signed_area(loop[:-1]) for loop in loops])
     largest = int(np.abs(areas).argmax())
     # Loops around holes have the opposite direction. Loops in the direction of the largest one are components.
     pieces = int((np.sign(areas) == np.sign(areas[largest])).sum())
@@ -98,12 +98,12 @@ def contour_of_outline(outline: FloatArray) -> tuple[ContourArray, float]:
     """
     # A loop at level 0.5 cuts an eighth of a pixel off each convex pixel corner and adds the same at each concave
     # one. There are always four more convex than concave corners, which makes half a pixel.
-    area = abs(_signed_area(outline)) + 0.5
+    area = abs(signed_area(outline)) + 0.5
     dense = resample(outline, _DENSE)
     step = np.linalg.norm(np.roll(dense, -1, axis=0) - dense, axis=1).mean()
     dense = ndimage.gaussian_filter1d(dense, _SMOOTHING_PX / step, axis=0, mode="wrap")
     contour = resample(dense, VERTICES)
-    contour = (contour - polygon_centroids(contour[None])[0]) * np.sqrt(area / abs(_signed_area(contour)))
+    contour = (contour - polygon_centroids(contour[None])[0]) * np.sqrt(area / abs(signed_area(contour)))
     return contour.astype(np.float32), area
 
 
@@ -180,6 +180,7 @@ def _edges_cross(contours: FloatArray, first: IndexArray, second: IndexArray) ->
     return np.asarray(separated & (side(second, first) * side(second, first + 1) < 0))
 
 
-def _signed_area(outline: FloatArray) -> float:
+def signed_area(outline: FloatArray) -> float:
+    """Return the area of a polygon (m, 2), positive if it is counter-clockwise with y upwards, px²."""
     x, y = outline[:, 0], outline[:, 1]
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from smearsynth.geometry import Outline, fill
 from smearsynth.shapes.completion import complete
-from smearsynth.shapes.contours import trace
+from smearsynth.shapes.contours import FloatArray, trace
 from smearsynth.smear import LabelArray, Mask, Smear
 
 _REACH = 0.08  # diameters between two cells that face each other at a cut
@@ -34,6 +34,12 @@ class Overlap(NamedTuple):
     left: int
     both: Mask
     single: Mask
+
+    def levels(self, plane: FloatArray) -> tuple[float, float]:
+        """Return the means of a plane (H, W) over the pixels in both cells, and over the single cells."""
+        height, width = self.both.shape
+        window = plane[self.top : self.top + height, self.left : self.left + width]
+        return float(window[self.both].mean()), float(window[self.single].mean())
 
 
 class _Whole(NamedTuple):

@@ -18,7 +18,7 @@ from smearsynth.layout import (
 from smearsynth.layout.contact.moments import FieldMoments
 from smearsynth.layout.contact.parameters import annotated_fraction, field_areas
 from smearsynth.layout.contact.sampler import density_field, shape_sizes
-from smearsynth.layout.overlaps import join_fragments, overlap_fraction
+from smearsynth.layout.overlaps import find_overlaps, join_fragments, overlap_fraction
 from smearsynth.layout.painting import paint_labels
 from smearsynth.shapes import NO_AUGMENTATION
 from smearsynth.smear import touching_pairs
@@ -265,7 +265,7 @@ def test_the_visible_part_of_a_cell_is_connected():
     overlapping = 0
     for layout, labels in fields(parameters, count=100, runs=8):
         inside = (np.abs(layout.x - 200) < 185) & (np.abs(layout.y - 150) < 135)
-        join_fragments(layout, DISCS, labels)
+        join_fragments(find_overlaps(layout, DISCS, labels), labels)
         for label in np.flatnonzero(inside) + 1:
             assert ndimage.label(labels == label)[1] == 1
         overlapping += overlap_fraction(layout, DISCS, labels) > 0.02

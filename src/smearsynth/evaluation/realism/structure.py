@@ -64,11 +64,8 @@ def structure(smear: Smear, diameter: float) -> FloatArray:
 def _overlap_darkness(smear: Smear, diameter: float) -> float:
     """Return the mean darkness of the overlaps of a smear in grey levels; NaN without any."""
     grey = smear.image.mean(axis=2, dtype=np.float64)
-    differences = []
-    for overlap in find_overlaps(smear, diameter):
-        height, width = overlap.both.shape
-        window = grey[overlap.top : overlap.top + height, overlap.left : overlap.left + width]
-        differences.append(window[overlap.single].mean() - window[overlap.both].mean())
+    levels = [overlap.levels(grey) for overlap in find_overlaps(smear, diameter)]
+    differences = [single - both for both, single in levels]
     return float(np.mean(differences)) if differences else math.nan
 
 

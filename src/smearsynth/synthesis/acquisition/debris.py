@@ -97,7 +97,7 @@ class DebrisModel:
                 for k, box in enumerate(ndimage.find_objects(blobs), start=1)
                 if k not in at_border
             ]
-            smear_axes = [_half_axes(pixels) for pixels in inner_blobs if len(pixels) < max_area]
+            smear_axes = [half_axes(pixels) for pixels in inner_blobs if len(pixels) < max_area]
             densities.append(len(smear_axes) / max(int(smear.background().sum()), 1))
             axes += smear_axes
         rows = np.round(np.array(axes, np.float64).reshape(-1, 2), 2)
@@ -145,7 +145,7 @@ class DebrisModel:
         return debris
 
 
-def _half_axes(pixels: npt.NDArray[np.int64]) -> tuple[float, float]:
+def half_axes(pixels: npt.NDArray[np.int64]) -> tuple[float, float]:
     """Return the half axes (long, short) in px of the ellipse with the second moments of these (n, 2) pixels."""
     values = np.linalg.eigvalsh(np.cov(pixels.T, bias=True) + np.eye(2) / 12)
     return 2 * float(values[1]) ** 0.5, 2 * float(values[0]) ** 0.5

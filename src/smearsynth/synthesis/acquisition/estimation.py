@@ -106,9 +106,7 @@ def estimate_visibility(smear: Smear) -> float:
     diameter = float(np.sqrt(4 * np.median(smear.areas()) / np.pi))
     fractions = []
     for overlap in find_overlaps(smear, diameter):
-        height, width = overlap.both.shape
-        window = grey[overlap.top : overlap.top + height, overlap.left : overlap.left + width]
-        both, single = (np.log(level / max(window[mask].mean(), 1.0)) for mask in (overlap.both, overlap.single))
+        both, single = (np.log(level / max(mean, 1.0)) for mean in overlap.levels(grey))
         if single > _MIN_ABSORBANCE:
             fractions.append(both / single - 1)
     return float(np.clip(np.mean(fractions), 0, 1)) if fractions else float("nan")

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from smearsynth.smear import ImageArray, Mask, Smear
-from smearsynth.synthesis.acquisition.debris import find_debris
+from smearsynth.synthesis.acquisition.debris import find_debris, half_axes
 
 _CELL_MARGIN = 4  # px around a cell that belong to its rim and halo
 _GHOST_SIGMA = 0.1  # cell diameters; finer structure than this is no ghost cell
@@ -209,17 +209,11 @@ def _measure(
         area = int(inside.sum())
         if label in cut or not areas[0] <= area <= areas[1]:
             continue
-        major, minor = _half_axes(np.argwhere(inside))
+        major, minor = half_axes(np.argwhere(inside))
         red, green, blue = (float(plane[box][inside].mean()) for plane in absorbance)
         width = _PLATELET_SOFTNESS if softness is None else softness * math.sqrt(major * minor)
         particles.append(Particle(major, minor, width, red, green, blue))
     return particles
-
-
-def _half_axes(pixels: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Return the half axes (long, short) in px of the ellipse with the second moments of these (n, 2) pixels."""
-    values = np.linalg.eigvalsh(np.cov(pixels.T, bias=True) + np.eye(2) / 12)
-    return 2 * float(values[1]) ** 0.5, 2 * float(values[0]) ** 0.5
 
 
 def _disc(diameter: float) -> float:
